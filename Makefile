@@ -1,0 +1,51 @@
+# What a developer types; CONTRIBUTING.md says more. Every target prepares what it needs.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+# Stages share the kernel, the laboratory's addresses and two cores: never run them at once.
+.NOTPARALLEL:
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: setup ## build the laboratory, balance real traffic, show the table (root)
+	@lab/demo
+
+demo-clean: python ## remove what make demo left behind (root)
+	@lab/demo clean
+
+test: ## everything below, in order, with the time of each stage (root)
+	@tools/stages lint unit sanity packet fleet molecule
+
+lint: python ## style and types of Python, C, YAML, shell and Ansible content
+	@tools/lint
+
+unit: python ## the pure layers; takes seconds, needs no privileges
+	@python -m pytest tests/unit
+
+sanity: python ## ansible-test sanity, on a copy
+	@tools/sanity
+
+packet: setup ## the compiled program on single packets (root)
+	@python -m pytest tests/packet
+
+fleet: setup ## several balancers in the laboratory (root)
+	@python -m pytest tests/fleet
+
+molecule: setup ## the role in the laboratory, from virgin hosts to removal (root)
+	@molecule test
+
+setup: ## the development environment and the packages of the system (root)
+	@tools/setup
+
+python: ## the development environment alone
+	@tools/setup python
+
+clean: ## remove everything that was made here, packages aside
+	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help demo demo-clean test lint unit sanity packet fleet molecule setup python clean

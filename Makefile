@@ -23,6 +23,10 @@ test: ## everything below, in order, with the time of each stage (root)
 lint: python ## style and types of Python, C, YAML, shell and Ansible content
 	@tools/lint
 
+format: python ## let ruff and clang-format lay out the code
+	@ruff check --quiet --fix-only && ruff format --quiet
+	@git ls-files -z --cached --others --exclude-standard -- '*.c' '*.h' | xargs -0r clang-format -i
+
 unit: python ## the pure layers; takes seconds, needs no privileges
 	@python -m pytest tests/unit
 
@@ -48,4 +52,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint unit sanity packet fleet molecule setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet fleet molecule setup python clean

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Hashes of a flow. schedulers.py has the same functions. */
+#pragma once
+
+/* Spreads the seed over 64 bits, and a service key over a word: 2^64 and 2^32 divided by the golden ratio. */
+#define GOLDEN_64 0x9e3779b97f4a7c15ULL
+#define GOLDEN_32 0x9e3779b1U
+
+/* The finaliser of splitmix64 (Stafford's variant 13): a bijection of 64-bit
+ * words, so two IPv4 flows of one service never share a hash. */
+static __always_inline __u64 mix64(__u64 x)
+{
+	x ^= x >> 30;
+	x *= 0xbf58476d1ce4e5b9ULL;
+	x ^= x >> 27;
+	x *= 0x94d049bb133111ebULL;
+	x ^= x >> 31;
+	return x;
+}
+
+#ifdef WITH_JHASH
+static __always_inline __u32 rotate_left(__u32 word, int bits)
+{
+	return (word << bits) | (word >> (32 - bits));
+}
+
+/* Bob Jenkins' lookup3 over two words, as the kernel's jhash_2words(). */
+static __always_inline __u32 jhash_2words(__u32 a, __u32 b, __u32 initval)
+{
+	__u32 c;
+
+	initval += 0xdeadbeef + (2 << 2);
+	a += initval;
+	b += initval;
+	c = initval;
+
+	c ^= b;
+	c -= rotate_left(b, 14);
+	a ^= c;
+	a -= rotate_left(c, 11);
+	b ^= a;
+	b -= rotate_left(a, 25);
+	c ^= b;
+	c -= rotate_left(b, 16);
+	a ^= c;
+	a -= rotate_left(c, 4);
+	b ^= a;
+	b -= rotate_left(a, 14);
+	c ^= b;
+	c -= rotate_left(b, 24);
+	return c;
+}
+#endif

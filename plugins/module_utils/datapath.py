@@ -1,0 +1,323 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The data plane: a loaded program with its maps, and what is in them.
+
+A change happens in three steps, so that a failure of any leaves the old state forwarding:
+`stage` writes what no packet can see yet, `switch` exchanges the service table, which is the one
+moment at which the new state takes effect, and `finish` removes what is no longer used.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+
+from . import bpf, compiler, image, layout
+from .bpf import Map, Program
+from .errors import L4lbError
+from .image import Manifest, Source
+from .model import Config
+
+PROGRAM = "l4lb"
+
+_FIXED_SHAPES = {
+    "lookup_tables": bpf.Shape(bpf.ARRAY_OF_MAPS, 4, layout.LOOKUP_TABLES),
+    "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
+    "service_sent": bpf.Shape(bpf.PERCPU_ARRAY, layout.COUNTER.size, layout.SERVICE_IDS),
+}
+
+
+@dataclass(frozen=True)
+class Count:
+    """Transmitted Ethernet frames and their bytes, encapsulation included."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """All counters, summed over CPUs: by service name; by (service name, backend address); drops
+    by reason."""
+
+    services: dict[str, Count]
+    backends: dict[tuple[str, IPv4Address], Count]
+    drops: dict[str, int]
+
+
+@dataclass
+class Staged:
+    """What `stage` has written and `switch` will make current."""
+
+    manifest: Manifest
+    manifest_map: Map
+    before: Manifest | None
+    late: dict[int, bytes] = field(default_factory=dict)
+    """Backend records that packets in flight use already: written after the switch."""
+
+
+def join_sources(sources: Mapping[str, str]) -> str:
+    """The program's text from the files of files/bpf."""
+    if "l4lb.c" not in sources:
+        raise L4lbError("the C sources lack l4lb.c; is the collection installed completely?")
+    return compiler.join_sources(sources, "l4lb.c")
+
+
+def build_flags(config: Config, capacity: int) -> list[str]:
+    """The -D flags for a program that serves `config`; `capacity` as of `image.place`."""
+    return [
+        f"-DTICKS_PER_SECOND={compiler.ticks_per_second()}",
+        f"-DBACKENDS={capacity}",
+        *image.features(config),
+    ]
+
+
+def reusable_maps(maps: Mapping[str, Map], capacity: int) -> dict[str, Map]:
+    """Those maps of another program that one of this layout and capacity can use.
+
+    Not the service table: each program has its own, so that a new program brings its new state
+    with it and both take effect at once when it is attached.
+    """
+    shapes = {
+        **_FIXED_SHAPES,
+        "backends": bpf.Shape(bpf.ARRAY, layout.BACKEND_SIZE, capacity),
+        "backend_cpus": bpf.Shape(bpf.PERCPU_ARRAY, layout.BACKEND_CPU_SIZE, capacity),
+    }
+    return {name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]}
+
+
+class DataPath:
+    """A loaded program and its maps."""
+
+    def __init__(
+        self, program: Program, maps: Mapping[str, Map], loaded: compiler.Loaded | None = None
+    ) -> None:
+        self.program = program
+        self.maps = dict(maps)
+        self._loaded = loaded  # keeps what only bcc holds open
+        self.manifest_map: Map | None = None
+
+    @classmethod
+    def load(
+        cls,
+        sources: Mapping[str, str],
+        config: Config,
+        capacity: int | None = None,
+        flags: Sequence[str] = (),
+    ) -> DataPath:
+        """Compile and load a program that serves `config`. It is not attached, its maps are empty.
+
+        flags: more -D flags; -DPIN_DIR="..." pins its maps there, and uses those that are there.
+
+        Raises HostError or CompileError.
+        """
+        if capacity is None:
+            capacity = image.capacity_for(None, config)
+        loaded = compiler.load(
+            join_sources(sources), [*build_flags(config, capacity), *flags], PROGRAM
+        )
+        return cls(loaded.program, loaded.maps, loaded)
+
+    @classmethod
+    def of(cls, program: Program) -> DataPath | None:
+        """The data path of a program in the kernel; None if the program is not ours."""
+        maps = program.maps()
+        if program.name != PROGRAM or not {"services", "lookup_tables", "backends"} <= set(maps):
+            return None
+        return cls(program, maps)
+
+    @property
+    def capacity(self) -> int:
+        """How many backends the maps hold, number 0 included."""
+        return self.maps["backends"].shape.max_entries
+
+    def header(self) -> layout.ServiceHeader | None:
+        """The head of the current service table; None before the first switch."""
+        table = self.maps["services"].inner(0)
+        value = table.lookup(0) if table else None
+        return layout.ServiceHeader.unpack(value) if value else None
+
+    def read(self) -> Manifest | None:
+        """What the maps hold; None if they are of another layout, or their manifest is lost."""
+        header = self.header()
+        if header is None or header.layout != layout.VERSION:
+            return None
+        manifest_map = Map.by_id(header.manifest)
+        if manifest_map is None:
+            return None
+        self.manifest_map = manifest_map
+        return Manifest.load(manifest_map.lookup(0) or b"")
+
+    def differences(self, manifest: Manifest, source: Source) -> list[str]:
+        """Where the maps do not hold what `manifest` says: names of services, "services" for the
+        service table, "backends" for their records."""
+        found = []
+        header = layout.ServiceHeader(
+            layout.VERSION, manifest.generation, self.manifest_map.id if self.manifest_map else 0
+        )
+        entries = image.service_entries(manifest)
+        table = self.maps["services"].inner(0)
+        if table is None or table.lookup(0) != layout.pack_service_table(header, entries):
+            found.append("services")
+        for service in manifest.config.services:
+            expected = manifest.tables[service.name]
+            inner = self.maps["lookup_tables"].inner(expected.index)
+            if inner is None or image.checksum(inner.lookup(0) or b"") != expected.checksum:
+                found.append(service.name)
+        records = self.maps["backends"].lookup_all()
+        if any(
+            records[number * layout.BACKEND_SIZE : (number + 1) * layout.BACKEND_SIZE] != record
+            for number, record in image.backend_records(manifest, source).items()
+        ):
+            found.append("backends")
+        return found
+
+    def stage(
+        self,
+        config: Config,
+        source: Source,
+        build: str = "",
+        before: Manifest | None = None,
+        repair: Sequence[str] = (),
+    ) -> Staged:
+        """Write all of `config` that no packet can see before `switch`.
+
+        before: what the maps hold now; what did not change keeps its numbers, and so its counters.
+        repair: services whose lookup table is to be written anew, changed or not.
+        """
+        manifest = image.place(config, build, before, self.capacity)
+        for name in repair:
+            manifest.tables.pop(name, None)
+        used = [table.index for table in (before.tables if before else {}).values()]
+        spare = image.spare_tables(used)
+        for service in config.services:
+            if service.name not in manifest.tables:
+                numbers = manifest.numbers[service.name]
+                content = image.lookup_table(service, config.hash_seed, numbers)
+                index = next(spare)
+                self.maps["lookup_tables"].set_inner(
+                    index, Map.create_array("lookup_table", content)
+                )
+                manifest.tables[service.name] = image.Table(
+                    index,
+                    image.table_digest(service, config.hash_seed, numbers),
+                    image.checksum(content),
+                )
+        old_ids = set(before.service_ids.values()) if before else set()
+        empty = bytes(layout.COUNTER.size * bpf.possible_cpus())
+        self.maps["service_sent"].update_many(
+            (number, empty)
+            for number in manifest.service_ids.values()
+            if number not in old_ids
+        )
+        in_use = _numbers(before)
+        records = image.backend_records(manifest, source)
+        new = {number: record for number, record in records.items() if number not in in_use}
+        empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
+        self.maps["backend_cpus"].update_many((number, empty) for number in new)
+        self.maps["backends"].update_many(new.items())
+        late = {number: record for number, record in records.items() if number in in_use}
+        return Staged(manifest, Map.create_array("manifest", manifest.dump()), before, late)
+
+    def switch(self, staged: Staged) -> None:
+        """Make the staged state current for this program: one atomic exchange."""
+        header = layout.ServiceHeader(
+            layout.VERSION, staged.manifest.generation, staged.manifest_map.id
+        )
+        entries = image.service_entries(staged.manifest)
+        table = Map.create_array("service_table", layout.pack_service_table(header, entries))
+        self.maps["services"].set_inner(0, table)
+        self.manifest_map = staged.manifest_map
+
+    def finish(self, staged: Staged) -> None:
+        """Update the records of backends that stay, drop the tables and records of what has gone."""
+        current = self.maps["backends"].lookup_all()
+        size = layout.BACKEND_SIZE
+        changed = {
+            number: record
+            for number, record in staged.late.items()
+            if current[number * size : (number + 1) * size] != record
+        }
+        for number in _numbers(staged.before) - _numbers(staged.manifest):
+            changed[number] = bytes(size)
+        self.maps["backends"].update_many(changed.items())
+        if staged.before:
+            kept = {table.index for table in staged.manifest.tables.values()}
+            for table in staged.before.tables.values():
+                if table.index not in kept:
+                    self.maps["lookup_tables"].delete(table.index)
+
+    def write(self, config: Config, source: Source) -> Manifest:
+        """Make a program that is not attached do what `config` says."""
+        staged = self.stage(config, source, before=self.read())
+        self.switch(staged)
+        self.finish(staged)
+        return staged.manifest
+
+    def copy_counters(self, other: DataPath) -> None:
+        """Take over the counters of `other` from those of its maps that are not shared."""
+        for name in ("drops", "service_sent", "backend_cpus"):
+            mine, theirs = self.maps[name], other.maps.get(name)
+            if theirs is None or theirs.id == mine.id:
+                continue
+            if theirs.shape != replace(mine.shape, max_entries=theirs.shape.max_entries):
+                continue
+            values = theirs.lookup_all()
+            count = min(theirs.shape.max_entries, mine.shape.max_entries)
+            stride = len(values) // theirs.shape.max_entries
+            mine.update_many((i, values[i * stride : (i + 1) * stride]) for i in range(count))
+
+    def run(self, frame: bytes) -> tuple[int, bytes]:
+        """The verdict of the program on one frame, and what it makes of it."""
+        return self.program.test_run(frame)
+
+    def statistics(self, manifest: Manifest | None = None) -> Statistics:
+        """All counters of the services in `manifest`; default: what the maps hold."""
+        manifest = manifest or self.read()
+        if manifest is None:
+            raise L4lbError("the maps do not say what they hold; apply the configuration again")
+        services = _sums(self.maps["service_sent"])
+        backends = _sums(self.maps["backend_cpus"])
+        drops = _sums(self.maps["drops"])
+        return Statistics(
+            {name: services(number) for name, number in manifest.service_ids.items()},
+            {
+                (name, address): backends(number)
+                for name, numbers in manifest.numbers.items()
+                for address, number in numbers.items()
+            },
+            {reason: drops(number).packets for number, reason in enumerate(layout.DROPS, 1)},
+        )
+
+
+class _sums:
+    """Index -> the counter at the head of a per-CPU element, summed over the CPUs."""
+
+    def __init__(self, map_: Map) -> None:
+        self._values = map_.lookup_all()
+        self._stride = (map_.shape.value_size + 7) // 8 * 8
+        self._pair = map_.shape.value_size >= layout.COUNTER.size
+        self._cpus = bpf.possible_cpus()
+
+    def __call__(self, index: int) -> Count:
+        start = index * self._stride * self._cpus
+        packets = total = 0
+        for cpu in range(self._cpus):
+            at = start + cpu * self._stride
+            if self._pair:
+                some, more = layout.COUNTER.unpack_from(self._values, at)
+                total += more
+            else:
+                (some,) = struct.unpack_from("=Q", self._values, at)
+            packets += some
+        return Count(packets, total)
+
+
+def _numbers(manifest: Manifest | None) -> set[int]:
+    """All backend numbers of a manifest."""
+    if manifest is None:
+        return set()
+    return {number for numbers in manifest.numbers.values() for number in numbers.values()}

@@ -1,0 +1,39 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong, one class per remedy."""
+
+from __future__ import annotations
+
+
+class L4lbError(Exception):
+    """Base of everything this library raises on purpose."""
+
+
+class ConfigError(L4lbError):
+    """The desired state is wrong: names the option, the value and what to do."""
+
+    def __init__(self, option: str, value: object, remedy: str) -> None:
+        super().__init__(f"{option}: {value!r}: {remedy}")
+        self.option = option
+        self.value = value
+
+
+class HostError(L4lbError):
+    """The host lacks something: a package, kernel headers, a privilege, an interface."""
+
+
+class ForeignProgramError(L4lbError):
+    """The interface carries an XDP program that is not ours."""
+
+
+class CompileError(L4lbError):
+    """clang or the verifier refused the program; `log` is what it said."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class KernelError(L4lbError):
+    """A bpf(2) or netlink call failed."""

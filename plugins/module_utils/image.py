@@ -1,0 +1,250 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the maps hold: which numbers services and backends have, and the bytes that follow.
+
+The maps say how packets are balanced, not what things are called. That is in the manifest, a map
+of its own that lives and dies with them; each service table names the manifest it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Any
+
+from . import layout, schedulers
+from .errors import L4lbError
+from .model import PROTOCOLS, Config, Service
+
+BackendKey = tuple  # (service address, port, protocol, backend address)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the host itself puts into a packet."""
+
+    address: IPv4Address
+    mac: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A lookup table in the kernel: its index, what it was made from, and what it must contain."""
+
+    index: int
+    digest: str
+    checksum: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What user space knows of the maps."""
+
+    config: Config
+    build: str = ""
+    generation: int = 0
+    service_ids: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+    numbers: dict[str, dict[IPv4Address, int]] = field(default_factory=dict)
+    next_number: int = 1
+
+    def dump(self) -> bytes:
+        """As JSON."""
+        return json.dumps(
+            {
+                "config": self.config.dump(),
+                "build": self.build,
+                "generation": self.generation,
+                "service_ids": self.service_ids,
+                "tables": {
+                    name: [table.index, table.digest, table.checksum]
+                    for name, table in self.tables.items()
+                },
+                "numbers": {
+                    service.name: [
+                        self.numbers[service.name][backend.address] for backend in service.backends
+                    ]
+                    for service in self.config.services
+                },
+                "next_number": self.next_number,
+            },
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def load(cls, text: bytes) -> Manifest:
+        """Read what `dump` wrote. Raises L4lbError if it is something else."""
+        try:
+            raw: dict[str, Any] = json.loads(text.rstrip(b"\0"))
+            config = Config.parse(raw["config"])
+            return cls(
+                config=config,
+                build=raw["build"],
+                generation=raw["generation"],
+                service_ids=raw["service_ids"],
+                tables={name: Table(*table) for name, table in raw["tables"].items()},
+                numbers={
+                    service.name: dict(
+                        zip((b.address for b in service.backends), raw["numbers"][service.name])
+                    )
+                    for service in config.services
+                },
+                next_number=raw["next_number"],
+            )
+        except (ValueError, KeyError, TypeError, L4lbError) as e:
+            raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
+
+
+def place(config: Config, build: str, before: Manifest | None, capacity: int) -> Manifest:
+    """Find numbers for all of `config`; what `before` knows keeps its own.
+
+    A service is known by its address, port and protocol, a backend by its address in a service.
+    Numbers that are given up are reused as late as possible, so that a packet under way cannot
+    count for the wrong one. `tables` of services that changed are left out: see `add_tables`.
+
+    capacity: how many backends the maps hold, number 0 included.
+    """
+    before = before or Manifest(Config(config.interface))
+    old_names = {service.key: service.name for service in before.config.services}
+    old = {service.name: old_names.get(service.key, "") for service in config.services}
+
+    ids = {name: before.service_ids[old[name]] for name in old if old[name]}
+    taken = set(before.service_ids.values())
+    spare_ids = (number for number in range(layout.SERVICE_IDS) if number not in taken)
+    ids.update((name, next(spare_ids)) for name in old if name not in ids)
+
+    in_use = {number for numbers in before.numbers.values() for number in numbers.values()}
+    next_number = before.next_number
+    numbers: dict[str, dict[IPv4Address, int]] = {}
+    for service in config.services:
+        known = before.numbers.get(old[service.name], {})
+        numbers[service.name] = mine = {}
+        for backend in service.backends:
+            number = known.get(backend.address)
+            if number is None:
+                number, next_number = _spare(in_use, next_number, capacity)
+                in_use.add(number)
+            mine[backend.address] = number
+
+    tables = {}
+    for service in config.services:
+        table = before.tables.get(old[service.name])
+        if table and table.digest == table_digest(service, config.hash_seed, numbers[service.name]):
+            tables[service.name] = table
+    return Manifest(config, build, before.generation + 1, ids, tables, numbers, next_number)
+
+
+def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:
+    """The first number from `start` that is free, round and round, and the one to try next."""
+    for step in range(capacity):
+        number = (start + step) % capacity
+        if number and number not in in_use:
+            return number, (number + 1) % capacity
+    raise L4lbError(f"all {capacity - 1} backend numbers are in use")
+
+
+def capacity_for(before: Manifest | None, config: Config) -> int:
+    """How many backends the maps must hold, from few sizes, so that growing is rare.
+
+    Numbers in use stay in use until the switch, so that both old and new backends need room.
+    """
+    old = {
+        (service.key, backend.address)
+        for service in (before.config.services if before else ())
+        for backend in service.backends
+    }
+    new = {
+        (service.key, backend.address)
+        for service in config.services
+        for backend in service.backends
+    }
+    need = len(old | new) + 1
+    return next((size for size in (1024, 4096, 16384) if size >= need), 65536)
+
+
+def table_digest(service: Service, seed: int, numbers: dict[IPv4Address, int]) -> str:
+    """Names all that a lookup table is made from."""
+    parts = [service.scheduler, str(seed)]
+    parts += (f"{b.address}={b.share}:{numbers[b.address]}" for b in service.backends)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+
+
+def lookup_table(service: Service, seed: int, numbers: dict[IPv4Address, int]) -> bytes:
+    """A struct lookup_table for the service."""
+    candidates = [
+        schedulers.Candidate(str(backend.address), backend.share) for backend in service.backends
+    ]
+    if service.scheduler == "jhash":
+        positions = schedulers.jhash(candidates)
+    else:
+        positions = schedulers.maglev(candidates, seed)
+    by_position = [0, *(numbers[backend.address] for backend in service.backends)]
+    table = array("H", map(by_position.__getitem__, positions))
+    return table.tobytes().ljust(layout.LOOKUP_TABLE_SIZE, b"\0")
+
+
+def checksum(table: bytes) -> int:
+    """Of a lookup table, to see whether the kernel's is still the one that was written."""
+    return zlib.crc32(table)
+
+
+def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
+    """All that belongs into the service table: services, and a mark for each address that has any
+    with ports, for packets that lost theirs."""
+    config = manifest.config
+    marks = {}
+    for service in config.services:
+        flags = layout.SERVICE_JHASH if service.scheduler == "jhash" else 0
+        protocol = PROTOCOLS[service.protocol]
+        if service.port:
+            marks[service.address, protocol] = layout.ServiceEntry(
+                service.address, 0, protocol, flags=layout.SERVICE_ADDRESS_ONLY
+            )
+        yield layout.ServiceEntry(
+            service.address,
+            service.port,
+            protocol,
+            manifest.service_ids[service.name],
+            manifest.tables[service.name].index,
+            config.hash_seed,
+            flags,
+        )
+    for service in config.services:
+        if not service.port:
+            marks.pop((service.address, PROTOCOLS[service.protocol]), None)
+    yield from marks.values()
+
+
+def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
+    """Number -> struct backend."""
+    config = manifest.config
+    return {
+        manifest.numbers[service.name][backend.address]: layout.pack_backend(
+            backend.address,
+            config.source_address or source.address,
+            backend.mac or config.gateway_mac,
+            source.mac,
+        )
+        for service in config.services
+        for backend in service.backends
+    }
+
+
+def features(config: Config) -> list[str]:
+    """The -D flags for what some service uses."""
+    found = {f"-DWITH_{service.scheduler.upper()}" for service in config.services}
+    if any(service.port == 0 for service in config.services):
+        found.add("-DWITH_ANY_PORT")
+    return sorted(found)
+
+
+def spare_tables(used: Iterable[int]) -> Iterator[int]:
+    """Indices of lookup tables that nobody uses."""
+    taken = set(used)
+    return (index for index in range(layout.LOOKUP_TABLES) if index not in taken)

@@ -1,0 +1,308 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model: what a balancer shall do, as frozen dataclasses.
+
+`Config.parse` turns what a user wrote (or a JSON file) into the canonical form, or raises one
+`ConfigError`; `Config.dump` is its inverse. Everything inside the library may rely on the
+canonical form and never asks twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, ip_address
+from typing import Any
+
+from .errors import ConfigError
+from .schedulers import JHASH_SLOTS
+
+MODES = ("auto", "native", "generic")
+PROTOCOLS = {"tcp": 6, "udp": 17}
+SCHEDULERS = ("maglev", "jhash")
+ENCAPSULATIONS = ("ipip",)
+STATES = ("enabled", "drained", "disabled")
+
+MAX_SERVICES = 4096
+MAX_BACKENDS = 65535
+"""Backends over all services: the data plane numbers them with 16 bits, 0 means none."""
+MAX_NAME_BYTES = 63
+MAX_WEIGHT = 255
+MAX_SEED = 2**32 - 1
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_INTERFACE = re.compile(r"[^\s/]{1,15}")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A server behind a service."""
+
+    address: IPv4Address
+    weight: int = 1
+    state: str = "enabled"
+    mac: str | None = None
+
+    @property
+    def share(self) -> int:
+        """The weight that counts for new flows: 0 unless enabled."""
+        return self.weight if self.state == "enabled" else 0
+
+
+@dataclass(frozen=True)
+class Service:
+    """An address, port and protocol that clients talk to."""
+
+    name: str
+    address: IPv4Address
+    port: int
+    protocol: str
+    scheduler: str = "maglev"
+    encapsulation: str = "ipip"
+    backends: tuple[Backend, ...] = ()
+
+    @property
+    def key(self) -> tuple[IPv4Address, int, str]:
+        """What the data plane knows the service by; unique."""
+        return (self.address, self.port, self.protocol)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The desired state of the balancer on one interface."""
+
+    interface: str
+    mode: str = "auto"
+    source_address: IPv4Address | None = None
+    gateway_mac: str | None = None
+    hash_seed: int = 0
+    services: tuple[Service, ...] = field(default=())
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> Config:
+        """Validate `options` (names as in the documentation of the module) and normalise them.
+
+        Services come out sorted by name. The order of the backends is kept where it means
+        something (`jhash`), else they are sorted by address.
+
+        Raises ConfigError, which names the first option that is wrong.
+        """
+        _known(options, cls, "")
+        services = []
+        for index, raw in enumerate(_list(options.get("services"), "services")):
+            services.append(_service(raw, f"services[{index}]"))
+        if len(services) > MAX_SERVICES:
+            raise ConfigError("services", len(services), f"at most {MAX_SERVICES} services fit")
+        _unique(services)
+        total = sum(len(service.backends) for service in services)
+        if total > MAX_BACKENDS:
+            raise ConfigError(
+                "services", f"{total} backends", f"at most {MAX_BACKENDS} over all services fit"
+            )
+        return cls(
+            interface=interface_name(options.get("interface")),
+            mode=_choice(options, "mode", "auto", MODES, ""),
+            source_address=_optional(options, "source_address", "", _ipv4),
+            gateway_mac=_optional(options, "gateway_mac", "", _mac),
+            hash_seed=_integer(options, "hash_seed", 0, 0, MAX_SEED, ""),
+            services=tuple(sorted(services, key=lambda service: service.name)),
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """This state as plain JSON types; `Config.parse` reads it back."""
+        return {
+            "interface": self.interface,
+            "mode": self.mode,
+            "source_address": _text(self.source_address),
+            "gateway_mac": self.gateway_mac,
+            "hash_seed": self.hash_seed,
+            "services": [
+                {
+                    "name": service.name,
+                    "address": str(service.address),
+                    "port": service.port,
+                    "protocol": service.protocol,
+                    "scheduler": service.scheduler,
+                    "encapsulation": service.encapsulation,
+                    "backends": [
+                        {
+                            "address": str(backend.address),
+                            "weight": backend.weight,
+                            "state": backend.state,
+                            "mac": backend.mac,
+                        }
+                        for backend in service.backends
+                    ],
+                }
+                for service in self.services
+            ],
+        }
+
+
+def interface_name(value: object) -> str:
+    """Check the name of a network interface (1 to 15 bytes, as the kernel allows)."""
+    if not isinstance(value, str) or not value:
+        raise ConfigError("interface", value, "give the interface that receives the packets")
+    if not _INTERFACE.fullmatch(value) or value in (".", "..") or len(value.encode()) > 15:
+        raise ConfigError("interface", value, "not an interface name (see ip link)")
+    return value
+
+
+def _service(raw: object, where: str) -> Service:
+    options = _mapping(raw, where)
+    _known(options, Service, where)
+    name = options.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f"{where}.name", name, "give the service a name; it labels statistics")
+    if len(name.encode()) > MAX_NAME_BYTES or not name.isprintable():
+        raise ConfigError(
+            f"{where}.name", name, f"use up to {MAX_NAME_BYTES} bytes of printable text"
+        )
+    where = f"services[{name}]"
+    scheduler = _choice(options, "scheduler", "maglev", SCHEDULERS, where)
+    backends = _backends(options.get("backends"), where)
+    if scheduler == "jhash":
+        if len(backends) > JHASH_SLOTS:
+            raise ConfigError(
+                f"{where}.backends",
+                f"{len(backends)} backends",
+                f"the jhash scheduler takes at most {JHASH_SLOTS}; use maglev",
+            )
+    else:
+        backends.sort(key=lambda backend: backend.address)
+    return Service(
+        name=name,
+        address=_ipv4(options.get("address"), f"{where}.address"),
+        port=_integer(options, "port", None, 0, 65535, where),
+        protocol=_choice(options, "protocol", None, tuple(PROTOCOLS), where),
+        scheduler=scheduler,
+        encapsulation=_choice(options, "encapsulation", "ipip", ENCAPSULATIONS, where),
+        backends=tuple(backends),
+    )
+
+
+def _backends(raw: object, where: str) -> list[Backend]:
+    backends: list[Backend] = []
+    seen: set[IPv4Address] = set()
+    for index, item in enumerate(_list(raw, f"{where}.backends")):
+        here = f"{where}.backends[{index}]"
+        options = _mapping(item, here)
+        _known(options, Backend, here)
+        address = _ipv4(options.get("address"), f"{here}.address", carrier="ipip")
+        if address in seen:
+            raise ConfigError(
+                f"{here}.address", str(address), "listed twice; give it a larger weight instead"
+            )
+        seen.add(address)
+        backends.append(
+            Backend(
+                address=address,
+                weight=_integer(options, "weight", 1, 0, MAX_WEIGHT, here),
+                state=_choice(options, "state", "enabled", STATES, here),
+                mac=_optional(options, "mac", here, _mac),
+            )
+        )
+    return backends
+
+
+def _unique(services: Iterable[Service]) -> None:
+    names: set[str] = set()
+    keys: dict[tuple[IPv4Address, int, str], str] = {}
+    for service in services:
+        if service.name in names:
+            raise ConfigError("services", service.name, "two services have this name; rename one")
+        names.add(service.name)
+        other = keys.setdefault(service.key, service.name)
+        if other != service.name:
+            raise ConfigError(
+                f"services[{service.name}]",
+                f"{service.address} {service.port}/{service.protocol}",
+                f"service {other} has this address, port and protocol already; merge them",
+            )
+
+
+def _join(where: str, option: str) -> str:
+    return f"{where}.{option}" if where else option
+
+
+def _known(options: Mapping[str, Any], model: Any, where: str) -> None:
+    allowed = list(model.__dataclass_fields__)
+    for option, value in options.items():
+        if option not in allowed:
+            raise ConfigError(
+                _join(where, str(option)), value, f"no such option; use {', '.join(allowed)}"
+            )
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(where, value, "give a mapping of options")
+    return value
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(where, value, "give a list")
+    return list(value)
+
+
+def _choice(
+    options: Mapping[str, Any], option: str, default: str | None, choices: tuple[str, ...], at: str
+) -> str:
+    value = options.get(option)
+    if value is None:
+        value = default
+    if value not in choices:
+        raise ConfigError(_join(at, option), value, f"choose one of {', '.join(choices)}")
+    return str(value)
+
+
+def _integer(
+    options: Mapping[str, Any], option: str, default: int | None, low: int, high: int, at: str
+) -> int:
+    value = options.get(option)
+    if value is None:
+        value = default
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(_join(at, option), value, f"give a whole number from {low} to {high}")
+    return value
+
+
+def _optional(options: Mapping[str, Any], option: str, where: str, parse: Any) -> Any:
+    value = options.get(option)
+    return None if value in (None, "") else parse(value, _join(where, option))
+
+
+def _ipv4(value: object, where: str, carrier: str | None = None) -> IPv4Address:
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        address = ip_address(value)
+    except ValueError:
+        raise ConfigError(where, value, "not an IP address, as in 192.0.2.10") from None
+    if not isinstance(address, IPv4Address):
+        if carrier:
+            remedy = f"encapsulation {carrier} cannot carry to an IPv6 backend; give an IPv4 one"
+        else:
+            remedy = "only IPv4 is balanced; give an IPv4 address"
+        raise ConfigError(where, value, remedy)
+    if address.is_multicast or address.is_unspecified or address == IPv4Address("255.255.255.255"):
+        raise ConfigError(where, value, "not a unicast address")
+    return address
+
+
+def _mac(value: object, where: str) -> str:
+    text = value.lower().replace("-", ":") if isinstance(value, str) else ""
+    if not _MAC.fullmatch(text):
+        raise ConfigError(where, value, "not a MAC address, as in 52:54:00:00:00:0b")
+    if int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
+        raise ConfigError(where, value, "not a unicast MAC address")
+    return text
+
+
+def _text(address: IPv4Address | None) -> str | None:
+    return None if address is None else str(address)

@@ -30,7 +30,7 @@ format: python ## let ruff and clang-format lay out the code
 unit: python ## the pure layers; takes seconds, needs no privileges
 	@python -m pytest tests/unit
 
-sanity: python ## ansible-test sanity, on a copy
+sanity: python ## ansible-test sanity, on the collection as it ships
 	@tools/sanity
 
 packet: setup ## the compiled program on single packets (root)

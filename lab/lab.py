@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""The laboratory's command: up, down, status, exec. Run by the Python of .venv (it needs PyYAML)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+# As a script this file's directory comes first on the path; the package is one above.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from lab import DEFAULT, TOPOLOGY, Lab, LabError
+from lab.host import ENVIRONMENT
+
+
+def up(lab: Lab, arguments: argparse.Namespace) -> int:
+    begin = time.monotonic()
+    if lab.up(arguments.topology):
+        print(f"{lab.name}: up after {time.monotonic() - begin:.1f} s: {' '.join(lab.hosts)}")
+    else:
+        print(f"{lab.name}: is up")
+    return 0
+
+
+def down(lab: Lab, arguments: argparse.Namespace) -> int:
+    for host, pids in lab.down().items():
+        print(f"{lab.name}: still running in {host}, not started by the laboratory: {pids}", file=sys.stderr)
+    print(f"{lab.name}: down")
+    return 0
+
+
+def status(lab: Lab, arguments: argparse.Namespace) -> int:
+    if not lab.is_up:
+        print(f"{lab.name}: down")
+        return 3  # as systemctl says it
+    for name, host in lab.hosts.items():
+        addresses = [str(a.ip) for interface in host.plan.interfaces.values() for a in interface.addresses]
+        states = [f"{service} {'runs' if host.running(service) else 'ended'}" for service in host.started()]
+        print(f"{name:10} {' '.join(addresses):46} {', '.join(states)}".rstrip())
+    return 0
+
+
+def execute(lab: Lab, arguments: argparse.Namespace) -> int:
+    command = lab.host(arguments.host).inside(*(arguments.command or ["bash"]))
+    os.execvpe(command[0], command, {**ENVIRONMENT, "TERM": os.environ.get("TERM", "xterm")})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default=DEFAULT, help="of the laboratory (L4LB_LAB, else %(default)s)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("up", help="build it")
+    command.add_argument("--topology", type=Path, default=TOPOLOGY, metavar="FILE")
+    command.set_defaults(run=up)
+    commands.add_parser("down", help="remove it").set_defaults(run=down)
+    commands.add_parser("status", help="show its hosts; exit code 3 if it is not up").set_defaults(run=status)
+    command = commands.add_parser("exec", help="run a command, or a shell, in a host")
+    command.add_argument("host", metavar="HOST")
+    command.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
+    command.set_defaults(run=execute)
+    arguments = parser.parse_args()
+    if getattr(arguments, "command", [])[:1] == ["--"]:
+        arguments.command.pop(0)
+    try:
+        return int(arguments.run(Lab(arguments.name), arguments))
+    except LabError as e:
+        print(f"{arguments.name}: {e}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""What a laboratory consists of: the topology file, read and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import re
+from pathlib import Path
+from typing import Any, Union
+
+import yaml
+
+Address = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+
+# Host names are names of directories and of a bridge's ports.
+NAME = re.compile(r"[a-z][a-z0-9-]{0,9}")
+
+
+class LabError(Exception):
+    """What a laboratory cannot do, in words for the person who asked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Interface:
+    addresses: tuple[Address, ...] = ()
+    bridge: bool = False
+    mtu: int = 1500
+    to: str = ""
+
+    @property
+    def mac(self) -> str | None:
+        """Locally administered, and the same every time: derived from the first address."""
+        return "02:00:" + self.addresses[0].packed[-4:].hex(":") if self.addresses else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    command: tuple[str, ...]
+    ports: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class HostPlan:
+    interfaces: dict[str, Interface] = dataclasses.field(default_factory=dict)
+    loopback: tuple[Address, ...] = ()
+    routes: tuple[str, ...] = ()
+    sysctls: dict[str, Any] = dataclasses.field(default_factory=dict)
+    bpffs: bool = True
+    decapsulate: str | None = None
+    services: dict[str, Service] = dataclasses.field(default_factory=dict)
+
+
+def read(path: Path) -> dict[str, HostPlan]:
+    """The hosts of a topology file, in its order."""
+    try:
+        hosts = {name: _host(name, plan) for name, plan in yaml.safe_load(path.read_text())["hosts"].items()}
+        _check(hosts)
+    except OSError as e:
+        raise LabError(f"cannot read the topology: {e}") from e
+    except (KeyError, TypeError, ValueError, yaml.YAMLError) as e:
+        raise LabError(f"topology {path}: {e}") from e
+    return hosts
+
+
+def _host(name: str, plan: dict[str, Any]) -> HostPlan:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"host name {name!r}: at most ten lower-case letters, digits and hyphens")
+    interfaces = {key: Interface(**_with_addresses(value, "addresses")) for key, value in plan["interfaces"].items()}
+    services = {
+        key: Service(tuple(value["command"]), tuple(value.get("ports", ())))
+        for key, value in plan.get("services", {}).items()
+    }
+    return HostPlan(**{**_with_addresses(plan, "loopback"), "interfaces": interfaces, "services": services})
+
+
+def _with_addresses(plan: dict[str, Any], key: str) -> dict[str, Any]:
+    return {**plan, key: tuple(ipaddress.ip_interface(text) for text in plan.get(key, ()))}
+
+
+def _check(hosts: dict[str, HostPlan]) -> None:
+    for name, plan in hosts.items():
+        for interface, settings in plan.interfaces.items():
+            peer, _, end = settings.to.partition("/")
+            if settings.to and end not in (hosts[peer].interfaces if peer in hosts else ()):
+                raise ValueError(f"{name}/{interface}: there is no {settings.to!r} to connect to")
+        if plan.decapsulate and plan.decapsulate not in plan.interfaces:
+            raise ValueError(f"{name}: there is no interface {plan.decapsulate!r} to decapsulate on")

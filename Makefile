@@ -7,6 +7,8 @@ SHELL := /bin/sh
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# In a collection, molecule would rather look elsewhere.
+export MOLECULE_GLOB := molecule/*/molecule.yml
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22

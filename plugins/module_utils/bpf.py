@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .errors import HostError, KernelError
@@ -26,7 +27,7 @@ PERCPU_ARRAY = 6
 ARRAY_OF_MAPS = 12
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _libbpf() -> Any:
     try:
         return ctypes.CDLL("libbpf.so.1")
@@ -41,11 +42,11 @@ def _check(result: int, what: str) -> int:
     return result
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def possible_cpus() -> int:
     """How many values a per-CPU map holds per element."""
-    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
-        return int(file.read().strip().replace("-", ",").split(",")[-1]) + 1
+    text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
+    return int(text.strip().replace("-", ",").split(",")[-1]) + 1
 
 
 class _MapInfo(ctypes.Structure):
@@ -230,9 +231,7 @@ class Map(_Object):
         if len(values) != self._stride * len(pairs):
             raise ValueError(f"{self.name}: elements are of {self._stride} bytes")
         count = ctypes.c_uint32(len(pairs))
-        result = _libbpf().bpf_map_update_batch(
-            self.fd, keys, values, ctypes.byref(count), None
-        )
+        result = _libbpf().bpf_map_update_batch(self.fd, keys, values, ctypes.byref(count), None)
         _check(result, f"update {self.name}")
 
     def inner(self, key: int) -> Map | None:

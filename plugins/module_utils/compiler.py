@@ -157,7 +157,7 @@ def _header_flags(headers: Headers) -> list[str]:
         f"-I{folder}"
         for base in (include, generated)
         for folder in (base, f"{base}/generated", f"{base}/uapi", f"{base}/generated/uapi")
-        if os.path.isdir(folder)
+        if Path(folder).is_dir()
     ]
 
 

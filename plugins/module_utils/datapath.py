@@ -11,9 +11,10 @@ moment at which the new state takes effect, and `finish` removes what is no long
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from typing import Any
 
 from . import bpf, compiler, image, layout
 from .bpf import Map, Program
@@ -27,6 +28,10 @@ _FIXED_SHAPES = {
     "lookup_tables": bpf.Shape(bpf.ARRAY_OF_MAPS, 4, layout.LOOKUP_TABLES),
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
     "service_sent": bpf.Shape(bpf.PERCPU_ARRAY, layout.COUNTER.size, layout.SERVICE_IDS),
+}
+_SIZED_SHAPES = {
+    "backends": (bpf.ARRAY, layout.BACKEND_SIZE),
+    "backend_cpus": (bpf.PERCPU_ARRAY, layout.BACKEND_CPU_SIZE),
 }
 
 
@@ -81,12 +86,11 @@ def reusable_maps(maps: Mapping[str, Map], capacity: int) -> dict[str, Map]:
     Not the service table: each program has its own, so that a new program brings its new state
     with it and both take effect at once when it is attached.
     """
-    shapes = {
-        **_FIXED_SHAPES,
-        "backends": bpf.Shape(bpf.ARRAY, layout.BACKEND_SIZE, capacity),
-        "backend_cpus": bpf.Shape(bpf.PERCPU_ARRAY, layout.BACKEND_CPU_SIZE, capacity),
+    shapes = {name: bpf.Shape(*shape, capacity) for name, shape in _SIZED_SHAPES.items()}
+    shapes.update(_FIXED_SHAPES)
+    return {
+        name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
     }
-    return {name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]}
 
 
 class DataPath:
@@ -128,6 +132,13 @@ class DataPath:
         if program.name != PROGRAM or not {"services", "lookup_tables", "backends"} <= set(maps):
             return None
         return cls(program, maps)
+
+    def pinned_maps(self) -> dict[str, Map]:
+        """The maps that are pinned, by the name of the pin."""
+        maps = dict(self.maps)
+        if self.manifest_map:
+            maps["manifest"] = self.manifest_map
+        return maps
 
     @property
     def capacity(self) -> int:
@@ -179,16 +190,20 @@ class DataPath:
         self,
         config: Config,
         source: Source,
-        build: str = "",
+        build: dict[str, Any] | None = None,
         before: Manifest | None = None,
         repair: Sequence[str] = (),
+        shared: Collection[str] = _FIXED_SHAPES.keys() | _SIZED_SHAPES.keys(),
     ) -> Staged:
         """Write all of `config` that no packet can see before `switch`.
 
-        before: what the maps hold now; what did not change keeps its numbers, and so its counters.
+        before: the current state; what did not change keeps its numbers, and so its counters.
         repair: services whose lookup table is to be written anew, changed or not.
+        shared: names of the maps that hold the current state, and so may be in use by packets.
         """
-        manifest = image.place(config, build, before, self.capacity)
+        manifest = image.place(config, build or {}, before, self.capacity)
+        if "lookup_tables" not in shared:
+            manifest.tables.clear()
         for name in repair:
             manifest.tables.pop(name, None)
         used = [table.index for table in (before.tables if before else {}).values()]
@@ -209,16 +224,18 @@ class DataPath:
         old_ids = set(before.service_ids.values()) if before else set()
         empty = bytes(layout.COUNTER.size * bpf.possible_cpus())
         self.maps["service_sent"].update_many(
-            (number, empty)
-            for number in manifest.service_ids.values()
-            if number not in old_ids
+            (number, empty) for number in manifest.service_ids.values() if number not in old_ids
         )
-        in_use = _numbers(before)
+        known = _numbers(before)
+        in_use = known if "backends" in shared else set()
         records = image.backend_records(manifest, source)
-        new = {number: record for number, record in records.items() if number not in in_use}
         empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
-        self.maps["backend_cpus"].update_many((number, empty) for number in new)
-        self.maps["backends"].update_many(new.items())
+        self.maps["backend_cpus"].update_many(
+            (number, empty) for number in records if number not in known
+        )
+        self.maps["backends"].update_many(
+            (number, record) for number, record in records.items() if number not in in_use
+        )
         late = {number: record for number, record in records.items() if number in in_use}
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), before, late)
 
@@ -233,7 +250,7 @@ class DataPath:
         self.manifest_map = staged.manifest_map
 
     def finish(self, staged: Staged) -> None:
-        """Update the records of backends that stay, drop the tables and records of what has gone."""
+        """Update the records of what stays; drop the tables and records of what has gone."""
         current = self.maps["backends"].lookup_all()
         size = layout.BACKEND_SIZE
         changed = {
@@ -249,6 +266,13 @@ class DataPath:
             for table in staged.before.tables.values():
                 if table.index not in kept:
                     self.maps["lookup_tables"].delete(table.index)
+
+    def abandon(self, staged: Staged) -> None:
+        """Undo `stage`, before a switch."""
+        kept = {table.index for table in staged.before.tables.values()} if staged.before else set()
+        for table in staged.manifest.tables.values():
+            if table.index not in kept:
+                self.maps["lookup_tables"].delete(table.index)
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""
@@ -279,9 +303,9 @@ class DataPath:
         manifest = manifest or self.read()
         if manifest is None:
             raise L4lbError("the maps do not say what they hold; apply the configuration again")
-        services = _sums(self.maps["service_sent"])
-        backends = _sums(self.maps["backend_cpus"])
-        drops = _sums(self.maps["drops"])
+        services = _Sums(self.maps["service_sent"])
+        backends = _Sums(self.maps["backend_cpus"])
+        drops = _Sums(self.maps["drops"])
         return Statistics(
             {name: services(number) for name, number in manifest.service_ids.items()},
             {
@@ -293,7 +317,7 @@ class DataPath:
         )
 
 
-class _sums:
+class _Sums:
     """Index -> the counter at the head of a per-CPU element, summed over the CPUs."""
 
     def __init__(self, map_: Map) -> None:

@@ -36,4 +36,8 @@ class CompileError(L4lbError):
 
 
 class KernelError(L4lbError):
-    """A bpf(2) or netlink call failed."""
+    """A bpf(2) or netlink call failed; `code` is its errno, 0 if there is none."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code

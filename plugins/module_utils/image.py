@@ -47,7 +47,7 @@ class Manifest:
     """What user space knows of the maps."""
 
     config: Config
-    build: str = ""
+    build: dict[str, Any] = field(default_factory=dict)
     generation: int = 0
     service_ids: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
@@ -101,7 +101,9 @@ class Manifest:
             raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
 
 
-def place(config: Config, build: str, before: Manifest | None, capacity: int) -> Manifest:
+def place(
+    config: Config, build: dict[str, Any], before: Manifest | None, capacity: int
+) -> Manifest:
     """Find numbers for all of `config`; what `before` knows keeps its own.
 
     A service is known by its address, port and protocol, a backend by its address in a service.

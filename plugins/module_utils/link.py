@@ -55,8 +55,8 @@ if IPRoute is not None:
     class _Xdp(ifinfmsg.xdp):
         """IFLA_XDP; pyroute2 before 0.9 has its flags as two big-endian bytes."""
 
-        class xdp_flags(nla):
-            fields = [("value", "I")]
+        class xdp_flags(nla):  # noqa: N801 - pyroute2 finds it by this name
+            fields = (("value", "I"),)
 
     class _LinkMessage(ifinfmsg):
         xdp = _Xdp
@@ -70,13 +70,13 @@ def require_pyroute2() -> None:
 
 def interface_names() -> list[str]:
     """The interfaces of this network namespace."""
-    with _route() as ip:
+    with open_route() as ip:
         return [message.get_attr("IFLA_IFNAME") for message in ip.get_links()]
 
 
 def read_link(name: str) -> Link:
     """The interface called `name`. Raises ConfigError if there is none."""
-    with _route() as ip:
+    with open_route() as ip:
         index = (ip.link_lookup(ifname=name) or [None])[0]
         if index is None:
             others = ", ".join(m.get_attr("IFLA_IFNAME") for m in ip.get_links())
@@ -105,28 +105,19 @@ def attach(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> s
 
     Raises KernelError if the driver or the kernel refuses.
     """
-    wanted = ("native", "generic") if mode == "auto" else (mode,)
-    for attempt in wanted:
+    if mode == "auto":
         try:
-            _set_xdp(link.index, program_fd, _MODE_FLAGS[attempt] | _REPLACE, expected_fd)
-            return attempt
-        except NetlinkError as e:
-            unable = e.code in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOMEM, errno.ERANGE)
-            if attempt != wanted[-1] and unable:
-                continue
-            raise KernelError(
-                f"attach to {link.name} in mode {attempt}: {os.strerror(e.code)}"
-            ) from e
-    raise AssertionError("unreachable")
+            return _set_xdp(link, program_fd, "native", expected_fd)
+        except KernelError as e:
+            if e.code in (errno.EEXIST, errno.EBUSY, errno.EPERM):
+                raise
+        mode = "generic"
+    return _set_xdp(link, program_fd, mode, expected_fd)
 
 
 def detach(link: Link, expected_fd: int) -> None:
     """Remove the program open as `expected_fd` from `link`."""
-    assert link.attached is not None
-    try:
-        _set_xdp(link.index, -1, _MODE_FLAGS[link.attached.mode] | _REPLACE, expected_fd)
-    except NetlinkError as e:
-        raise KernelError(f"detach from {link.name}: {os.strerror(e.code)}") from e
+    _set_xdp(link, -1, link.attached.mode if link.attached else "native", expected_fd)
 
 
 def _attached(message: Any) -> Attached | None:
@@ -139,27 +130,31 @@ def _attached(message: Any) -> Attached | None:
     return Attached(program, names.get(mode) or _MODES.get(mode, "several modes"))
 
 
-def _set_xdp(index: int, program_fd: int, flags: int, expected_fd: int | None) -> None:
+def _set_xdp(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> str:
     message = _LinkMessage()
-    message["index"] = index
-    message["attrs"] = [
-        (
-            "IFLA_XDP",
-            {
-                "attrs": [
-                    ("IFLA_XDP_FD", program_fd),
-                    ("IFLA_XDP_FLAGS", flags),
-                    ("IFLA_XDP_EXPECTED_FD", -1 if expected_fd is None else expected_fd),
-                ]
-            },
-        )
+    message["index"] = link.index
+    attributes = [
+        ("IFLA_XDP_FD", program_fd),
+        ("IFLA_XDP_FLAGS", _MODE_FLAGS[mode] | _REPLACE),
+        ("IFLA_XDP_EXPECTED_FD", -1 if expected_fd is None else expected_fd),
     ]
-    with _route() as ip:
-        ip.nlm_request(message, msg_type=RTM_NEWLINK, msg_flags=NLM_F_REQUEST | NLM_F_ACK)
+    message["attrs"] = [("IFLA_XDP", {"attrs": attributes})]
+    try:
+        with open_route() as ip:
+            ip.nlm_request(message, msg_type=RTM_NEWLINK, msg_flags=NLM_F_REQUEST | NLM_F_ACK)
+    except NetlinkError as e:
+        action = "attach to" if program_fd >= 0 else "detach from"
+        raise KernelError(
+            f"{action} {link.name} in mode {mode}: {os.strerror(e.code)}", e.code
+        ) from e
+    return mode
 
 
 @contextlib.contextmanager
-def _route() -> Iterator[Any]:
+def open_route() -> Iterator[Any]:
+    """A pyroute2 connection. Raises HostError if pyroute2 is missing."""
     require_pyroute2()
     with IPRoute() as ip:
+        with contextlib.suppress(AttributeError):  # 0.9's nlm_request wants it, 0.7 has no status
+            ip.status.setdefault("nlm_generator", False)
         yield ip

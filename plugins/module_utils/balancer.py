@@ -1,0 +1,417 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The balancer of one interface: its live state, the plan to another, and carrying that out.
+
+`plan` compares the desired state with what the kernel holds, not with what some file remembers.
+`apply` carries it out: everything that can fail comes before the one step that packets notice,
+which is an exchange of the service table, or, if the program itself changes, of the program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from typing import Any
+
+from . import compiler, host, image, layout, link, neighbours
+from .bpf import Program
+from .datapath import (
+    DataPath,
+    Statistics,
+    build_flags,
+    join_sources,
+    reusable_maps,
+)
+from .errors import ConfigError, ForeignProgramError, L4lbError
+from .host import Paths, Pins
+from .image import Manifest, Source
+from .link import Link
+from .model import Config
+
+_RESOLVE_SECONDS = 1.0
+"""How long an apply waits for the MAC addresses of new next hops."""
+
+
+@dataclass
+class Live:
+    """What an interface has now."""
+
+    link: Link
+    data_path: DataPath | None = None
+    """Ours, attached, or only pinned (as after the interface was made anew)."""
+    attached: bool = False
+    mode: str | None = None
+    foreign: Program | None = None
+    manifest: Manifest | None = None
+    pinned: bool = False
+    """The pins are complete."""
+
+
+@dataclass
+class Plan:
+    """What an apply would do."""
+
+    live: Live
+    desired: Config | None
+    """None: no balancer. `source_address` is filled in."""
+    build: dict[str, Any] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+    """What changes, in words; empty if nothing does."""
+    warnings: list[str] = field(default_factory=list)
+    load: bool = False
+    attach: bool = False
+    write: bool = False
+    repair: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.steps)
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """The live state as the options a user would write; empty if there is none."""
+        if self.live.manifest is None:
+            return {}
+        state = self.live.manifest.config.dump()
+        if state["mode"] != "auto" and self.live.mode:
+            state["mode"] = self.live.mode
+        return state
+
+    @property
+    def after(self) -> dict[str, Any]:
+        """The desired state, likewise."""
+        return self.desired.dump() if self.desired else {}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an apply did."""
+
+    plan: Plan
+    mode: str | None
+    headers: compiler.Headers | None = None
+    """What the program was compiled with, if it was."""
+    waited: float = 0.0
+    """Seconds that another run held the lock."""
+
+
+class Balancer:
+    """The balancer on one interface of this host."""
+
+    def __init__(
+        self, interface: str, sources: Mapping[str, str] | None = None, paths: Paths | None = None
+    ) -> None:
+        """sources: files of files/bpf by name, as text; only `apply` needs them."""
+        self.interface = interface
+        self.sources = sources or {}
+        self.paths = paths or Paths()
+        self.pins = Pins.of(interface, self.paths)
+
+    # Reading
+
+    def live(self) -> Live:
+        """Read the live state. Raises ConfigError if there is no such interface."""
+        interface = link.read_link(self.interface)
+        live = Live(interface)
+        if interface.attached:
+            program = Program.by_id(interface.attached.program_id)
+            live.data_path = DataPath.of(program) if program else None
+            if live.data_path is None:
+                live.foreign = program
+            else:
+                live.attached = True
+                live.mode = interface.attached.mode
+        if live.data_path is None:
+            pinned = self.pins.program()
+            live.data_path = DataPath.of(pinned) if pinned else None
+        if live.data_path:
+            live.manifest = live.data_path.read()
+            live.pinned = self.pins.complete(live.data_path.program, live.data_path.pinned_maps())
+        return live
+
+    def statistics(self) -> tuple[Live, Statistics]:
+        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+        live = self.live()
+        if live.data_path is None or not live.attached:
+            raise L4lbError(f"no balancer is attached to {self.interface}")
+        if live.manifest is None:
+            raise L4lbError(
+                f"the maps of {self.interface} are of another version of the collection; "
+                "apply the configuration again"
+            )
+        return live, live.data_path.statistics(live.manifest)
+
+    # Planning
+
+    def plan(self, config: Config | None, replace_foreign: bool = False) -> Plan:
+        """What `apply` would do for `config`; None: for no balancer. Changes nothing.
+
+        Raises ForeignProgramError, or ConfigError for what does not fit this host.
+        """
+        live = self.live()
+        if live.foreign and config and not replace_foreign:
+            raise ForeignProgramError(
+                f"{self.interface} carries the XDP program {live.foreign.name!r} "
+                f"(id {live.foreign.id}), which is not ours; remove it, or set replace: true"
+            )
+        if config is None:
+            return self._plan_absent(live)
+        return self._plan_present(live, config)
+
+    def _plan_absent(self, live: Live) -> Plan:
+        plan = Plan(live, None)
+        if live.attached:
+            plan.steps.append(f"detach the program from {self.interface}")
+        if self.pins.directory.exists():
+            plan.steps.append(f"remove {self.pins.directory}")
+        return plan
+
+    def _plan_present(self, live: Live, config: Config) -> Plan:
+        source = _source(live.link, config)
+        desired = replace(config, source_address=source.address)
+        plan = Plan(live, desired)
+        if live.foreign:
+            plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
+        plan.build = self._build(live, desired)
+        plan.load = self._plan_load(live, plan)
+        wrong_mode = config.mode not in ("auto", live.mode)
+        if plan.load or not live.attached or wrong_mode:
+            plan.attach = True
+            plan.steps.append(f"attach the program to {self.interface}, mode {config.mode}")
+        if live.manifest is None or plan.load:
+            plan.write = True
+        if live.manifest and live.data_path:
+            changes = describe(live.manifest.config, desired)
+            if changes:
+                plan.steps += changes
+            wrong = live.data_path.differences(live.manifest, source)
+            plan.repair = [name for name in wrong if name in live.manifest.tables]
+            plan.steps += [f"repair the map of {name}" for name in wrong if not changes]
+            plan.write = plan.write or bool(changes or wrong)
+        if live.data_path and not live.pinned and not plan.load:
+            plan.steps.append("pin the program and its maps")
+        if _routed(desired) and not host.routing_answers(self.paths):
+            plan.steps.append("set net.ipv4.conf.lo.forwarding to 1")
+        return plan
+
+    def _build(self, live: Live, config: Config) -> dict[str, Any]:
+        capacity = image.capacity_for(live.manifest, config)
+        if live.data_path:
+            capacity = max(capacity, live.data_path.capacity)
+        text = join_sources(self.sources)
+        return {
+            "sources": hashlib.sha256(text.encode()).hexdigest(),
+            "flags": build_flags(config, capacity),
+            "bcc": compiler.bcc_version(),
+            "layout": layout.VERSION,
+            "capacity": capacity,
+        }
+
+    def _plan_load(self, live: Live, plan: Plan) -> bool:
+        """Whether the program must be compiled, and say why."""
+        names = {
+            "sources": "the sources changed",
+            "flags": "the services use other features",
+            "bcc": "bcc changed",
+            "layout": "the layout of the maps changed",
+            "capacity": "more backends than the maps have room for",
+        }
+        if live.data_path is None:
+            plan.steps.append("compile and load the program")
+            return True
+        if live.manifest is None:
+            plan.steps.append("compile and load the program: the one in place cannot be read")
+            return True
+        was = live.manifest.build
+        for name, reason in names.items():
+            # a host that lost bcc keeps its program
+            if plan.build[name] is not None and plan.build[name] != was.get(name):
+                plan.steps.append(f"compile and load the program: {reason}")
+                return True
+        return False
+
+    # Changing
+
+    def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
+        """Make the live state what `config` says; None: remove the balancer.
+
+        Raises L4lbError of some kind; the old state then forwards as before.
+        """
+        host.require_root()
+        with host.lock(self.interface, self.paths) as waited:
+            plan = self.plan(config, replace_foreign)
+            if plan.desired is None:
+                if plan.changed:
+                    self._remove(plan)
+                return Outcome(plan, None, waited=waited)
+            headers = compiler.require_tools() if plan.load else None
+            self._prepare_host(plan, plan.desired)
+            live = plan.live
+            if plan.load or live.data_path is None or live.manifest is None:
+                mode = self._load(plan, plan.desired)
+            else:
+                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+            return Outcome(plan, mode, headers, waited)
+
+    def _prepare_host(self, plan: Plan, desired: Config) -> None:
+        """What new backends need before packets go to them."""
+        routed = _routed(desired)
+        if routed and not host.routing_answers(self.paths):
+            host.let_routing_answer(self.paths)
+        hops, unreachable = neighbours.next_hops(routed)
+        known = neighbours.managed()
+        if hops - known:
+            if not plan.changed:
+                plan.steps.append("have the kernel keep the next hops resolved")
+            neighbours.manage(hops - known)
+        for address in unreachable:
+            plan.warnings.append(f"no route to backend {address}; packets to it are dropped")
+        for address in neighbours.unresolved(hops - known, _RESOLVE_SECONDS):
+            plan.warnings.append(f"next hop {address} does not answer ARP yet")
+
+    def _load(self, plan: Plan, desired: Config) -> str:
+        """Bring a new program with the new state; attaching it is the switch."""
+        live = plan.live
+        source = _source(live.link, desired)
+        host.mount_bpffs(self.paths)
+        staging = Pins.staging(self.interface, self.paths)
+        staging.remove()
+        staging.create()
+        try:
+            old = live.data_path if live.manifest else None
+            shared = reusable_maps(old.maps, plan.build["capacity"]) if old else {}
+            for name, map_ in shared.items():
+                staging.set(name, map_)
+            pin_dir = f'-DPIN_DIR="{staging.directory}"'
+            new = DataPath.load(self.sources, desired, plan.build["capacity"], [pin_dir])
+            if old:
+                new.copy_counters(old)
+            staged = new.stage(
+                desired, source, plan.build, live.manifest, plan.repair, shared.keys()
+            )
+            try:
+                staging.set("manifest", staged.manifest_map)
+                new.switch(staged)
+                mode = self._attach(live, new, desired.mode)
+            except BaseException:
+                new.abandon(staged)
+                raise
+            new.finish(staged)
+            self._pin(new)
+        finally:
+            staging.remove()
+        return mode
+
+    def _change(
+        self, plan: Plan, desired: Config, data_path: DataPath, manifest: Manifest
+    ) -> str | None:
+        """Bring the new state to the program that is there."""
+        live = plan.live
+        if plan.write:
+            source = _source(live.link, desired)
+            staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
+            try:
+                host.mount_bpffs(self.paths)
+                self.pins.create()
+                self.pins.set("manifest%next", staged.manifest_map)
+                data_path.switch(staged)
+            except BaseException:
+                data_path.abandon(staged)
+                raise
+            data_path.finish(staged)
+        mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
+        if plan.write or not live.pinned:
+            host.mount_bpffs(self.paths)
+            self._pin(data_path)
+        return mode
+
+    def _attach(self, live: Live, data_path: DataPath, mode: str) -> str:
+        """Attach in place of what is there, at once where the kernel can."""
+        current = live.link.attached
+        if current is None:
+            return link.attach(live.link, data_path.program.fd, mode, None)
+        there = live.foreign or Program.by_id(current.program_id)
+        if there is None:
+            raise L4lbError(f"the program of {self.interface} has just changed; run again")
+        if mode not in ("auto", current.mode):
+            # the kernel allows one mode at a time, so this cannot be one step
+            link.detach(live.link, there.fd)
+            try:
+                return link.attach(live.link, data_path.program.fd, mode, None)
+            except L4lbError:
+                link.attach(live.link, there.fd, current.mode, None)
+                raise
+        return link.attach(live.link, data_path.program.fd, current.mode, there.fd)
+
+    def _pin(self, data_path: DataPath) -> None:
+        self.pins.create()
+        for name, map_ in data_path.pinned_maps().items():
+            self.pins.set(name, map_)
+        self.pins.set("program", data_path.program)
+        self.pins.drop_others({"program", *data_path.pinned_maps()})
+
+    def _remove(self, plan: Plan) -> None:
+        live = plan.live
+        if live.attached and live.data_path:
+            link.detach(live.link, live.data_path.program.fd)
+        self.pins.remove()
+        Pins.staging(self.interface, self.paths).remove()
+        needed: set[IPv4Address] = set()
+        for interface in host.pinned_interfaces(self.paths):
+            other = Balancer(interface, paths=self.paths).pinned_manifest()
+            needed.update(_routed(other.config) if other else ())
+        hops, _unreachable = neighbours.next_hops(needed)
+        neighbours.manage([], neighbours.managed() - hops)
+        if not needed:
+            host.restore_routing(self.paths)
+
+    def pinned_manifest(self) -> Manifest | None:
+        """What the pinned maps hold; None if there are none, or they are of another version."""
+        program = self.pins.program()
+        data_path = DataPath.of(program) if program else None
+        return data_path.read() if data_path else None
+
+
+def describe(before: Config, after: Config) -> list[str]:
+    """What differs between two states, a line for each service."""
+    changes = []
+    for option in ("mode", "source_address", "gateway_mac", "hash_seed"):
+        old, new = getattr(before, option), getattr(after, option)
+        if old != new:
+            changes.append(f"{option}: {old} -> {new}")
+    old_services = {service.name: service for service in before.services}
+    new_services = {service.name: service for service in after.services}
+    for name in sorted(old_services.keys() | new_services.keys()):
+        was, becomes = old_services.get(name), new_services.get(name)
+        if was is None:
+            changes.append(f"{name}: added")
+        elif becomes is None:
+            changes.append(f"{name}: removed")
+        elif was != becomes:
+            changes.append(f"{name}: changed")
+    return changes
+
+
+def _source(interface: Link, config: Config) -> Source:
+    address = config.source_address or interface.address
+    if address is None:
+        raise ConfigError(
+            "source_address", None, f"{interface.name} has no IPv4 address; give the tunnels one"
+        )
+    return Source(address, interface.mac)
+
+
+def _routed(config: Config) -> list[IPv4Address]:
+    """The backends whose next hop is found by routing."""
+    if config.gateway_mac:
+        return []
+    return [
+        backend.address
+        for service in config.services
+        for backend in service.backends
+        if not backend.mac
+    ]

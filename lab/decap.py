@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Compiles files/bpf/decap.c once and attaches it in several network namespaces.
 
 Run by /usr/bin/python3, to which bcc belongs. Compiles at once, then reads from standard input
@@ -6,18 +7,24 @@ a JSON list of {"namespace": file, "interface": name, "addresses": [IPv4, ...]}.
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import json
 import os
+import re
 import socket
 import struct
 import sys
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[1] / "files/bpf/decap.c"
-CLONE_NEWNET = 0x40000000
+ROOT = Path(__file__).resolve().parents[1]
+# As a script this file's directory comes first on the path; the package is one above.
+sys.path[0] = str(ROOT)
+
+from lab.namespace import network  # noqa: E402
+
 XDP_FLAGS_DRV_MODE = 1 << 2
+# How the kernel's source calls what uname calls otherwise.
+ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
 
 def kernel_headers() -> list[str]:
@@ -30,22 +37,17 @@ def kernel_headers() -> list[str]:
     modules = Path("/lib/modules")
     if (modules / os.uname().release / "build").exists():
         return []
-    builds = sorted(modules.glob("*/build"), key=lambda path: [int(n) if n.isdigit() else 0 for n in path.parent.name.replace("-", ".").split(".")])
+    builds = [path for path in modules.glob("*/build") if path.exists()]
     if not builds:
-        sys.exit("no kernel headers in /lib/modules: install linux-headers-amd64, or your architecture's")
-    build = builds[-1]
-    source = build.with_name("source") if build.with_name("source").exists() else build
-    os.environ["BCC_KERNEL_SOURCE"] = str(source)
-    architecture = {"x86_64": "x86", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    parts = ["include", "include/generated/uapi", f"arch/{architecture}/include/generated", f"arch/{architecture}/include/generated/uapi"]
+        sys.exit("no kernel headers in /lib/modules: install linux-headers-amd64 or alike")
+    build = max(builds, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)])
+    source = build.with_name("source")
+    os.environ["BCC_KERNEL_SOURCE"] = str(source if source.exists() else build)
+    generated = (
+        f"arch/{ARCHITECTURES.get(os.uname().machine, os.uname().machine)}/include/generated"
+    )
+    parts = ["include", "include/generated/uapi", generated, f"{generated}/uapi"]
     return [f"-I{build / part}" for part in parts]
-
-
-def enter(namespace: str) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path(namespace).open() as file:
-        if libc.setns(file.fileno(), CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
 
 
 def main() -> None:
@@ -53,16 +55,16 @@ def main() -> None:
         from bcc import BPF
     except ImportError:
         sys.exit("bcc is not installed: apt-get install python3-bpfcc")
-    bpf = BPF(text=SOURCE.read_text(), cflags=kernel_headers())
+    bpf = BPF(text=(ROOT / "files/bpf/decap.c").read_text(), cflags=kernel_headers())
     program = bpf.load_func(b"decap", BPF.XDP)
-    ends = bpf[b"tunnel_ends"]
+    tunnel_ends = bpf[b"tunnel_ends"]
     for end in json.load(sys.stdin):
-        enter(end["namespace"])
-        index = socket.if_nametoindex(end["interface"])
-        for address in end["addresses"]:
-            key = struct.pack("=I4s", index, ipaddress.IPv4Address(address).packed)
-            ends[ends.Key.from_buffer_copy(key)] = ends.Leaf(1)
-        bpf.attach_xdp(end["interface"].encode(), program, XDP_FLAGS_DRV_MODE)
+        with network(Path(end["namespace"])):
+            index = socket.if_nametoindex(end["interface"])
+            for address in end["addresses"]:
+                key = struct.pack("=I4s", index, ipaddress.IPv4Address(address).packed)
+                tunnel_ends[tunnel_ends.Key.from_buffer_copy(key)] = tunnel_ends.Leaf(1)
+            bpf.attach_xdp(end["interface"].encode(), program, XDP_FLAGS_DRV_MODE)
 
 
 if __name__ == "__main__":

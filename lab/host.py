@@ -1,12 +1,15 @@
-"""One host of a laboratory: its namespaces, and commands inside them."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One host of a laboratory: its namespaces, and what runs inside them."""
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import processes
+from lab import namespace, processes
 from lab.topology import LabError
 
 if TYPE_CHECKING:
@@ -24,11 +27,18 @@ ENVIRONMENT = {
     "USER": "root",
 }
 
+# The kinds of namespaces a host has of its own, and the files they are bound to.
+KINDS = {"net": "net", "uts": "uts", "mount": "mnt"}
+
 # The root of a host: the machine's own as it is, with a layer above it that takes every write.
 # An overlay shows one file system without what is mounted in it, hence the mounts that follow.
-# The checkout may be one of those; it is read-only, as tests change it from outside only.
+# The checkout may be one of those; read-only, as a host has no reason to change it.
 ROOT = """
+umask 022
 cd "$DIRECTORY"
+mkdir -p root work upper/etc
+echo "$NAME" >upper/etc/hostname
+echo "$HOST_TABLE" >upper/etc/hosts
 mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
 cd root
 mount -t proc proc proc
@@ -44,7 +54,7 @@ pivot_root . run/machine
 umount --lazy /run/machine
 rmdir /run/machine
 """
-BPFFS = "mount -t bpf -o mode=700 bpf /sys/fs/bpf"
+BPFFS = "mount -t bpf -o mode=700 bpf /sys/fs/bpf\n"
 
 
 class Host:
@@ -54,44 +64,48 @@ class Host:
         self.directory = directory
         self.name = directory.name
         self.plan = plan
+        self.network = directory / "net"
 
     @property
     def address(self) -> str:
         """The first IPv4 address."""
-        return self._first_address(4)
+        return next(str(address.ip) for address in self.plan.addresses if address.version == 4)
 
     @property
     def address6(self) -> str:
         """The first IPv6 address."""
-        return self._first_address(6)
+        return next(str(address.ip) for address in self.plan.addresses if address.version == 6)
 
     def create(self, host_table: str) -> None:
         """Make the namespaces and the root file system; there is no network in it yet."""
-        for part in ("root", "work", "upper/etc", "processes"):
-            (self.directory / part).mkdir(parents=True)
-        (self.directory / "upper/etc/hostname").write_text(self.name + "\n")
-        (self.directory / "upper/etc/hosts").write_text(host_table)
-        for namespace in ("net", "mnt", "uts"):
-            (self.directory / namespace).touch()
-        namespaces = [f"--net={self.directory}/net", f"--mount={self.directory}/mnt", f"--uts={self.directory}/uts"]
+        (self.directory / "processes").mkdir(parents=True)
+        for name in KINDS.values():
+            (self.directory / name).touch()
+        variables = {
+            "DIRECTORY": str(self.directory),
+            "CHECKOUT": str(CHECKOUT),
+            "NAME": self.name,
+            "HOST_TABLE": host_table,
+        }
         script = ROOT + (BPFFS if self.plan.bpffs else "")
-        environment = {"DIRECTORY": str(self.directory), "CHECKOUT": str(CHECKOUT), "NAME": self.name}
-        call(["unshare", *namespaces, "sh", "-ec", script], env={**ENVIRONMENT, **environment})
+        call(
+            ["unshare", *self._namespaces(), "sh", "-ec", script], env={**ENVIRONMENT, **variables}
+        )
 
     def inside(self, *command: str) -> list[str]:
         """The command that runs a command in this host."""
-        files = {"net": "net", "uts": "uts", "mount": "mnt"}
-        return ["nsenter", *(f"--{option}={self.directory / file}" for option, file in files.items()), "--", *command]
+        return ["nsenter", *self._namespaces(), "--", *command]
 
     def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command in this host and wait; options as of subprocess.run, failure is an error."""
+        """Run a command here and wait; options as of subprocess.run, and failure is an error."""
         return call(self.inside(*command), **{"env": ENVIRONMENT, **options})
 
     def start(self, name: str, command: list[str]) -> int:
         """Start a command in the background, under a name, until stop() or the laboratory's end."""
         if self.running(name):
             raise LabError(f"{self.name}: {name} is running already")
-        return processes.start(self.inside(*command), ENVIRONMENT, self.log(name), self._record(name))
+        inside = self.inside(*command)
+        return processes.start(inside, ENVIRONMENT, self.log(name), self._record(name))
 
     def stop(self, name: str) -> None:
         """End what was started under this name; nothing happens if it ended by itself."""
@@ -110,8 +124,14 @@ class Host:
         return sorted(record.stem for record in self.directory.glob("processes/*.pid"))
 
     def others(self) -> list[int]:
-        """Processes in this host that start() knows nothing of."""
-        return processes.inside(self.directory / "net")
+        """Processes that are here without start() having started them."""
+        started = {self.running(name) for name in self.started()}
+        return [pid for pid in processes.inside(self.network) if pid not in started]
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """A socket in this host's network, for this process to use."""
+        with namespace.network(self.network):
+            return socket.socket(family, kind, protocol)
 
     def listening(self, port: int) -> bool:
         """Whether something accepts TCP connections on a port."""
@@ -119,28 +139,36 @@ class Host:
 
     def ip(self, commands: list[str]) -> None:
         """Give ip(8) several commands at once."""
-        # Only the network namespace: ip reads names of other namespaces from this side's files.
-        call(["nsenter", f"--net={self.directory / 'net'}", "ip", "-batch", "-"], input="\n".join(commands) + "\n")
+        # In no other namespace of this host, as the commands name files that are not in its root.
+        batch = ["nsenter", f"--net={self.network}", "ip", "-batch", "-"]
+        call(batch, input="".join(f"{command}\n" for command in commands))
+
+    def links(self) -> dict[str, str]:
+        """The state of every link: UP, DOWN, or UNKNOWN as that of the loopback."""
+        links = json.loads(self.run(["ip", "-json", "link"]).stdout)
+        return {link["ifname"]: link["operstate"] for link in links}
+
+    def unplug(self) -> None:
+        """Pull out every cable."""
+        self.ip([f"link delete {name}" for name in self.links() if name != "lo"])
+
+    def _namespaces(self) -> list[str]:
+        """Options of nsenter and unshare."""
+        return [f"--{kind}={self.directory / name}" for kind, name in KINDS.items()]
 
     def _record(self, name: str) -> Path:
         return self.directory / "processes" / f"{name}.pid"
 
-    def _first_address(self, version: int) -> str:
-        for interface in self.plan.interfaces.values():
-            for address in interface.addresses:
-                if address.version == version:
-                    return str(address.ip)
-        raise LabError(f"{self.name} has no IPv{version} address")
-
 
 def call(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command and wait. What it wrote is in the error if it fails."""
-    settings = {"check": True, "text": True, "capture_output": True, **options}
+    settings = {"check": True, "text": True, "capture_output": True, "umask": 0o022, **options}
     if "input" not in settings:
         settings.setdefault("stdin", subprocess.DEVNULL)
     try:
-        return subprocess.run(command, **settings)  # noqa: PLW1510 (check is among the settings)
+        return subprocess.run(command, **settings)
     except FileNotFoundError as e:
         raise LabError(f"{e.filename} is not installed") from e
     except subprocess.CalledProcessError as e:
-        raise LabError(f"{' '.join(command)}: exit code {e.returncode}\n{e.stdout or ''}{e.stderr or ''}".strip()) from e
+        output = f"{e.stdout or ''}{e.stderr or ''}".strip()
+        raise LabError(f"{' '.join(command)}: exit code {e.returncode}\n{output}") from e

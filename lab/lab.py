@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The laboratory's command: up, down, status, exec. Run by the Python of .venv (it needs PyYAML)."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The laboratory's command. Run it with the Python of .venv, which has PyYAML."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from pathlib import Path
 # As a script this file's directory comes first on the path; the package is one above.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from lab import DEFAULT, TOPOLOGY, Lab, LabError
-from lab.host import ENVIRONMENT
+from lab import DEFAULT, TOPOLOGY, Lab, LabError  # noqa: E402
+from lab.host import ENVIRONMENT  # noqa: E402
 
 
 def up(lab: Lab, arguments: argparse.Namespace) -> int:
@@ -25,38 +26,42 @@ def up(lab: Lab, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def down(lab: Lab, arguments: argparse.Namespace) -> int:
+def down(lab: Lab, _: argparse.Namespace) -> int:
     for host, pids in lab.down().items():
-        print(f"{lab.name}: still running in {host}, not started by the laboratory: {pids}", file=sys.stderr)
+        text = f"{host} still runs processes not started by the laboratory: {pids}"
+        print(f"{lab.name}: {text}", file=sys.stderr)
     print(f"{lab.name}: down")
     return 0
 
 
-def status(lab: Lab, arguments: argparse.Namespace) -> int:
+def status(lab: Lab, _: argparse.Namespace) -> int:
     if not lab.is_up:
         print(f"{lab.name}: down")
         return 3  # as systemctl says it
     for name, host in lab.hosts.items():
-        addresses = [str(a.ip) for interface in host.plan.interfaces.values() for a in interface.addresses]
-        states = [f"{service} {'runs' if host.running(service) else 'ended'}" for service in host.started()]
-        print(f"{name:10} {' '.join(addresses):46} {', '.join(states)}".rstrip())
+        addresses = " ".join(str(address.ip) for address in host.plan.addresses)
+        states = [f"{one} {'runs' if host.running(one) else 'ended'}" for one in host.started()]
+        print(f"{name:10} {addresses:56} {', '.join(states)}".rstrip())
     return 0
 
 
 def execute(lab: Lab, arguments: argparse.Namespace) -> int:
     command = lab.host(arguments.host).inside(*(arguments.command or ["bash"]))
-    os.execvpe(command[0], command, {**ENVIRONMENT, "TERM": os.environ.get("TERM", "xterm")})
+    environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", ENVIRONMENT["TERM"])}
+    os.execvpe(command[0], command, environment)  # noqa: S606 (no shell wanted)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default=DEFAULT, help="of the laboratory (L4LB_LAB, else %(default)s)")
+    parser.add_argument("--name", default=DEFAULT, help="its name; $L4LB_LAB, else %(default)s")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("up", help="build it")
     command.add_argument("--topology", type=Path, default=TOPOLOGY, metavar="FILE")
     command.set_defaults(run=up)
     commands.add_parser("down", help="remove it").set_defaults(run=down)
-    commands.add_parser("status", help="show its hosts; exit code 3 if it is not up").set_defaults(run=status)
+    commands.add_parser("status", help="show its hosts; exit code 3 if it is not up").set_defaults(
+        run=status
+    )
     command = commands.add_parser("exec", help="run a command, or a shell, in a host")
     command.add_argument("host", metavar="HOST")
     command.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")

@@ -1,15 +1,18 @@
-"""How a laboratory is wired: the commands that make links, addresses and routes."""
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a laboratory is wired: the commands of ip(8) for links, addresses and routes."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lab.topology import HostPlan
 
-# Every host gets these: the addresses are usable at once (no duplicate address detection),
-# nothing configures itself, and replies may leave by another way than requests came.
+# Every host gets these: addresses are usable at once (no duplicate address detection), nothing
+# configures itself, and replies may leave by another way than requests came.
 SYSCTLS = {
     "net.ipv4.conf.all.rp_filter": 0,
     "net.ipv4.conf.default.rp_filter": 0,
@@ -17,73 +20,77 @@ SYSCTLS = {
     "net.ipv6.conf.default.accept_dad": 0,
     "net.ipv6.conf.default.accept_ra": 0,
 }
+# Where the kernel has br_netfilter, a bridge would look into the frames it passes, and drop some.
+BRIDGE_SYSCTLS = {
+    "net.bridge.bridge-nf-call-arptables": 0,
+    "net.bridge.bridge-nf-call-ip6tables": 0,
+    "net.bridge.bridge-nf-call-iptables": 0,
+}
 
 
-def cables(hosts: dict[str, HostPlan], network_of: dict[str, Path]) -> dict[str, list[str]]:
-    """Commands of ip(8), by the host to run them in, that make the bridges and veth pairs.
+@dataclasses.dataclass(frozen=True)
+class Cable:
+    """A veth pair: interface of host, and end of far, which may be a port of a bridge there."""
 
-    A pair is made in the far end's namespace, so that none is ever seen outside the laboratory.
-    """
-    commands: dict[str, list[str]] = {name: [] for name in hosts}
-    for name, plan in hosts.items():
-        commands[name] += [
-            # Snooping would withhold neighbour discovery until a querier is heard; there is none.
-            f"link add {interface} type bridge mcast_snooping 0"
-            for interface, settings in plan.interfaces.items()
-            if settings.bridge
-        ]
-    for index, (name, interface) in enumerate(_cabled(hosts), start=100):
-        far, end = far_end(hosts, name, interface)
-        # Indexes differ across the whole laboratory: one decap.c serves all hosts, and tells them apart
-        # by these. The kernel takes one for the peer only if the near end has one too.
-        commands[far].append(
-            f"link add {end} index {index} type veth peer name {interface} index {index} netns {network_of[name]}"
-        )
-    return commands
+    host: str
+    interface: str
+    far: str
+    end: str
+    bridge: str | None
+    mtu: int
+    # Indexes differ across the whole laboratory: one decap.c serves all hosts and tells them apart
+    # by these.
+    index: int
+
+    def add(self, networks: dict[str, Path]) -> str:
+        """The command, in the far host, so that the pair is never seen outside the laboratory."""
+        # The kernel takes an index for the peer only if the near end has one too.
+        peer = f"peer name {self.interface} index {self.index} netns {networks[self.host]}"
+        return f"link add {self.end} index {self.index} type veth {peer}"
 
 
-def far_end(hosts: dict[str, HostPlan], name: str, interface: str) -> tuple[str, str]:
-    """Host and interface at the other end of a cable; on a bridge that is a port named after this host."""
-    far, end = hosts[name].interfaces[interface].to.split("/")
-    if hosts[far].interfaces[end].bridge:
-        end = name if interface == "eth0" else f"{name}-{interface}"
-    return far, end
+def cables(plans: dict[str, HostPlan]) -> list[Cable]:
+    """All cables, in the topology's order."""
+    result: list[Cable] = []
+    for host, plan in plans.items():
+        for interface, settings in plan.interfaces.items():
+            if not settings.to:
+                continue
+            far, end = settings.to.split("/")
+            bridge = None
+            if plans[far].interfaces[end].bridge:
+                # A port is named after who is plugged in.
+                bridge, end = end, host if interface == "eth0" else f"{host}-{interface}"
+            index = 100 + len(result)
+            result.append(Cable(host, interface, far, end, bridge, settings.mtu, index))
+    return result
 
 
-def links_up(hosts: dict[str, HostPlan], name: str) -> list[str]:
-    """Commands of ip(8), inside the host, that name, plug and start its links."""
+def add_bridges(plan: HostPlan) -> list[str]:
+    """Commands for a host's bridges."""
+    # Snooping would withhold neighbour discovery until a querier is heard, and there is none.
+    return [
+        f"link add {name} type bridge mcast_snooping 0"
+        for name, settings in plan.interfaces.items()
+        if settings.bridge
+    ]
+
+
+def start_links(plan: HostPlan, ports: list[Cable]) -> list[str]:
+    """Commands that plug a host's ports into its bridges, and start all its links."""
     commands = ["link set lo up"]
-    for interface, settings in hosts[name].interfaces.items():
+    for name, settings in plan.interfaces.items():
         address = f"address {settings.mac}" if settings.mac else ""
-        commands.append(f"link set {interface} mtu {settings.mtu} {address} up")
-    for other, interface in _cabled(hosts):
-        far, end = far_end(hosts, other, interface)
-        if far == name and end not in hosts[name].interfaces:
-            bridge = hosts[other].interfaces[interface].to.split("/")[1]
-            mtu = hosts[other].interfaces[interface].mtu
-            commands.append(f"link set {end} master {bridge} mtu {mtu} addrgenmode none up")
+        commands.append(f"link set {name} mtu {settings.mtu} {address} up")
+    for port in ports:
+        plug = f"master {port.bridge} mtu {port.mtu} addrgenmode none"
+        commands.append(f"link set {port.end} {plug} up")
     return commands
 
 
 def addresses_and_routes(plan: HostPlan) -> list[str]:
-    """Commands of ip(8), inside the host, once the links of all hosts are up."""
+    """Commands for a host, once all links of the laboratory are up."""
     commands = [f"address add {address} dev lo" for address in plan.loopback]
-    for interface, settings in plan.interfaces.items():
-        commands += [f"address add {address} dev {interface}" for address in settings.addresses]
-    # ip(8) takes the family from the first address; "default via 2001:…" works too.
+    for name, settings in plan.interfaces.items():
+        commands += [f"address add {address} dev {name}" for address in settings.addresses]
     return commands + [f"route add {route}" for route in plan.routes]
-
-
-def links(hosts: dict[str, HostPlan], name: str) -> list[str]:
-    """All links of a host, the ports of its bridges included."""
-    ports = [far_end(hosts, *cable) for cable in _cabled(hosts)]
-    return list(dict.fromkeys([*hosts[name].interfaces, *(end for far, end in ports if far == name)]))
-
-
-def _cabled(hosts: dict[str, HostPlan]) -> list[tuple[str, str]]:
-    return [
-        (name, interface)
-        for name, plan in hosts.items()
-        for interface, settings in plan.interfaces.items()
-        if settings.to
-    ]

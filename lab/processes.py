@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Processes that outlive the command that started them, and are ended by their own identity."""
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ from pathlib import Path
 
 GRACE = 5.0  # seconds between asking a process to end and making it
 
+# The process writes down itself what it is, before it becomes the command: so none is ever
+# without a record, whenever its starter is interrupted.
+RECORDED = 'cat /proc/$$/stat >"$0" && exec "$@"'
+
 
 def start(command: list[str], environment: dict[str, str], log: Path, record: Path) -> int:
     """Start a command in the background and write down which process it is."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command,
+            ["/bin/sh", "-c", RECORDED, str(record), *command],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o022,
         )
-    record.write_text(f"{process.pid} {_start_time(process.pid)}\n")
+    while running(record) is None and process.poll() is None:
+        time.sleep(0.001)
     # The process is the record's from here on; Popen need not warn that it still runs.
     process.returncode = 0
     return process.pid
@@ -31,11 +38,10 @@ def start(command: list[str], environment: dict[str, str], log: Path, record: Pa
 
 def running(record: Path) -> int | None:
     """The process of a record, unless it has ended; its number may be another's by now."""
-    try:
-        pid, started = (int(word) for word in record.read_text().split())
-    except (FileNotFoundError, ValueError):
+    recorded = _identity(record)
+    if recorded is None or recorded != _identity(Path(f"/proc/{recorded[0]}/stat")):
         return None
-    return pid if started == _start_time(pid) else None
+    return recorded[0]
 
 
 def stop(record: Path) -> None:
@@ -55,24 +61,26 @@ def stop(record: Path) -> None:
 
 def inside(namespace: Path) -> list[int]:
     """The processes in the namespace that a file is bound to."""
-    if not namespace.exists():
-        return []
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/ns/" + namespace.name):
-        try:
-            if entry.stat().st_ino == namespace.stat().st_ino:
-                found.append(int(entry.parts[2]))
-        except OSError:
-            continue  # it ended while we looked
-    return found
+    wanted = _inode(namespace)
+    files = Path("/proc").glob(f"[0-9]*/ns/{namespace.name}")
+    return [int(file.parts[2]) for file in files if wanted and _inode(file) == wanted]
 
 
-def _start_time(pid: int) -> int | None:
-    """In clock ticks since boot, or nothing if there is no such process or only its exit code is left."""
+def _inode(namespace: Path) -> int | None:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return namespace.stat().st_ino
+    except OSError:  # the process, if it is of one, has ended meanwhile
+        return None
+
+
+def _identity(stat: Path) -> tuple[int, int] | None:
+    """Number and start time, in clock ticks since boot, of a process that has not ended."""
+    try:
+        text = stat.read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command's name stands in parentheses and may contain any character.
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state == "Z" else int(fields[18])
+    number, _, rest = text.partition(" ")
+    fields = rest.rpartition(")")[2].split()
+    # A zombie is but the exit code of a process, which nobody has asked for yet.
+    return (int(number), int(fields[19])) if fields and fields[0] != "Z" else None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """What a laboratory consists of: the topology file, read and checked."""
 
 from __future__ import annotations
@@ -7,8 +8,6 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Any, Union
-
-import yaml
 
 Address = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
@@ -49,11 +48,20 @@ class HostPlan:
     decapsulate: str | None = None
     services: dict[str, Service] = dataclasses.field(default_factory=dict)
 
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Those of all interfaces."""
+        return tuple(a for interface in self.interfaces.values() for a in interface.addresses)
+
 
 def read(path: Path) -> dict[str, HostPlan]:
     """The hosts of a topology file, in its order."""
+    # Here, as decap.py uses this package under a Python that may lack it.
+    import yaml
+
     try:
-        hosts = {name: _host(name, plan) for name, plan in yaml.safe_load(path.read_text())["hosts"].items()}
+        plans = yaml.safe_load(path.read_text())["hosts"]
+        hosts = {name: _host(name, plan) for name, plan in plans.items()}
         _check(hosts)
     except OSError as e:
         raise LabError(f"cannot read the topology: {e}") from e
@@ -64,13 +72,17 @@ def read(path: Path) -> dict[str, HostPlan]:
 
 def _host(name: str, plan: dict[str, Any]) -> HostPlan:
     if not NAME.fullmatch(name):
-        raise ValueError(f"host name {name!r}: at most ten lower-case letters, digits and hyphens")
-    interfaces = {key: Interface(**_with_addresses(value, "addresses")) for key, value in plan["interfaces"].items()}
+        raise ValueError(f"host name {name!r}: {NAME.pattern} is allowed")
+    interfaces = {
+        key: Interface(**_with_addresses(value, "addresses"))
+        for key, value in plan["interfaces"].items()
+    }
     services = {
         key: Service(tuple(value["command"]), tuple(value.get("ports", ())))
         for key, value in plan.get("services", {}).items()
     }
-    return HostPlan(**{**_with_addresses(plan, "loopback"), "interfaces": interfaces, "services": services})
+    plan = _with_addresses(plan, "loopback")
+    return HostPlan(**{**plan, "interfaces": interfaces, "services": services})
 
 
 def _with_addresses(plan: dict[str, Any], key: str) -> dict[str, Any]:
@@ -84,4 +96,6 @@ def _check(hosts: dict[str, HostPlan]) -> None:
             if settings.to and end not in (hosts[peer].interfaces if peer in hosts else ()):
                 raise ValueError(f"{name}/{interface}: there is no {settings.to!r} to connect to")
         if plan.decapsulate and plan.decapsulate not in plan.interfaces:
-            raise ValueError(f"{name}: there is no interface {plan.decapsulate!r} to decapsulate on")
+            raise ValueError(
+                f"{name}: there is no interface {plan.decapsulate!r} to decapsulate on"
+            )

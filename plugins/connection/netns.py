@@ -1,4 +1,4 @@
-# Copyright: (c) 2025, The xdp.l4lb developers
+# Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Connection plugin: a host that is a set of Linux namespaces on the controller."""
@@ -8,14 +8,16 @@ from __future__ import annotations
 DOCUMENTATION = """
 name: netns
 author:
-  - The xdp.l4lb developers
+  - The xdp.l4lb authors
 short_description: Run tasks on a host made of network, mount and UTS namespaces
 version_added: 0.1.0
 description:
-  - Runs tasks in persistent namespaces of the machine Ansible runs on, as if these were a host of their own.
-  - A host is a directory with the files V(net), V(mnt) and V(uts), each the bind mount of a namespace.
-    This is what the collection's laboratory makes.
-  - The environment of the controlling process is not passed on; a task sees what a login would see.
+  - Runs tasks in persistent namespaces of the machine Ansible runs on, as if these were a host
+    of their own.
+  - A host is a directory with the files V(net), V(mnt) and V(uts), each the bind mount of a
+    namespace. This is what the collection's laboratory makes.
+  - The environment of the controlling process is not passed on; a task sees what a login would
+    see.
 requirements:
   - C(nsenter) of util-linux, and root, on the machine Ansible runs on.
 extends_documentation_fragment:
@@ -69,7 +71,7 @@ options:
 import shlex
 import subprocess
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.connection.local import Connection as LocalConnection
@@ -95,39 +97,40 @@ class Connection(LocalConnection):
 
     def _connect(self) -> Connection:
         super()._connect()
-        missing = [str(path) for path in self._namespaces().values() if not path.exists()]
-        if missing:
-            raise AnsibleConnectionFailure(
-                f"no host {self.get_option('host')!r} in the laboratory {self.get_option('lab')!r}: "
-                f"{missing[0]} does not exist. Is the laboratory up?"
-            )
+        for path in self._namespaces().values():
+            if not path.exists():
+                raise AnsibleConnectionFailure(f"{path} does not exist. Is the laboratory up?")
         return self
 
-    def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
+    def exec_command(
+        self, cmd: str, in_data: bytes | None = None, sudoable: bool = True
+    ) -> tuple[int, bytes, bytes]:
         """Run a shell command in the host's namespaces."""
-        inside = self._inside("/bin/sh", "-c", cmd)
-        return super().exec_command("exec " + shlex.join(inside), in_data=in_data, sudoable=sudoable)
+        inside = "exec " + shlex.join(self._inside("/bin/sh", "-c", cmd))
+        return super().exec_command(inside, in_data=in_data, sudoable=sudoable)
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the controller to the host."""
         display.vvv(f"PUT {in_path} TO {out_path}", host=self._play_context.remote_addr)
-        try:
-            source = Path(in_path).open("rb")
-        except FileNotFoundError as e:
-            raise AnsibleFileNotFound(f"file or module does not exist: {in_path}") from e
-        with source:
-            self._copy(["dd", f"of={out_path}", "bs=64K", "status=none"], stdin=source, stdout=subprocess.DEVNULL)
+        if not Path(in_path).exists():
+            raise AnsibleFileNotFound(f"file or module does not exist: {in_path}")
+        with Path(in_path).open("rb") as source:
+            self._dd(f"of={out_path}", stdin=source, stdout=subprocess.DEVNULL)
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the host to the controller."""
         display.vvv(f"FETCH {in_path} TO {out_path}", host=self._play_context.remote_addr)
         with Path(out_path).open("wb") as target:
-            self._copy(["dd", f"if={in_path}", "bs=64K", "status=none"], stdin=subprocess.DEVNULL, stdout=target)
+            self._dd(f"if={in_path}", stdin=subprocess.DEVNULL, stdout=target)
 
-    def _copy(self, command: list[str], stdin: IO[bytes] | int, stdout: IO[bytes] | int) -> None:
-        done = subprocess.run(self._inside(*command), stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, check=False)
+    def _dd(self, operand: str, stdin: IO[bytes] | int, stdout: IO[bytes] | int) -> None:
+        command = self._inside("dd", operand, "bs=64K", "status=none")
+        done = subprocess.run(
+            command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, check=False
+        )
         if done.returncode:
-            raise AnsibleError(f"failed to transfer a file: {done.stderr.decode(errors='replace').strip()}")
+            message = done.stderr.decode(errors="replace").strip()
+            raise AnsibleError(f"failed to transfer a file: {message}")
 
     def _inside(self, *command: str) -> list[str]:
         namespaces = [f"--{option}={path}" for option, path in self._namespaces().items()]
@@ -136,5 +139,6 @@ class Connection(LocalConnection):
 
     def _namespaces(self) -> dict[str, Path]:
         """The option of nsenter and the file, for each namespace."""
-        host: Any = Path(self.get_option("directory")) / self.get_option("lab") / self.get_option("host")
+        directory, lab, name = (self.get_option(key) for key in ("directory", "lab", "host"))
+        host = Path(directory, lab, name)
         return {"net": host / "net", "uts": host / "uts", "mount": host / "mnt"}

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a laboratory is built, step by step."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab import network
+from lab.topology import HostPlan, LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lab.host import Host
+
+LAB = Path(__file__).parent
+PATIENCE = 10.0  # seconds for a link to come up, and for a service to listen
+
+# Commands, and the Debian packages that have them.
+PACKAGES = {
+    "ethtool": "ethtool",
+    "ip": "iproute2",
+    "nginx": "nginx-light",
+    "nsenter": "util-linux",
+    "sysctl": "procps",
+}
+
+
+def check_machine(plans: dict[str, HostPlan]) -> None:
+    """Find out before anything is built what would stop it."""
+    if os.geteuid() != 0:
+        raise LabError("a laboratory needs root")
+    services = (service.command[0] for plan in plans.values() for service in plan.services.values())
+    needed = {"ethtool", "ip", "nsenter", "sysctl", *services}
+    missing = sorted(command for command in needed if not shutil.which(command))
+    if missing:
+        packages = " ".join(PACKAGES.get(command, command) for command in missing)
+        raise LabError(f"missing: {', '.join(missing)}; apt-get install {packages}")
+
+
+def build(hosts: dict[str, Host]) -> None:
+    """Make hosts that exist as directories only, and everything between them."""
+    plans = {name: host.plan for name, host in hosts.items()}
+    cables = network.cables(plans)
+    table = _host_table(plans)
+    with _decapsulation(hosts) as attach:
+        _each(hosts, lambda host: host.create(table))
+        _each(hosts, _sysctls)
+        _each(hosts, lambda host: _add_links(host, hosts, cables))
+        _each(hosts, lambda host: _start_links(host, cables))
+        _each(hosts, lambda host: host.ip(network.addresses_and_routes(host.plan)))
+        _each(hosts, _start_services)
+        attach()
+    _each(hosts, _await_links)
+    _each(hosts, _await_services)
+
+
+def _each(hosts: dict[str, Host], step: Callable[[Host], None]) -> None:
+    """Take a step in every host; they wait for the kernel more than for a processor."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(step, hosts.values()))
+
+
+def _sysctls(host: Host) -> None:
+    bridges = network.BRIDGE_SYSCTLS if Path("/proc/sys/net/bridge").exists() else {}
+    settings = {**network.SYSCTLS, **bridges, **host.plan.sysctls}
+    host.run(["sysctl", "-q", "-w", *(f"{key}={value}" for key, value in settings.items())])
+
+
+def _add_links(host: Host, hosts: dict[str, Host], cables: list[network.Cable]) -> None:
+    networks = {name: one.network for name, one in hosts.items()}
+    pairs = [cable.add(networks) for cable in cables if cable.far == host.name]
+    host.ip(network.add_bridges(host.plan) + pairs)
+
+
+def _start_links(host: Host, cables: list[network.Cable]) -> None:
+    """Make veth carry frames as a wire would, and start all links.
+
+    GRO starts the NAPI without which a peer's XDP_TX has nowhere to go. Checksums and segments
+    must be finished by the sender: behind an outer header nobody completes them.
+    """
+    ports = [cable for cable in cables if cable.far == host.name and cable.bridge]
+    links = [*host.plan.interfaces, *(port.end for port in ports)]
+    offloads = [f"ethtool -K {link} gro on tx off tso off gso off" for link in links]
+    host.run(["sh", "-ec", "\n".join(offloads)])
+    host.ip(network.start_links(host.plan, ports))
+
+
+def _start_services(host: Host) -> None:
+    for name, service in host.plan.services.items():
+        host.start(name, [word.replace("{lab}", str(LAB)) for word in service.command])
+
+
+def _await_links(host: Host) -> None:
+    """Until the kernel has taken notice of every carrier; it does so after a second at worst."""
+    deadline = time.monotonic() + PATIENCE
+    while down := [name for name, state in host.links().items() if state == "DOWN"]:
+        if time.monotonic() > deadline:
+            raise LabError(f"{host.name}: {', '.join(down)} stays down")
+        time.sleep(0.02)
+
+
+def _await_services(host: Host) -> None:
+    deadline = time.monotonic() + PATIENCE
+    for name, service in host.plan.services.items():
+        while not all(host.listening(port) for port in service.ports):
+            if not host.running(name) or time.monotonic() > deadline:
+                log = host.log(name).read_text().strip()
+                raise LabError(f"{host.name}: {name} does not listen\n{log}")
+            time.sleep(0.02)
+
+
+def _host_table(plans: dict[str, HostPlan]) -> str:
+    """/etc/hosts, so that hosts know each other by name."""
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
+    for name, plan in plans.items():
+        lines += [f"{address.ip} {name}" for address in plan.addresses]
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def _decapsulation(hosts: dict[str, Host]) -> Iterator[Callable[[], None]]:
+    """Compile decap.c meanwhile, as it takes as long as all the rest; attach it when called."""
+    ends = [
+        {
+            "namespace": str(host.network),
+            "interface": host.plan.decapsulate,
+            "addresses": [
+                str(address.ip)
+                for address in host.plan.interfaces[host.plan.decapsulate].addresses
+                if address.version == 4
+            ],
+        }
+        for host in hosts.values()
+        if host.plan.decapsulate
+    ]
+    if not ends:
+        yield lambda: None
+        return
+
+    # The interpreter that Debian's bcc belongs to, whichever this one is.
+    loader = subprocess.Popen(
+        ["/usr/bin/python3", str(LAB / "decap.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    def attach() -> None:
+        output, _ = loader.communicate(json.dumps(ends))
+        if loader.returncode:
+            raise LabError(f"no decapsulation:\n{output.strip()}")
+
+    with loader:
+        try:
+            yield attach
+        finally:
+            loader.kill()

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The laboratory itself: its hosts are hosts, Ansible reaches them, and nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP
+from scapy.packet import Packet, Raw
+
+from lab import Lab, LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+COMMAND = CHECKOUT / "lab/lab.py"
+INVENTORY = CHECKOUT / "lab/inventory.yml"
+ETH_P_ALL = 3
+
+LB1, WEB1, WEB2 = "203.0.113.11", "203.0.113.21", "203.0.113.22"
+CLIENT, VIP = "198.51.100.2", "192.0.2.10"
+WEB1_MAC = bytes.fromhex("0200cb007115")
+
+SMALL = """
+hosts:
+  one:
+    bpffs: false
+    interfaces:
+      eth0: {to: two/eth0, addresses: [198.51.100.1/30]}
+  two:
+    interfaces:
+      eth0: {addresses: [198.51.100.2/30]}
+"""
+
+
+def unused(name: str) -> Lab:
+    """A laboratory of this test run alone: other checkouts may be testing at the same time."""
+    return Lab(f"{name}{os.getpid()}")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    lab = unused("t")
+    lab.up()
+    yield lab
+    assert lab.down() == {}
+
+
+@pytest.mark.parametrize("target", [LB1, WEB1, "2001:db8:2::11", "2001:db8:2::21"])
+def test_ping(lab: Lab, target: str) -> None:
+    lab.host("client").run(["ping", "-c1", "-W1", target])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"http://{WEB1}/", f"http://{WEB1}:8080/any", "http://[2001:db8:2::21]/", "http://web1/"],
+)
+def test_webserver_answers_with_its_name(lab: Lab, url: str) -> None:
+    client = lab.host("client")
+    assert client.run(["curl", "-sS", "--max-time", "2", url]).stdout == "web1\n"
+
+
+def test_webserver_has_blobs(lab: Lab) -> None:
+    lab.host("web1").run(["sh", "-c", "mkdir -p /srv/blob && truncate -s 1M /srv/blob/1M"])
+    size = ["curl", "-sS", "-o", "/dev/null", "-w", "%{size_download}", "http://web1/blob/1M"]
+    assert lab.host("client").run(size).stdout == str(1 << 20)
+
+
+def test_a_host_is_its_own(lab: Lab) -> None:
+    host = lab.host("web1")
+    host.run(["sh", "-c", "echo here >/etc/l4lb-lab-test; echo >/run/l4lb-lab-test"])
+    assert host.run(["cat", "/etc/l4lb-lab-test"]).stdout == "here\n"
+    assert host.run(["hostname"]).stdout == "web1\n"
+    assert host.run(["ls", "/sys/class/net"]).stdout.split() == ["eth0", "lo"]
+    assert host.run(["stat", "-fc%T", "/sys/fs/bpf"]).stdout == "bpf_fs\n"
+    assert not Path("/etc/l4lb-lab-test").exists()
+    with pytest.raises(LabError, match="No such file"):
+        lab.host("web2").run(["cat", "/etc/l4lb-lab-test"])
+
+
+# What decap.c makes of a frame to web1.
+
+INNER = IP(src=CLIENT, dst=VIP) / UDP(sport=7, dport=9) / Raw(b"payload")
+
+
+def tunnel(inner: bytes | Packet = INNER, **fields: object) -> Packet:
+    return IP(**{"src": LB1, "dst": WEB1, "proto": 4, **fields}) / Raw(bytes(inner))
+
+
+def inner_of_length(length: int) -> bytes:
+    """Its own idea of its length; in truth it is as long as ever."""
+    return bytes(INNER)[:2] + length.to_bytes(2, "big") + bytes(INNER)[4:]
+
+
+DECAPSULATED = {
+    "plain": tunnel(),
+    "any outer source": tunnel(src="192.0.2.77"),
+    "padded": Raw(bytes(tunnel()) + bytes(40)),
+}
+UNTOUCHED = {
+    "no tunnel": INNER,
+    "another host's address": tunnel(dst=WEB2),
+    "the VIP": tunnel(dst=VIP),
+    "wrong checksum": tunnel(chksum=0x1234),
+    "options": tunnel(options=IPOption_NOP()),
+    "fragment": tunnel(frag=2),
+    "more fragments": tunnel(flags="MF"),
+    "longer than the frame": tunnel(len=200),
+    "inner longer than outer": tunnel(inner_of_length(len(INNER) + 1)),
+    "inner shorter than a header": tunnel(inner_of_length(19)),
+    "inner not IPv4": tunnel(b"\x65" + bytes(INNER)[1:]),
+    "too short for an inner header": tunnel(bytes(INNER)[:12]),
+    "other protocol": tunnel(proto=47),
+}
+
+
+@pytest.fixture(scope="module")
+def wire(lab: Lab) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """What lb1 sends, and what web1's stack gets."""
+    sent = lab.host("lb1").socket(socket.AF_PACKET, socket.SOCK_RAW)
+    seen = lab.host("web1").socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    with sent, seen:
+        sent.bind(("eth0", 0))
+        seen.settimeout(2)
+        yield sent, seen
+
+
+@pytest.mark.parametrize(
+    ("packet", "expected"),
+    [pytest.param(packet, INNER, id=name) for name, packet in DECAPSULATED.items()]
+    + [pytest.param(packet, packet, id=name) for name, packet in UNTOUCHED.items()],
+)
+@pytest.mark.parametrize("tags", [0, 1, 2])
+def test_decapsulation(
+    wire: tuple[socket.socket, socket.socket], packet: Packet, expected: Packet, tags: int
+) -> None:
+    sent, seen = wire
+    addresses = WEB1_MAC + bytes.fromhex("020000000001")
+    link = addresses + bytes.fromhex("81000007") * tags + bytes.fromhex("0800")
+    sent.send((link + bytes(packet)).ljust(60, b"\0"))
+    while not (frame := seen.recv(2048)).startswith(addresses):
+        pass
+    # The stack has taken off the first tag, and would cut the padding off later.
+    link = addresses + bytes.fromhex("81000007") * (tags - 1) + bytes.fromhex("0800")
+    assert frame.rstrip(b"\0") == link + bytes(expected).rstrip(b"\0")
+
+
+def test_a_tunnelled_request_is_answered_directly(
+    lab: Lab, wire: tuple[socket.socket, socket.socket]
+) -> None:
+    request = IP(src=CLIENT, dst=VIP) / ICMP(id=77) / Raw(b"who?")
+    with lab.host("client").socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as client:
+        client.settimeout(2)
+        wire[0].send(WEB1_MAC + bytes.fromhex("0200000000010800") + bytes(tunnel(request)))
+        answer = IP(client.recv(2048))
+    assert (answer.src, answer.dst, answer[ICMP].id) == (VIP, CLIENT, 77)
+    assert answer[Raw].load == b"who?"
+
+
+# Ansible reaches the hosts.
+
+
+def ansible(lab: Lab, *arguments: str, pipelining: bool = True) -> subprocess.CompletedProcess[str]:
+    settings = {"L4LB_LAB": lab.name, "ANSIBLE_PIPELINING": str(pipelining), "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("ansible")), "-i", str(INVENTORY), *arguments],
+        cwd=CHECKOUT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_ansible_ping(lab: Lab, pipelining: bool) -> None:
+    result = ansible(lab, "all", "-m", "ping", pipelining=pipelining)
+    assert result.stdout.count("ping: pong") + result.stdout.count('"ping": "pong"') == 8, result
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_ansible_copies_files(lab: Lab, tmp_path: Path, pipelining: bool) -> None:
+    there, back = f"/opt/l4lb lab {pipelining}", tmp_path / "back"
+    content = random.randbytes(300_000)
+    (tmp_path / "file").write_bytes(content)
+    copied = ansible(
+        lab,
+        "web1",
+        "-m",
+        "copy",
+        "-a",
+        f"src={tmp_path}/file dest='{there}'",
+        pipelining=pipelining,
+    )
+    assert copied.returncode == 0, copied
+    assert not Path(there).exists()
+    fetched = ansible(
+        lab,
+        "web1",
+        "-m",
+        "fetch",
+        "-a",
+        f"src='{there}' dest={back} flat=true",
+        pipelining=pipelining,
+    )
+    assert fetched.returncode == 0, fetched
+    assert back.read_bytes() == content
+
+
+def test_ansible_hosts_have_a_clean_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEAK", "drips")
+    result = ansible(lab, "web1", "-m", "command", "-a", "env")
+    assert "USER=root" in result.stdout
+    assert "LEAK" not in result.stdout
+
+
+def test_ansible_is_told_that_there_is_no_laboratory() -> None:
+    result = ansible(unused("no"), "web1", "-m", "ping")
+    assert "UNREACHABLE" in result.stdout
+    assert "Is the laboratory up?" in " ".join(result.stdout.split())
+
+
+# Coming and going.
+
+
+def traces(lab: Lab, networks: set[int]) -> list[str]:
+    """What there is of a laboratory on the machine. Others may come and go there meanwhile."""
+    namespaces = subprocess.run(["lsns", "-rno", "NS"], check=True, capture_output=True, text=True)
+    links = subprocess.run(["ip", "-br", "link"], check=True, capture_output=True, text=True)
+    mounts = Path("/proc/self/mountinfo").read_text()
+    return [
+        *(line for line in namespaces.stdout.split() if int(line) in networks),
+        *(line for line in links.stdout.splitlines() if "02:00:cb:00:71" in line),
+        *(line for line in mounts.splitlines() if str(lab.directory) in line),
+        *(str(path) for path in [lab.directory] if path.exists()),
+    ]
+
+
+def networks(lab: Lab) -> set[int]:
+    return {host.network.stat().st_ino for host in lab.hosts.values()}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_the_command(tmp_path: Path) -> None:
+    lab = unused("c")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(COMMAND), "--name", lab.name, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("status").returncode == 3
+    assert run("exec", "web1", "--", "true").returncode == 1
+    assert run("up").returncode == 0
+    assert run("up").returncode == 0
+    pid = lab.host("web1").running("nginx")
+    assert pid
+    other = tmp_path / "other.yml"
+    other.write_text(SMALL)
+    refused = run("up", "--topology", str(other))
+    assert refused.returncode == 1
+    assert "another topology" in refused.stderr
+    status = run("status")
+    assert status.returncode == 0
+    assert "nginx runs" in status.stdout
+    assert run("exec", "web2", "--", "hostname").stdout == "web2\n"
+    assert run("exec", "web2", "--", "sh", "-c", "exit 7").returncode == 7
+    namespaces = networks(lab)
+
+    assert run("down").returncode == 0
+    assert run("down").returncode == 0
+    assert traces(lab, namespaces) == []
+    assert not alive(pid)
+
+
+def test_another_topology_beside(lab: Lab, tmp_path: Path) -> None:
+    small, topology = unused("s"), tmp_path / "small.yml"
+    topology.write_text(SMALL)
+    small.up(topology)
+    try:
+        one = small.host("one")
+        one.run(["ping", "-c1", "-W1", small.host("two").address])
+        assert one.run(["stat", "-fc%T", "/sys/fs/bpf"]).stdout != "bpf_fs\n"
+        assert lab.host("client").run(["hostname"]).stdout == "client\n"
+
+        one.start("sleep", ["sleep", "600"])
+        started = one.running("sleep")
+        assert started
+        with pytest.raises(LabError, match="running already"):
+            one.start("sleep", ["sleep", "600"])
+        stranger = subprocess.Popen(one.inside("sleep", "600"))
+        while stranger.pid not in one.others():
+            assert stranger.poll() is None
+    finally:
+        left = small.down()
+    assert left == {"one": [stranger.pid]}
+    assert stranger.poll() is None
+    assert not alive(started)
+    stranger.kill()
+    stranger.wait()
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    lab, topology = unused("f"), tmp_path / "failing.yml"
+    topology.write_text(SMALL + "    services: {broken: {command: ['false'], ports: [80]}}\n")
+    with pytest.raises(LabError, match="two: broken does not listen"):
+        lab.up(topology)
+    assert traces(lab, set()) == []
+
+
+def test_up_after_an_interrupted_up() -> None:
+    lab = unused("i")
+    process = subprocess.Popen([sys.executable, str(COMMAND), "--name", lab.name, "up"])
+    while not (lab.directory / "web4/processes/nginx.pid").exists():
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert not lab.is_up
+    assert lab.up()
+    assert lab.host("client").run(["curl", "-sS", "http://web4/"]).stdout == "web4\n"
+    namespaces = networks(lab)
+    assert lab.down() == {}
+    assert traces(lab, namespaces) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("{to: two/eth0", "{to: two/eth1"), "one/eth0: there is no 'two/eth1' to connect to"),
+        (("{to: two/eth0", "{via: two/eth0"), "unexpected keyword argument 'via'"),
+        (("198.51.100.1/30", "198.51.100.256/30"), "198.51.100.256"),
+        (("bpffs: false", "decapsulate: eth1"), "one: there is no interface 'eth1'"),
+        (("  two:", "  Two:"), "host name 'Two'"),
+    ],
+)
+def test_a_wrong_topology(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    topology = tmp_path / "wrong.yml"
+    topology.write_text(SMALL.replace(*change))
+    with pytest.raises(LabError, match=message):
+        unused("w").up(topology)

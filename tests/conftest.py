@@ -47,5 +47,5 @@ def pytest_terminal_summary(
         if reason.startswith(ACCEPTED):
             terminalreporter.write_line(f"SKIPPED {skip.nodeid}: {reason}", yellow=True)
         else:
-            message = f"FAILED {skip.nodeid}: skipped, but not because it {ACCEPTED!r}: {reason}"
+            message = f"FAILED {skip.nodeid}: skipped, and not as {ACCEPTED!r}: {reason}"
             terminalreporter.write_line(message, red=True)

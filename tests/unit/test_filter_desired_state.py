@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter that fills in backends from inventory groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.xdp.l4lb.plugins.filter.desired_state import desired_state
+
+GROUPS = {"webservers": ["web2", "web1"], "empty": [], "addresses": ["203.0.113.5"]}
+HOSTVARS: dict[str, dict[str, Any]] = {
+    "web1": {"ansible_host": "203.0.113.21", "l4lb_backend_weight": "3"},
+    "web2": {
+        "ansible_host": "web2.example.com",
+        "ansible_facts": {"default_ipv4": {"address": "203.0.113.22"}},
+        "l4lb_backend_state": "drained",
+        "l4lb_backend_mac": "52:54:00:00:00:16",
+    },
+    "203.0.113.5": {},
+}
+
+
+def options(**service: Any) -> dict[str, Any]:
+    web = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp", **service}
+    return {"interface": "eth0", "mode": None, "services": [web]}
+
+
+def backends(
+    service: dict[str, Any], hostvars: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    state = desired_state(options(**service), GROUPS, {**HOSTVARS, **(hostvars or {})})
+    return list(state["services"][0]["backends"])
+
+
+def test_a_group_brings_its_hosts_and_their_variables() -> None:
+    assert backends({"backend_group": "webservers", "backends": None}) == [
+        {"address": "203.0.113.21", "weight": 3, "state": "enabled", "mac": None},
+        {"address": "203.0.113.22", "weight": 1, "state": "drained", "mac": "52:54:00:00:00:16"},
+    ]
+
+
+def test_the_order_of_the_inventory_counts_for_jhash_and_listed_ones_follow() -> None:
+    found = backends(
+        {
+            "backend_group": "webservers",
+            "backends": [{"address": "203.0.113.1"}],
+            "scheduler": "jhash",
+        }
+    )
+    assert [backend["address"] for backend in found] == [
+        "203.0.113.22",
+        "203.0.113.21",
+        "203.0.113.1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({"l4lb_backend_address": "10.0.0.9"}, "10.0.0.9"),
+        (
+            {
+                "l4lb_backend_address": "",
+                "ansible_facts": {"default_ipv4": {"address": "10.0.0.8"}},
+            },
+            "10.0.0.8",
+        ),
+        ({"ansible_facts": {"default_ipv4": {}}, "ansible_host": "10.0.0.7"}, "10.0.0.7"),
+    ],
+    ids=["variable", "fact", "ansible_host"],
+)
+def test_where_the_address_comes_from(variables: dict[str, Any], address: str) -> None:
+    hostvars = {"web1": {"ansible_host": "203.0.113.21", **variables}}
+    found = [backend["address"] for backend in backends({"backend_group": "webservers"}, hostvars)]
+    assert sorted(found) == sorted([address, "203.0.113.22"])
+
+
+def test_a_host_may_be_named_after_its_address() -> None:
+    assert backends({"backend_group": "addresses"})[0]["address"] == "203.0.113.5"
+
+
+def test_a_service_may_be_empty_if_it_says_so() -> None:
+    assert backends({"backends": []}) == []
+
+
+def test_options_that_are_none_take_defaults() -> None:
+    state = desired_state({**options(backends=[]), "hash_seed": "7"}, {}, {})
+    assert (state["mode"], state["hash_seed"], state["services"][0]["scheduler"]) == (
+        "auto",
+        7,
+        "maglev",
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "hostvars", "words"),
+    [
+        ({}, {}, ["l4lb_services[web]", "give backends or backend_group"]),
+        (
+            {"backend_group": "wbservers"},
+            {},
+            ["backend_group", "'wbservers' is not in the inventory"],
+        ),
+        ({"backend_group": "empty"}, {}, ["backend_group", "'empty' has no hosts"]),
+        (
+            {"backend_group": "webservers"},
+            {"web1": {"ansible_host": "web1.example.com"}},
+            ["host web1 is not known", "set l4lb_backend_address"],
+        ),
+        (
+            {"backend_group": "webservers"},
+            {"web1": {"l4lb_backend_address": "10.0.0.300"}},
+            ["l4lb_backend_address of the host web1", "'10.0.0.300'"],
+        ),
+        (
+            {"backend_group": "webservers", "backends": [{"address": "203.0.113.21"}]},
+            {},
+            ["listed twice"],
+        ),
+        ({"backends": [], "port": 65536}, {}, ["l4lb_services[web].port", "65536", "0 to 65535"]),
+        ({"backends": [{"address": "10.0.0.1", "wieght": 1}]}, {}, ["wieght", "weight"]),
+        ({"backends": "10.0.0.1"}, {}, ["backends", "give a list"]),
+        ({"backends": "10.0.0.1", "backend_group": "webservers"}, {}, ["backends", "give a list"]),
+    ],
+)
+def test_one_clear_error(
+    service: dict[str, Any], hostvars: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(AnsibleFilterError) as error:
+        backends(service, hostvars)
+    assert [word for word in words if word not in str(error.value)] == []
+
+
+@pytest.mark.parametrize("services", [None, "web", ["web"]])
+def test_services_must_be_a_list_of_services(services: Any) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"l4lb_services"):
+        desired_state({"interface": "eth0", "services": services}, {}, {})

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table that people read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.xdp.l4lb.plugins.module_utils.table import table
+
+
+def backend(address: str, packets: int, size: int, **more: Any) -> dict[str, Any]:
+    return {
+        "address": address,
+        "weight": 1,
+        "state": "enabled",
+        "packets": packets,
+        "bytes": size,
+        **more,
+    }
+
+
+def service(name: str, *backends: dict[str, Any], port: int = 80) -> dict[str, Any]:
+    return {
+        "name": name,
+        "address": "192.0.2.10",
+        "port": port,
+        "protocol": "tcp",
+        "backends": list(backends),
+    }
+
+
+def balancer(*services: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"eth0": {"mode": "native", "services": list(services), **more}}
+
+
+def test_a_line_is_in_the_columns_of_the_original_demo() -> None:
+    # 74 bytes a packet, as there; the rate in Mbits/s is 6.6 and is cut off.
+    rates = {"packets_per_second": 11229.4, "bits_per_second": 11229.4 * 74 * 8}
+    lines = table(balancer(service("web", backend("10.0.89.127", 74151, 74151 * 74, **rates))))
+    assert lines == [
+        "web on eth0 (native), 192.0.2.10 tcp 80",
+        "10.0.89.127        74151 pkts (      11229 pps )        5487 Kbytes (      6 Mbits/s )",
+        "total              74151 pkts (      11229 pps )        5487 Kbytes (      6 Mbits/s )",
+    ]
+
+
+def test_totals_add_up_before_they_are_cut_off() -> None:
+    rates = {"packets_per_second": 0.5, "bits_per_second": 500_000.0}
+    lines = table(
+        balancer(service("web", *(backend(f"10.0.0.{n}", 1, 600, **rates) for n in (1, 2))))
+    )
+    assert lines[-1].split() == [
+        "total",
+        "2",
+        "pkts",
+        "(",
+        "1",
+        "pps",
+        ")",
+        "1",
+        "Kbytes",
+        "(",
+        "1",
+        "Mbits/s",
+        ")",
+    ]
+
+
+def test_no_rates_no_columns_for_them() -> None:
+    lines = table(balancer(service("web", backend("10.0.0.1", 10, 740_000))))
+    assert lines[1] == "10.0.0.1              10 pkts         740 Kbytes"
+
+
+def test_several_services_have_a_total_of_all() -> None:
+    lines = table(
+        balancer(
+            service("api", backend("10.0.0.1", 1, 1000), port=0),
+            service("web", backend("10.0.0.1", 2, 2000)),
+        )
+    )
+    assert lines[0] == "api on eth0 (native), 192.0.2.10 tcp every port"
+    assert lines[-1].split() == ["all", "of", "eth0", "3", "pkts", "3", "Kbytes"]
+
+
+def test_remarks_and_drops_only_where_there_are_any() -> None:
+    lines = table(
+        balancer(
+            service("web", backend("10.0.0.1", 0, 0, state="drained"), backend("10.0.0.2", 0, 0)),
+            drops={"fragment": 3, "no_backend": 0, "mtu": 1},
+        )
+    )
+    assert [line for line in lines if "drained" in line] == [lines[1]]
+    assert lines[-1] == "4 pkts dropped on eth0 (fragment 3, mtu 1)"
+
+
+def test_long_entries_widen_their_column() -> None:
+    lines = table(
+        balancer(
+            service(
+                "web", backend("2001:db8::1:2:3:4:5", 10**10, 10**16), backend("10.0.0.1", 1, 1000)
+            )
+        )
+    )
+    assert len({line.index(" pkts") for line in lines[1:]}) == 1
+    assert len({line.index(" Kbytes") for line in lines[1:]}) == 1
+
+
+def test_a_service_without_backends() -> None:
+    assert table(balancer(service("web")))[1].split() == ["total", "0", "pkts", "0", "Kbytes"]
+
+
+def test_nothing_gives_nothing() -> None:
+    assert table({}) == []

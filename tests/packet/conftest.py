@@ -1,0 +1,49 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: balancers in network namespaces of their own."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.packet.harness import Balancer, Namespace
+
+
+@pytest.fixture(scope="session")
+def namespace() -> Iterator[Namespace]:
+    """A network namespace without routes."""
+    yield from _namespace()
+
+
+@pytest.fixture(scope="session")
+def balancer(namespace: Namespace) -> Balancer:
+    """A balancer that sends to a gateway's MAC address, unless backends have their own."""
+    return Balancer(namespace)
+
+
+@pytest.fixture(scope="session")
+def routed_namespace() -> Iterator[Namespace]:
+    """A network namespace that forwards; what is in it is the test's to add."""
+    yield from _namespace()
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers that are the same in every run of a test, and others in every test."""
+    seed = zlib.crc32(request.node.name.encode())
+    print(f"seed of the random numbers: {seed}")
+    return random.Random(seed)
+
+
+def _namespace() -> Iterator[Namespace]:
+    try:
+        made = Namespace()
+    except PermissionError:
+        pytest.skip("cannot run here: network namespaces and BPF programs take root")
+    yield made
+    made.close()

@@ -1,0 +1,156 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model against published examples: what checks the data plane is checked itself."""
+
+from __future__ import annotations
+
+import random
+import struct
+from ipaddress import IPv4Address
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from scapy.layers.inet import IP
+from scapy.layers.l2 import Ether
+
+from tests.packet.harness import VIP, backends, service
+from tests.packet.model import (
+    MASK32,
+    MASK64,
+    Interface,
+    Model,
+    jhash_2words,
+    lookup3_final,
+    mix64,
+    ones_complement_sum,
+    rotate,
+)
+from tests.packet.packets import BALANCER_MAC, frame, mac, tcp
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param("0001f203f4f5f6f7", 0xDDF2, id="RFC 1071 section 3"),
+        pytest.param("0001f203f4f5f6f7ff", 0xDCF3, id="an odd byte"),
+        pytest.param(
+            "45000073000040004011b861c0a80001c0a800c7", 0xFFFF, id="a header with its checksum"
+        ),
+        pytest.param("ffff00010000", 0x0001, id="a carry"),
+        pytest.param("ffff" * 3, 0xFFFF, id="a carry that carries"),
+    ],
+)
+def test_ones_complement_sum(data: str, expected: int) -> None:
+    assert ones_complement_sum(bytes.fromhex(data)) == expected
+
+
+def lookup3(key: bytes, initial: int) -> int:
+    """Jenkins' hashlittle() for keys of any length, around the last step that the model has."""
+    a = b = c = (0xDEADBEEF + len(key) + initial) & MASK32
+    while len(key) > 12:
+        x, y, z = struct.unpack_from("<III", key)
+        a, b, c = (a + x) & MASK32, (b + y) & MASK32, (c + z) & MASK32
+        a = ((a - c) & MASK32) ^ rotate(c, 4)
+        c = (c + b) & MASK32
+        b = ((b - a) & MASK32) ^ rotate(a, 6)
+        a = (a + c) & MASK32
+        c = ((c - b) & MASK32) ^ rotate(b, 8)
+        b = (b + a) & MASK32
+        a = ((a - c) & MASK32) ^ rotate(c, 16)
+        c = (c + b) & MASK32
+        b = ((b - a) & MASK32) ^ rotate(a, 19)
+        a = (a + c) & MASK32
+        c = ((c - b) & MASK32) ^ rotate(b, 4)
+        b = (b + a) & MASK32
+        key = key[12:]
+    if not key:
+        return c
+    x, y, z = struct.unpack("<III", key.ljust(12, b"\0"))
+    return lookup3_final((a + x) & MASK32, (b + y) & MASK32, (c + z) & MASK32)[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "initial", "expected"),
+    [
+        (b"", 0, 0xDEADBEEF),
+        (b"", 0xDEADBEEF, 0xBD5B7DDE),
+        (b"Four score and seven years ago", 0, 0x17770551),
+        (b"Four score and seven years ago", 1, 0xCD628161),
+    ],
+)
+def test_lookup3_as_its_author_prints_it(key: bytes, initial: int, expected: int) -> None:
+    assert lookup3(key, initial) == expected
+
+
+def test_jhash_of_two_words_is_lookup3_of_their_bytes(rng: random.Random) -> None:
+    for _ in range(1000):
+        first, second, initial = (rng.getrandbits(32) for _ in range(3))
+        assert jhash_2words(first, second, initial) == lookup3(
+            struct.pack("<II", first, second), initial
+        )
+
+
+def test_mix64_as_published_in_the_outputs_of_splitmix64() -> None:
+    state, outputs = 1234567, []
+    for _ in range(5):
+        state = state + 0x9E3779B97F4A7C15 & MASK64
+        outputs.append(mix64(state))
+    assert outputs == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+
+
+def test_encapsulation_is_what_scapy_builds(rng: random.Random) -> None:
+    for _ in range(200):
+        source, target, client = (
+            str(IPv4Address(rng.randrange(1 << 24, 223 << 24))) for _ in range(3)
+        )
+        config = Config.parse(
+            {
+                "interface": "eth0",
+                "source_address": source,
+                "gateway_mac": "52:54:00:00:00:fe",
+                "services": [service(backends=[{"address": target}])],
+            }
+        )
+        tos, data = rng.getrandbits(8), rng.randbytes(rng.randrange(1400))
+        sent = frame(tcp(data=data), source=client, destination=VIP, tos=tos)
+        outer = IP(
+            version=4, ihl=5, tos=tos, id=0, flags="DF", ttl=64, proto=4, src=source, dst=target
+        )
+        expected = Ether(dst="52:54:00:00:00:fe", src=BALANCER_MAC, type=0x0800) / outer / sent[14:]
+        model = Model(config, Interface(mac(BALANCER_MAC), IPv4Address("192.0.2.2")))
+        assert model.process(sent).frame == bytes(expected)
+
+
+def test_frames_are_what_scapy_reads() -> None:
+    read = Ether(frame(tcp(port=443, data=b"hello"), destination=VIP, tos=0xB8))
+    assert read[IP].dst == VIP
+    assert read[IP].tos == 0xB8
+    assert read[IP].len == len(read[IP])
+    assert read["TCP"].dport == 443
+    assert bytes(read["TCP"].payload) == b"hello"
+    rebuilt = read[IP].copy()
+    del rebuilt.chksum
+    assert bytes(rebuilt)[:20] == bytes(read[IP])[:20]
+
+
+def test_a_model_spreads_over_every_backend(rng: random.Random) -> None:
+    config = Config.parse(
+        {
+            "interface": "eth0",
+            "gateway_mac": "52:54:00:00:00:fe",
+            "services": [service(backends=backends(32))],
+        }
+    )
+    model = Model(config, Interface(mac(BALANCER_MAC), IPv4Address("192.0.2.2")))
+    for _ in range(3200):
+        model.process(frame(tcp(source_port=rng.getrandbits(16)), destination=VIP))
+    packets = [tally.packets for tally in model.statistics.backends.values()]
+    assert len(packets) == 32
+    assert all(60 < count < 150 for count in packets)

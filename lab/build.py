@@ -51,7 +51,7 @@ def build(hosts: dict[str, Host]) -> None:
     plans = {name: host.plan for name, host in hosts.items()}
     cables = network.cables(plans)
     table = _host_table(plans)
-    with _decapsulation(hosts) as attach:
+    with _programs(hosts, cables) as attach:
         _each(hosts, lambda host: host.create(table))
         _each(hosts, _sysctls)
         _each(hosts, lambda host: _add_links(host, hosts, cables))
@@ -84,7 +84,7 @@ def _add_links(host: Host, hosts: dict[str, Host], cables: list[network.Cable]) 
 def _start_links(host: Host, cables: list[network.Cable]) -> None:
     """Make veth carry frames as a wire would, and start all links.
 
-    GRO starts the NAPI without which a peer's XDP_TX has nowhere to go. Checksums and segments
+    GRO starts the NAPI that delivers what a peer redirects. Checksums and segments
     must be finished by the sender: behind an outer header nobody completes them.
     """
     ports = [cable for cable in cables if cable.far == host.name and cable.bridge]
@@ -127,9 +127,19 @@ def _host_table(plans: dict[str, HostPlan]) -> str:
 
 
 @contextlib.contextmanager
-def _decapsulation(hosts: dict[str, Host]) -> Iterator[Callable[[], None]]:
-    """Compile decap.c meanwhile, as it takes as long as all the rest; attach it when called."""
-    ends = [
+def _programs(hosts: dict[str, Host], cables: list[network.Cable]) -> Iterator[Callable[[], None]]:
+    """Compile decap.c meanwhile, as it takes as long as all the rest; attach it when called.
+
+    Also to the ports of bridges, where it has nothing to take off: what a host sends by XDP_TX
+    waits in the port's ring until some other frame comes, unless the port has a program itself
+    (veth_xdp_flush in the kernel's drivers/net/veth.c).
+    """
+    ends: list[dict[str, object]] = [
+        {"namespace": str(hosts[cable.far].network), "interface": cable.end, "addresses": []}
+        for cable in cables
+        if cable.bridge
+    ]
+    ends += [
         {
             "namespace": str(host.network),
             "interface": host.plan.decapsulate,

@@ -49,6 +49,11 @@ class Live:
     pinned: bool = False
     """The pins are complete."""
 
+    @property
+    def config(self) -> Config:
+        """What it balances now; nothing if that is not known."""
+        return self.manifest.config if self.manifest else Config(self.link.name)
+
 
 @dataclass
 class Plan:
@@ -113,9 +118,14 @@ class Balancer:
 
     # Reading
 
-    def live(self) -> Live:
-        """Read the live state. Raises ConfigError if there is no such interface."""
-        interface = link.read_link(self.interface)
+    def live(self, must_exist: bool = True) -> Live:
+        """Read the live state. Raises ConfigError if the interface must exist and does not."""
+        try:
+            interface = link.read_link(self.interface)
+        except ConfigError:
+            if must_exist:
+                raise
+            interface = Link(index=0, name=self.interface, mac="")
         live = Live(interface)
         if interface.attached:
             program = Program.by_id(interface.attached.program_id)
@@ -152,7 +162,7 @@ class Balancer:
 
         Raises ForeignProgramError, or ConfigError for what does not fit this host.
         """
-        live = self.live()
+        live = self.live(must_exist=config is not None)
         if live.foreign and config and not replace_foreign:
             raise ForeignProgramError(
                 f"{self.interface} carries the XDP program {live.foreign.name!r} "
@@ -251,6 +261,7 @@ class Balancer:
             headers = compiler.require_tools() if plan.load else None
             self._prepare_host(plan, plan.desired)
             live = plan.live
+            mode: str | None
             if plan.load or live.data_path is None or live.manifest is None:
                 mode = self._load(plan, plan.desired)
             else:

@@ -127,7 +127,9 @@ def load(text: str, flags: Sequence[str], function: str) -> Loaded:
         try:
             loaded = module.load_func(function.encode(), BPF.XDP)
         except Exception as e:
-            raise CompileError(f"the kernel refused to load {function}", log()) from e
+            raise CompileError(
+                f"the kernel refused to load {function}: {_verdict(log())}", log()
+            ) from e
     return Loaded(module, Program(os.dup(loaded.fd)))
 
 
@@ -195,6 +197,12 @@ def _standard_error() -> Iterator[Any]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def _verdict(log: str) -> str:
+    """What the verifier objects to: its last words before the statistics."""
+    lines = [line for line in log.strip().splitlines() if not line.startswith("processed ")]
+    return lines[-1] if lines else "see the log"
 
 
 def _first_error(log: str) -> str:

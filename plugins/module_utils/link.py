@@ -17,7 +17,7 @@ from .errors import ConfigError, HostError, KernelError
 
 try:
     from pyroute2 import IPRoute
-    from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, nla
+    from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST
     from pyroute2.netlink.exceptions import NetlinkError
     from pyroute2.netlink.rtnl import RTM_NEWLINK
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -51,15 +51,8 @@ class Link:
 
 
 if IPRoute is not None:
-
-    class _Xdp(ifinfmsg.xdp):
-        """IFLA_XDP; pyroute2 before 0.9 has its flags as two big-endian bytes."""
-
-        class xdp_flags(nla):  # noqa: N801 - pyroute2 finds it by this name
-            fields = (("value", "I"),)
-
-    class _LinkMessage(ifinfmsg):
-        xdp = _Xdp
+    # pyroute2 before 0.9 has them as two big-endian bytes, which the kernel refuses
+    ifinfmsg.xdp.xdp_flags.fields = [("value", "I")]
 
 
 def require_pyroute2() -> None:
@@ -131,7 +124,7 @@ def _attached(message: Any) -> Attached | None:
 
 
 def _set_xdp(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> str:
-    message = _LinkMessage()
+    message = ifinfmsg()
     message["index"] = link.index
     attributes = [
         ("IFLA_XDP_FD", program_fd),

@@ -27,7 +27,7 @@ try:
     from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
     from pyroute2.netlink.rtnl.ndmsg import ndmsg
 except ImportError:
-    ndmsg = object
+    ndmsg = None
 
 _AF_INET = 2
 _NTF_USE = 1
@@ -40,16 +40,13 @@ _PROTOCOL = 214
 Neighbour = tuple  # (interface index, address)
 
 
-if ndmsg is not object:
-
-    class _Message(ndmsg):
-        """With the attributes that pyroute2 0.7 does not know (linux/neighbour.h)."""
-
-        nla_map = (
-            *((index, *pair) for index, pair in enumerate(ndmsg.nla_map[:10])),
-            (12, "NDA_PROTOCOL", "uint8"),
-            (15, "NDA_FLAGS_EXT", "uint32"),
-        )
+if ndmsg is not None:
+    # pyroute2 before 0.8 does not know the later ones (linux/neighbour.h)
+    ndmsg.nla_map = (
+        *((index, *pair) for index, pair in enumerate(ndmsg.nla_map[:10])),
+        (12, "NDA_PROTOCOL", "uint8"),
+        (15, "NDA_FLAGS_EXT", "uint32"),
+    )
 
 
 def next_hops(addresses: Iterable[IPv4Address]) -> tuple[set[Neighbour], list[IPv4Address]]:
@@ -105,14 +102,13 @@ def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[IPv4Add
 
 
 def _dump(ip: Any) -> list[Any]:
-    message = _Message()
+    message = ndmsg()
     message["family"] = _AF_INET
-    ip.marshal.msg_map[RTM_NEWNEIGH] = _Message
     return list(ip.nlm_request(message, RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP))
 
 
 def _message(neighbour: Neighbour, attributes: list[Any]) -> Any:
-    message = _Message()
+    message = ndmsg()
     message["family"] = _AF_INET
     message["ifindex"] = neighbour[0]
     message["state"] = _NUD_NONE

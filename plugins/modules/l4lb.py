@@ -1,0 +1,360 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: the balancer on one interface."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: l4lb
+short_description: Balance layer-4 traffic with XDP
+version_added: 0.1.0
+description:
+  - Compiles an XDP program on the host with bcc, fills its maps with services and backends, and attaches it to a
+    network interface. It goes on without Ansible until it is removed.
+  - What is there already is compared with what is wanted, in the kernel itself. Only differences are applied, and they
+    take effect at once or not at all. A change of services or backends does not touch the program.
+  - Traffic that is not addressed to a service passes to the host untouched.
+requirements:
+  - python3-bpfcc on the host (C(python3-bcc) on Fedora and RHEL), not the bcc of PyPI
+  - python3-pyroute2 on the host
+  - kernel headers on the host, of the running kernel or, as XDP uses the stable API only, of another one
+  - Linux 5.15 or newer, root
+author:
+  - The xdp.l4lb authors (@xdp-l4lb)
+attributes:
+  check_mode:
+    description: Reports what would change without changing it. Works on a host where nothing is installed yet.
+    support: full
+  diff_mode:
+    description: Shows the state of the kernel before and after, in the form of the options.
+    support: full
+  idempotent:
+    description: A second run with the same options changes nothing.
+    support: full
+  platform:
+    description: Where the module runs.
+    support: full
+    platforms: Linux
+  action:
+    description: Has an action plugin, which sends the C sources along with the module.
+    support: full
+options:
+  interface:
+    description: Network interface that receives the clients' packets.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes the interface balance as described by the other options.
+      - V(absent) removes the program and every trace of it.
+    type: str
+    choices: [present, absent]
+    default: present
+  mode:
+    description:
+      - Where the program runs. V(native) is in the driver, V(generic) works with every driver and is slower.
+      - V(auto) takes V(native) if the driver can do it, else V(generic). RV(mode) tells which it is.
+    type: str
+    choices: [auto, native, generic]
+    default: auto
+  source_address:
+    description: Outer source address of tunnels. The default is the first IPv4 address of O(interface).
+    type: str
+  gateway_mac:
+    description:
+      - Send all encapsulated packets to this MAC address.
+      - By default the next hop of each backend is found by the routes and neighbours of the host.
+    type: str
+  hash_seed:
+    description:
+      - Another seed gives other lookup tables. Must be the same on every balancer of a fleet.
+      - From 0 to 4294967295.
+    type: int
+    default: 0
+  services:
+    description: All services of the interface. Those that are not listed are removed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Unique name. It labels statistics. At most 63 bytes.
+        type: str
+        required: true
+      address:
+        description: IPv4 address that clients talk to.
+        type: str
+        required: true
+      port:
+        description: Port that clients talk to, from 1 to 65535. V(0) is every port that no other service has.
+        type: int
+        required: true
+      protocol:
+        description: Protocol of the service.
+        type: str
+        choices: [tcp, udp]
+        required: true
+      scheduler:
+        description:
+          - How a backend is picked for a flow.
+          - V(maglev) respects weights, and moves few flows when backends come and go.
+          - V(jhash) is the Jenkins hash over 512 slots, dealt round robin in the listed order. It ignores weights other
+            than 0 and takes up to 512 backends.
+        type: str
+        choices: [maglev, jhash]
+        default: maglev
+      encapsulation:
+        description: How packets travel to the backends. V(ipip) is IP in IP (RFC 2003).
+        type: str
+        choices: [ipip]
+        default: ipip
+      backends:
+        description: Servers behind the service. A service without any drops its packets.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          address:
+            description: IPv4 address of the server. Unique within the service.
+            type: str
+            required: true
+          weight:
+            description: Share of new flows under the V(maglev) scheduler, from 0 to 255. V(0) is none.
+            type: int
+            default: 1
+          state:
+            description:
+              - V(enabled) gets flows.
+              - V(drained) and V(disabled) get none. They differ once the balancer remembers flows, which it does not yet.
+            type: str
+            choices: [enabled, drained, disabled]
+            default: enabled
+          mac:
+            description: MAC address of the next hop to this server. Takes precedence over O(gateway_mac).
+            type: str
+  replace:
+    description: Take over an interface that carries an XDP program of someone else. Without it that is an error.
+    type: bool
+    default: false
+  sources:
+    description: The C sources of the data plane, packed. The action plugin sets this. It is of no use to set it.
+    type: str
+seealso:
+  - module: xdp.l4lb.l4lb_stats
+"""
+
+EXAMPLES = r"""
+- name: Balance a web service over two servers
+  xdp.l4lb.l4lb:
+    interface: eth0
+    services:
+      - name: web
+        address: 192.0.2.10
+        port: 80
+        protocol: tcp
+        backends:
+          - address: 203.0.113.21
+          - address: 203.0.113.22
+            weight: 2
+
+- name: Stop balancing
+  xdp.l4lb.l4lb:
+    interface: eth0
+    state: absent
+"""
+
+RETURN = r"""
+mode:
+  description: Where the program runs.
+  returned: when state is present, not in check mode
+  type: str
+  sample: native
+steps:
+  description: What was changed, or would be, in the order in which it is done.
+  returned: success
+  type: list
+  elements: str
+  sample: ['web: changed']
+headers:
+  description: The kernel headers that the program was compiled with.
+  returned: when it was compiled
+  type: dict
+  contains:
+    release:
+      description: Their version.
+      type: str
+      sample: 6.1.0-18-amd64
+    exact:
+      description: Whether they are the running kernel's.
+      type: bool
+waited:
+  description: Seconds that another run on the same interface was waited for.
+  returned: not in check mode
+  type: float
+  sample: 0.0
+log:
+  description: What clang or the kernel's verifier said.
+  returned: when the program does not compile or load
+  type: str
+"""
+
+import base64
+import binascii
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.respawn import (
+    has_respawned,
+    probe_interpreters_for_module,
+    respawn_module,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, host, link
+from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
+    CompileError,
+    ConfigError,
+    HostError,
+    L4lbError,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+
+# Where distributions put the Python that their bcc belongs to.
+INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
+
+BACKEND = {
+    "address": {"type": "str", "required": True},
+    "weight": {"type": "int", "default": 1},
+    "state": {
+        "type": "str",
+        "choices": ["enabled", "drained", "disabled"],
+        "default": "enabled",
+    },
+    "mac": {"type": "str"},
+}
+SERVICE = {
+    "name": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+    "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
+    "scheduler": {"type": "str", "choices": ["maglev", "jhash"], "default": "maglev"},
+    "encapsulation": {"type": "str", "choices": ["ipip"], "default": "ipip"},
+    "backends": {"type": "list", "elements": "dict", "default": [], "options": BACKEND},
+}
+ARGUMENTS = {
+    "interface": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "mode": {"type": "str", "choices": ["auto", "native", "generic"], "default": "auto"},
+    "source_address": {"type": "str"},
+    "gateway_mac": {"type": "str"},
+    "hash_seed": {"type": "int", "default": 0},
+    "services": {"type": "list", "elements": "dict", "default": [], "options": SERVICE},
+    "replace": {"type": "bool", "default": False},
+    "sources": {"type": "str"},
+}
+
+
+def unpack_sources(packed: str | None) -> dict[str, str]:
+    """File name -> text, from what the action plugin made of files/bpf."""
+    if not packed:
+        raise HostError(
+            "the C sources did not come along; call the module through its action plugin"
+        )
+    try:
+        sources = json.loads(zlib.decompress(base64.b64decode(packed)))
+    except (binascii.Error, zlib.error, ValueError) as e:
+        raise HostError(f"sources: {e}; leave this option to the action plugin") from e
+    return {str(name): str(text) for name, text in sources.items()}
+
+
+def use_right_python() -> None:
+    """Go on under the distribution's Python if this one lacks what that one has."""
+    if has_respawned():
+        return
+    for name, missing in (("bcc", not compiler.bcc_version()), ("pyroute2", link.IPRoute is None)):
+        if missing:
+            interpreter = probe_interpreters_for_module(INTERPRETERS, name)
+            if interpreter:
+                respawn_module(interpreter)
+
+
+def warn_of_missing(module: AnsibleModule) -> None:
+    """Say in check mode what a real run would fail for, as it may be installed by then."""
+    try:
+        link.require_pyroute2()
+        compiler.require_tools()
+    except HostError as e:
+        module.warn(f"a real run would stop here: {e}")
+
+
+def predict_on_virgin_host(config: Config) -> dict[str, Any]:
+    """What check mode can say where not even the network can be asked."""
+    if not Path(f"/sys/class/net/{config.interface}").exists():
+        raise ConfigError("interface", config.interface, "no such interface; see ip link")
+    return {
+        "changed": True,
+        "steps": ["compile and load the program", f"attach the program to {config.interface}"],
+        "diff": {"before": {}, "after": config.dump()},
+    }
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the options say; returns the result. Raises L4lbError."""
+    params = dict(module.params)
+    state, replace = params.pop("state"), params.pop("replace")
+    packed = params.pop("sources")
+    config = Config.parse(params)
+    sources = unpack_sources(packed)
+    use_right_python()
+    balancer = Balancer(config.interface, sources)
+    desired = config if state == "present" else None
+
+    if module.check_mode:
+        if desired:
+            warn_of_missing(module)
+        if link.IPRoute is None and not host.pinned_interfaces(balancer.paths):
+            return predict_on_virgin_host(config) if desired else {"changed": False, "steps": []}
+        plan = balancer.plan(desired, replace)
+        result: dict[str, Any] = {}
+    else:
+        outcome = balancer.apply(desired, replace)
+        plan = outcome.plan
+        result = {"waited": round(outcome.waited, 3)}
+        if outcome.mode:
+            result["mode"] = outcome.mode
+        if outcome.headers:
+            headers = outcome.headers
+            result["headers"] = {"release": headers.release, "exact": headers.exact}
+            if not headers.exact:
+                plan.warnings.append(
+                    f"compiled with the headers of kernel {headers.release}; "
+                    "there are none of the running kernel"
+                )
+    for warning in plan.warnings:
+        module.warn(warning)
+    return {
+        **result,
+        "changed": plan.changed,
+        "steps": plan.steps,
+        "diff": {"before": plan.before, "after": plan.after},
+    }
+
+
+def main() -> None:
+    """Run as a module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        result = run(module)
+    except CompileError as e:
+        module.fail_json(msg=str(e), log=e.log)
+    except L4lbError as e:
+        module.fail_json(msg=str(e))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

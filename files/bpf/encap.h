@@ -12,8 +12,8 @@
  * The outer header has DF set and so needs no id (RFC 6864). Its tos is the inner one: the DSCP is
  * copied, and the ECN field too, as RFC 6040 section 4.1 has it for the normal mode.
  */
-static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *packet, struct backend *backend,
-				       struct nexthop *nexthop)
+static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *packet,
+				       struct backend *backend, struct nexthop *nexthop)
 {
 	struct ethhdr *eth;
 	struct iphdr *ip;

@@ -10,7 +10,8 @@
 #include <uapi/linux/udp.h>
 
 #ifdef PIN_DIR
-#define TABLE(kind, leaf, name, size) BPF_F_TABLE(kind ":" PIN_DIR "/" #name, __u32, leaf, name, size, 0)
+#define TABLE(kind, leaf, name, size)                                                              \
+	BPF_F_TABLE(kind ":" PIN_DIR "/" #name, __u32, leaf, name, size, 0)
 #else
 #define TABLE(kind, leaf, name, size) BPF_TABLE(kind, __u32, leaf, name, size)
 #endif
@@ -22,14 +23,15 @@
  * elements of every map, one step per array member, which takes seconds for a large one; to it a
  * byte array is a string, a single step.
  */
-#define TABLE_OF(type, name, size)                           \
-	struct name##_image {                                \
-		__u8 bytes[sizeof(type)];                    \
-	};                                                   \
-	BPF_TABLE("array", __u32, struct name##_image, name##_inner, 1); \
+#define TABLE_OF(type, name, size)                                                                 \
+	struct name##_image {                                                                      \
+		__u8 bytes[sizeof(type)];                                                          \
+	};                                                                                         \
+	BPF_TABLE("array", __u32, struct name##_image, name##_inner, 1);                           \
 	TABLE("array_of_maps$" #name "_inner", __u32, name, size)
 
-#define ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " is shared with layout.py")
+#define ASSERT_SIZE(type, bytes)                                                                   \
+	_Static_assert(sizeof(type) == (bytes), #type " is shared with layout.py")
 
 /* A step returns an XDP verdict, or this. */
 #define GO_ON (-1)

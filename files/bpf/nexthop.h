@@ -27,8 +27,8 @@ static __always_inline enum drop fib_drop(long result)
  * interface needs no forwarding (only loopback does, where it lets nothing through), and rules
  * for received packets do not apply to what the balancer sends.
  */
-static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packet, struct backend *backend,
-					struct backend_cpu *cpu)
+static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packet,
+					struct backend *backend, struct backend_cpu *cpu)
 {
 	struct bpf_fib_lookup fib = {
 		.family = AF_INET,
@@ -51,8 +51,9 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 /* The answer of the kernel's routing is kept for a second per CPU and backend: short enough to
  * follow a failover, long enough that its price does not matter.
  */
-static __always_inline int find_nexthop(struct xdp_md *ctx, struct packet *packet, struct backend *backend,
-					struct backend_cpu *cpu, struct nexthop *nexthop)
+static __always_inline int find_nexthop(struct xdp_md *ctx, struct packet *packet,
+					struct backend *backend, struct backend_cpu *cpu,
+					struct nexthop *nexthop)
 {
 	__u32 now;
 	long result;

@@ -68,15 +68,15 @@ def maglev(candidates: Sequence[Candidate], seed: int = 0, slots: int = MAGLEV_S
     )
     if not ranking:
         return array("H", [0]) * slots
-    numbers = [number for _, number in ranking]
-    walks = [_walk(candidate.key, seed, slots) for candidate, _ in ranking]
-    turns = _turns([candidate.weight for candidate, _ in ranking], slots)
+    numbers = [number for unused, number in ranking]
+    walks = [_walk(candidate.key, seed, slots) for candidate, unused in ranking]
+    turns = _turns([candidate.weight for candidate, unused in ranking], slots)
 
     # Nearly all of the time goes by in this loop. With n slots left, a turn takes slots / n steps
     # on average; once n < sqrt(slots) it is cheaper to look at the n slots themselves.
     table = [0] * slots
-    places = [offset for offset, _ in walks]
-    skips = [skip for _, skip in walks]
+    places = [offset for offset, unused in walks]
+    skips = [skip for unused, skip in walks]
     tail = slots - isqrt(slots)
     for rank in turns[:tail]:
         place = places[rank]
@@ -166,7 +166,7 @@ def _turns(weights: Sequence[int], slots: int) -> list[int]:
     heaviest = max(weights)
     quotas = _quotas(weights, slots)
     last_round = max((quota - 1) * heaviest // weight for weight, quota in zip(weights, quotas))
-    rounds: list[list[int]] = [[] for _ in range(last_round + 1)]
+    rounds: list[list[int]] = [[] for unused in range(last_round + 1)]
     for rank, (weight, quota) in enumerate(zip(weights, quotas)):
         for turn in range(quota):
             rounds[turn * heaviest // weight].append(rank)

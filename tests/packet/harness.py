@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -147,6 +148,16 @@ class Balancer:
             )
         return got
 
+    def send_behind_metadata(self, frame: bytes) -> Outcome:
+        """Send one frame through both, with metadata of ones before it.
+
+        What the program makes room for is not blank then, so that a field that it leaves out shows.
+        """
+        got = self._namespace.call(_run_behind_metadata, self._datapath.program.fd, frame)
+        expected = self.model.process(frame)
+        assert got == expected, f"expected: {_show(expected)}\n     got: {_show(got)}"
+        return got
+
     def counted(self) -> Statistics:
         """What the program has counted since it was configured."""
         now = self._counted()
@@ -192,6 +203,51 @@ class Balancer:
             {key: Tally(tally.packets, tally.bytes) for key, tally in statistics.backends.items()},
             dict(statistics.drops),
         )
+
+
+class _TestRun(ctypes.Structure):
+    """struct bpf_test_run_opts of libbpf."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_char_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_char_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    )
+
+
+def _run_behind_metadata(program_fd: int, frame: bytes) -> Outcome:
+    metadata = b"\xff" * 32
+    # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+    context = struct.pack("=6I", len(metadata), len(metadata) + len(frame), 0, 0, 0, 0)
+    out = ctypes.create_string_buffer(len(metadata) + len(frame) + 256)
+    run = _TestRun(
+        sz=ctypes.sizeof(_TestRun),
+        data_in=metadata + frame,
+        data_size_in=len(metadata) + len(frame),
+        data_out=ctypes.addressof(out),
+        data_size_out=len(out),
+        ctx_in=context,
+        ctx_size_in=len(context),
+        repeat=1,
+    )
+    result = ctypes.CDLL("libbpf.so.1").bpf_prog_test_run_opts(program_fd, ctypes.byref(run))
+    if result < 0:
+        raise OSError(-result, f"BPF_PROG_TEST_RUN: {os.strerror(-result)}")
+    after = out.raw[len(metadata) : run.data_size_out]
+    verdict = Verdict(run.retval)
+    return Outcome(verdict, None if verdict is Verdict.DROP else after)
 
 
 K = TypeVar("K")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.packet.harness import VIP, Balancer, backends, service
 from tests.packet.model import Verdict
-from tests.packet.packets import Transport, ethernet, frame, ipv4, ping, tcp, udp
+from tests.packet.packets import SEGMENTS, Transport, ethernet, frame, ipv4, ping, tcp, udp
 
 STRANGER = "192.0.2.99"
 TCP_ONLY = "192.0.2.30"
@@ -66,6 +67,9 @@ REASONS = ("malformed", "fragment", "no_backend", "no_route", "no_neighbour")
         ),
         pytest.param(
             {"flags": 0x2000, "total_length": 65535}, "malformed", id="too long before fragment"
+        ),
+        pytest.param(
+            {"flags": 0x2000, "header_words": 15}, "malformed", id="header too long before fragment"
         ),
         pytest.param(
             {"flags": 0x2000, "total_length": 20}, "fragment", id="fragment before too short"
@@ -196,6 +200,26 @@ def test_every_fragment_offset(balancer: Balancer, segment: Callable[..., Transp
         frame(segment(), destination=VIP, flags=flags) for flags in range(0, 65536, 7)
     )
     balancer.send_all(frame(segment(), destination=VIP, flags=1 << bit) for bit in range(16))
+    assert balancer.counted() == balancer.model.statistics
+
+
+def test_any_lies_together(balancer: Balancer, rng: random.Random) -> None:
+    """Headers whose fields have nothing to do with each other or with the frame."""
+    balancer.configure(*SERVICES)
+    frames = []
+    for _ in range(20_000):
+        segment = SEGMENTS[rng.choice(["tcp", "udp"])]
+        whole = frame(
+            segment(port=rng.choice([443, 53, 80]), data=bytes(rng.randrange(60))),
+            destination=rng.choice([VIP, VIP, TCP_ONLY, STRANGER]),
+            version=rng.choice([4] * 9 + [6]),
+            header_words=rng.choice([5, 5, 5, rng.randrange(16)]),
+            total_length=rng.choice([None, None, rng.randrange(120)]),
+            flags=rng.choice([0x4000, 0x4000, 0, 0x2000, 0x0010, rng.getrandbits(16)]),
+        )
+        frames.append(whole[: rng.choice([None, None, rng.randrange(14, len(whole))])])
+    outcomes = balancer.send_all(frames)
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.TX, Verdict.PASS, Verdict.DROP}
     assert balancer.counted() == balancer.model.statistics
 
 

@@ -178,6 +178,12 @@ def test_source_address_is_the_interface_s_unless_given(balancer: Balancer) -> N
     assert given.frame[26:30] == bytes([203, 0, 113, 77])
 
 
+@pytest.mark.parametrize("destination", [VIP, BALANCER_ADDRESS])
+def test_every_field_of_the_outer_header_is_written(balancer: Balancer, destination: str) -> None:
+    balancer.configure(*SERVICES)
+    balancer.send_behind_metadata(frame(tcp(), destination=destination))
+
+
 def test_every_packet_length(balancer: Balancer) -> None:
     balancer.configure(*SERVICES)
     frames = [

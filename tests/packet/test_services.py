@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import random
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import ServiceEntry
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import PROTOCOLS
 
 from tests.packet.harness import VIP, Balancer, backends, service
 from tests.packet.model import Verdict
@@ -110,6 +112,73 @@ def test_among_many_services_each_is_found_and_neighbours_pass(
     assert verdicts.count(Verdict.TX) >= count
     assert verdicts.count(Verdict.PASS) >= count
     assert balancer.counted() == balancer.model.statistics
+
+
+class Key(NamedTuple):
+    """What the data plane knows a service by."""
+
+    address: IPv4Address
+    port: int
+    protocol: str
+
+    @classmethod
+    def random(cls, rng: random.Random) -> Key:
+        return cls(_unicast(rng), rng.randrange(1, 65536), rng.choice(list(PROTOCOLS)))
+
+    @property
+    def slot(self) -> int:
+        """Where its search in the service table begins."""
+        return ServiceEntry(self.address, self.port, PROTOCOLS[self.protocol]).slot
+
+    def service(self) -> dict[str, Any]:
+        return service(
+            f"{self.address} {self.port}/{self.protocol}",
+            address=str(self.address),
+            port=self.port,
+            protocol=self.protocol,
+        )
+
+    def frame(self) -> bytes:
+        return frame(SEGMENTS[self.protocol](port=self.port), destination=self.address)
+
+
+@pytest.mark.parametrize("part", ["address", "port"])
+def test_one_part_tells_apart_what_is_searched_in_one_place(
+    balancer: Balancer, rng: random.Random, part: str
+) -> None:
+    """The search for a key that no service has goes past the service that has all of it but a
+    part: every slot from where it begins is taken.
+
+    Protocols cannot be confused so: their searches begin too far apart.
+    """
+    while True:
+        present = Key.random(rng)
+        other: dict[str, Any] = {
+            "address": _unicast(rng),
+            "port": rng.randrange(1, 65536),
+        }
+        absent = present._replace(**{part: other[part]})
+        if 0 < present.slot - absent.slot <= 4:
+            break
+    between: dict[int, Key] = {}
+    while len(between) < present.slot - absent.slot:
+        key = Key.random(rng)
+        if absent.slot <= key.slot < present.slot:
+            between.setdefault(key.slot, key)
+    balancer.configure(present.service(), *(key.service() for key in between.values()))
+    outcomes = balancer.send_all([absent.frame(), present.frame()])
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.PASS, Verdict.TX]
+
+
+def test_services_whose_search_begins_in_one_slot(balancer: Balancer, rng: random.Random) -> None:
+    keys = [Key.random(rng)]
+    while len(keys) < 20:
+        key = Key.random(rng)
+        if key.slot == keys[0].slot:
+            keys.append(key)
+    balancer.configure(*(key.service() for key in keys[:-1]))
+    outcomes = balancer.send_all(key.frame() for key in keys)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.TX] * 19 + [Verdict.PASS]
 
 
 def test_services_that_are_gone_are_forgotten(balancer: Balancer, rng: random.Random) -> None:

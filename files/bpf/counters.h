@@ -26,7 +26,7 @@ ASSERT_SIZE(struct counter, 16);
 struct backend_cpu {
 	struct counter sent;
 	/* The next hop as the kernel's routing last gave it; see nexthop.h. */
-	__u32 expires;
+	__u32 asked; /* when, in ticks */
 	__u32 ifindex;
 	__u8 destination[ETH_ALEN];
 	__u8 source[ETH_ALEN];

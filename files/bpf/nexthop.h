@@ -65,13 +65,13 @@ static __always_inline int find_nexthop(struct xdp_md *ctx, struct packet *packe
 		return GO_ON;
 	}
 	now = bpf_jiffies64();
-	if (!cpu->ifindex || (__s32)(now - cpu->expires) >= 0) {
+	if (!cpu->ifindex || now - cpu->asked >= TICKS_PER_SECOND) {
 		result = ask_routing(ctx, packet, backend, cpu);
 		if (result != BPF_FIB_LKUP_RET_SUCCESS) {
 			cpu->ifindex = 0;
 			return drop(fib_drop(result));
 		}
-		cpu->expires = now + TICKS_PER_SECOND;
+		cpu->asked = now;
 	}
 	nexthop->ifindex = cpu->ifindex;
 	__builtin_memcpy(nexthop->destination, cpu->destination, ETH_ALEN);

@@ -50,7 +50,7 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 
 	header = (IP_VERSION_AND_LENGTH(ip) & 0xf) * 4;
 	if (IP_VERSION_AND_LENGTH(ip) >> 4 != IPVERSION || header < sizeof(*ip) ||
-	    (void *)ip + packet->length > end) {
+	    (void *)ip + header > end || (void *)ip + packet->length > end) {
 		packet->defect = DROP_MALFORMED;
 		return 0;
 	}

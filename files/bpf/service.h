@@ -74,19 +74,22 @@ static __always_inline struct service *find_service_key(__be32 address, __be16 p
 	return NULL;
 }
 
+/* Marks have port 0, which a packet may have too. */
+static __always_inline int is_real(struct service *service)
+{
+	return service && !(service->flags & SERVICE_ADDRESS_ONLY);
+}
+
 static __always_inline struct service *find_service(struct packet *packet)
 {
 	struct service *service;
 
 	service = find_service_key(packet->destination, packet->ports >> 16, packet->protocol);
 #ifdef WITH_ANY_PORT
-	if (!service) {
+	if (!service)
 		service = find_service_key(packet->destination, 0, packet->protocol);
-		if (service && service->flags & SERVICE_ADDRESS_ONLY)
-			return NULL;
-	}
 #endif
-	return service;
+	return is_real(service) ? service : NULL;
 }
 
 /* Of a packet without ports all that can be told is whether some service has its address and protocol. */

@@ -10,8 +10,9 @@ which is an exchange of the service table, or, if the program itself changes, of
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -30,6 +31,7 @@ from .host import Paths, Pins
 from .image import Manifest, Source
 from .link import Link
 from .model import Config
+from .neighbours import Neighbour
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -70,6 +72,8 @@ class Plan:
     attach: bool = False
     write: bool = False
     repair: list[str] = field(default_factory=list)
+    hops: set[Neighbour] = field(default_factory=set)
+    """Next hops that the kernel is to keep resolved, and does not yet."""
 
     @property
     def changed(self) -> bool:
@@ -204,8 +208,15 @@ class Balancer:
             plan.write = plan.write or bool(changes or wrong)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
-        if _routed(desired) and not host.routing_answers(self.paths):
+        routed = _routed(desired)
+        if routed and not host.routing_answers(self.paths):
             plan.steps.append("set net.ipv4.conf.lo.forwarding to 1")
+        hops, unreachable = neighbours.next_hops(routed)
+        plan.hops = hops - neighbours.managed()
+        if plan.hops and not plan.changed:
+            plan.steps.append("have the kernel keep the next hops resolved")
+        for address in unreachable:
+            plan.warnings.append(f"no route to backend {address}; packets to it are dropped")
         return plan
 
     def _build(self, live: Live, config: Config) -> dict[str, Any]:
@@ -225,10 +236,10 @@ class Balancer:
         """Whether the program must be compiled, and say why."""
         names = {
             "sources": "the sources changed",
-            "flags": "the services use other features",
             "bcc": "bcc changed",
             "layout": "the layout of the maps changed",
             "capacity": "more backends than the maps have room for",
+            "flags": "the services use other features",
         }
         if live.data_path is None:
             plan.steps.append("compile and load the program")
@@ -259,30 +270,44 @@ class Balancer:
                     self._remove(plan)
                 return Outcome(plan, None, waited=waited)
             headers = compiler.require_tools() if plan.load else None
-            self._prepare_host(plan, plan.desired)
             live = plan.live
             mode: str | None
-            if plan.load or live.data_path is None or live.manifest is None:
-                mode = self._load(plan, plan.desired)
-            else:
-                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+            try:
+                self._prepare_host(plan, plan.desired)
+                if plan.load or live.data_path is None or live.manifest is None:
+                    mode = self._load(plan, plan.desired)
+                else:
+                    mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+            except BaseException:
+                with contextlib.suppress(L4lbError):  # the first error is the one to tell
+                    self._forget_hops(_routed(plan.desired), _routed(self.live().config))
+                raise
+            if plan.changed:
+                self._forget_hops(_routed(live.config), _routed(plan.desired))
             return Outcome(plan, mode, headers, waited)
 
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
         """What new backends need before packets go to them."""
-        routed = _routed(desired)
-        if routed and not host.routing_answers(self.paths):
+        if _routed(desired) and not host.routing_answers(self.paths):
             host.let_routing_answer(self.paths)
-        hops, unreachable = neighbours.next_hops(routed)
-        known = neighbours.managed()
-        if hops - known:
-            if not plan.changed:
-                plan.steps.append("have the kernel keep the next hops resolved")
-            neighbours.manage(hops - known)
-        for address in unreachable:
-            plan.warnings.append(f"no route to backend {address}; packets to it are dropped")
-        for address in neighbours.unresolved(hops - known, _RESOLVE_SECONDS):
+        neighbours.manage(plan.hops)
+        for address in neighbours.unresolved(plan.hops, _RESOLVE_SECONDS):
             plan.warnings.append(f"next hop {address} does not answer ARP yet")
+
+    def _forget_hops(self, gone: Iterable[IPv4Address], kept: Iterable[IPv4Address]) -> None:
+        """Let go of the next hops of backends that are `gone`, unless others have the same."""
+        needed = set(kept)
+        for interface in host.pinned_interfaces(self.paths):
+            if interface != self.interface:
+                other = Balancer(interface, paths=self.paths).pinned_manifest()
+                needed.update(_routed(other.config) if other else ())
+        unneeded = set(gone) - needed
+        if not unneeded:
+            return
+        hops = neighbours.next_hops(unneeded)[0] - neighbours.next_hops(needed)[0]
+        neighbours.manage([], hops & neighbours.managed())
+        if not needed:
+            host.restore_routing(self.paths)
 
     def _load(self, plan: Plan, desired: Config) -> str:
         """Bring a new program with the new state; attaching it is the switch."""

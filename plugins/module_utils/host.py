@@ -186,10 +186,10 @@ def lock(interface: str, paths: Paths, patience: float = 60.0) -> Iterator[float
 
 def _try_lock(path: Path) -> int | None:
     """The locked file; None if another holds it, or has just removed what was opened here."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
+    except (FileExistsError, FileNotFoundError):  # another run has just removed the directory
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,7 +49,7 @@ class Live:
     foreign: Program | None = None
     manifest: Manifest | None = None
     pinned: bool = False
-    """The pins are complete."""
+    """The pins are complete, and no interrupted run has left others."""
 
     @property
     def config(self) -> Config:
@@ -119,11 +119,13 @@ class Balancer:
         self.sources = sources or {}
         self.paths = paths or Paths()
         self.pins = Pins.of(interface, self.paths)
+        self.staging = Pins.staging(interface, self.paths)
 
     # Reading
 
     def live(self, must_exist: bool = True) -> Live:
         """Read the live state. Raises ConfigError if the interface must exist and does not."""
+        host.require_root()
         try:
             interface = link.read_link(self.interface)
         except ConfigError:
@@ -144,7 +146,8 @@ class Balancer:
             live.data_path = DataPath.of(pinned) if pinned else None
         if live.data_path:
             live.manifest = live.data_path.read()
-            live.pinned = self.pins.complete(live.data_path.program, live.data_path.pinned_maps())
+            complete = self.pins.complete(live.data_path.program, live.data_path.pinned_maps())
+            live.pinned = complete and not self.staging.directory.exists()
         return live
 
     def statistics(self) -> tuple[Live, Statistics]:
@@ -180,7 +183,7 @@ class Balancer:
         plan = Plan(live, None)
         if live.attached:
             plan.steps.append(f"detach the program from {self.interface}")
-        if self.pins.directory.exists():
+        if self.pins.directory.exists() or self.staging.directory.exists():
             plan.steps.append(f"remove {self.pins.directory}")
         return plan
 
@@ -224,10 +227,12 @@ class Balancer:
         if live.data_path:
             capacity = max(capacity, live.data_path.capacity)
         text = join_sources(self.sources)
+        # a host that lost bcc keeps its program, and remembers what compiled it
+        bcc = compiler.bcc_version() or (live.manifest and live.manifest.build.get("bcc"))
         return {
             "sources": hashlib.sha256(text.encode()).hexdigest(),
             "flags": build_flags(config, capacity),
-            "bcc": compiler.bcc_version(),
+            "bcc": bcc,
             "layout": layout.VERSION,
             "capacity": capacity,
         }
@@ -249,8 +254,7 @@ class Balancer:
             return True
         was = live.manifest.build
         for name, reason in names.items():
-            # a host that lost bcc keeps its program
-            if plan.build[name] is not None and plan.build[name] != was.get(name):
+            if plan.build[name] != was.get(name):
                 plan.steps.append(f"compile and load the program: {reason}")
                 return True
         return False
@@ -262,7 +266,7 @@ class Balancer:
 
         Raises L4lbError of some kind; the old state then forwards as before.
         """
-        host.require_root()
+        host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
             plan = self.plan(config, replace_foreign)
             if plan.desired is None:
@@ -273,6 +277,8 @@ class Balancer:
             live = plan.live
             mode: str | None
             try:
+                host.mount_bpffs(self.paths)
+                self.pins.create()  # first, so that removal sees it if this run is killed
                 self._prepare_host(plan, plan.desired)
                 if plan.load or live.data_path is None or live.manifest is None:
                     mode = self._load(plan, plan.desired)
@@ -280,6 +286,8 @@ class Balancer:
                     mode = self._change(plan, plan.desired, live.data_path, live.manifest)
             except BaseException:
                 with contextlib.suppress(L4lbError):  # the first error is the one to tell
+                    if live.data_path is None:
+                        self.pins.remove()
                     self._forget_hops(_routed(plan.desired), _routed(self.live().config))
                 raise
             if plan.changed:
@@ -313,16 +321,14 @@ class Balancer:
         """Bring a new program with the new state; attaching it is the switch."""
         live = plan.live
         source = _source(live.link, desired)
-        host.mount_bpffs(self.paths)
-        staging = Pins.staging(self.interface, self.paths)
-        staging.remove()
-        staging.create()
+        self.staging.remove()
+        self.staging.create()
         try:
             old = live.data_path if live.manifest else None
             shared = reusable_maps(old.maps, plan.build["capacity"]) if old else {}
             for name, map_ in shared.items():
-                staging.set(name, map_)
-            pin_dir = f'-DPIN_DIR="{staging.directory}"'
+                self.staging.set(name, map_)
+            pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
             new = DataPath.load(self.sources, desired, plan.build["capacity"], [pin_dir])
             if old:
                 new.copy_counters(old)
@@ -330,16 +336,18 @@ class Balancer:
                 desired, source, plan.build, live.manifest, plan.repair, shared.keys()
             )
             try:
-                staging.set("manifest", staged.manifest_map)
+                self.staging.set("manifest", staged.manifest_map)
                 new.switch(staged)
                 mode = self._attach(live, new, desired.mode)
             except BaseException:
                 new.abandon(staged)
                 raise
-            new.finish(staged)
-            self._pin(new)
-        finally:
-            staging.remove()
+        except BaseException:
+            self.staging.remove()
+            raise
+        # Now that the new program is in use, all that it needs stays pinned, come what may.
+        new.finish(staged)
+        self._pin(new)
         return mode
 
     def _change(
@@ -351,8 +359,6 @@ class Balancer:
             source = _source(live.link, desired)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
             try:
-                host.mount_bpffs(self.paths)
-                self.pins.create()
                 self.pins.set("manifest%next", staged.manifest_map)
                 data_path.switch(staged)
             except BaseException:
@@ -361,7 +367,6 @@ class Balancer:
             data_path.finish(staged)
         mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
         if plan.write or not live.pinned:
-            host.mount_bpffs(self.paths)
             self._pin(data_path)
         return mode
 
@@ -384,18 +389,18 @@ class Balancer:
         return link.attach(live.link, data_path.program.fd, current.mode, there.fd)
 
     def _pin(self, data_path: DataPath) -> None:
-        self.pins.create()
         for name, map_ in data_path.pinned_maps().items():
             self.pins.set(name, map_)
         self.pins.set("program", data_path.program)
         self.pins.drop_others({"program", *data_path.pinned_maps()})
+        self.staging.remove()
 
     def _remove(self, plan: Plan) -> None:
         live = plan.live
         if live.attached and live.data_path:
             link.detach(live.link, live.data_path.program.fd)
         self.pins.remove()
-        Pins.staging(self.interface, self.paths).remove()
+        self.staging.remove()
         needed: set[IPv4Address] = set()
         for interface in host.pinned_interfaces(self.paths):
             other = Balancer(interface, paths=self.paths).pinned_manifest()

@@ -32,9 +32,9 @@ class Paths:
 
 
 def require_root() -> None:
-    """Raises HostError unless the process may load programs and change interfaces."""
+    """Raises HostError unless the process may load programs, and see those that are loaded."""
     if os.geteuid() != 0:
-        raise HostError("root is needed to load XDP programs; use become: true")
+        raise HostError("root is needed to load XDP programs, and to see them; use become: true")
 
 
 # The bpf file system and pins
@@ -118,7 +118,11 @@ class Pins:
         new.rename(path)
 
     def complete(self, program: Program, maps: Mapping[str, Map]) -> bool:
-        """Whether the pins are those of `program` and `maps`."""
+        """Whether the pins are those of `program` and `maps`, and no others."""
+        if not self.directory.is_dir():
+            return False
+        if {path.name for path in self.directory.iterdir()} != {"program", *maps}:
+            return False
         pinned = self.program()
         if pinned is None or pinned.id != program.id:
             return False

@@ -8,10 +8,14 @@ Every test begins on a host without a balancer, and the fixture makes sure that 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
+from scapy.layers.inet import IP, TCP
 
 from lab import TOPOLOGY, Lab
 from lab.host import ENVIRONMENT, Host
@@ -269,11 +274,11 @@ result = facts.facts(live.config, live.mode, now)
     return found
 
 
-def packets(host: Host) -> dict[str, int]:
+def packets(host: Host, interface: str = "eth0") -> dict[str, int]:
     """Packets by service and backend."""
     return {
         f"{one['name']} {backend['address']}": backend["packets"]
-        for one in counters(host)["services"]
+        for one in counters(host, interface)["services"]
         for backend in one["backends"]
     }
 
@@ -501,3 +506,579 @@ def test_damage_does_not_prevent_removal(lb1: Host) -> None:
     python(lb1, DO_DAMAGE, damage=DAMAGE["the manifest"])
     assert "error" not in apply(lb1, None)
     assert traces(lb1) == []
+
+
+# Changes of the host around it.
+
+
+def test_a_change_of_the_interface(lb1: Host) -> None:
+    """It goes with its program, comes back without, and its name has a dot."""
+    config = wanted(service(1, 2, address=OTHER_VIP), interface="veth.100")
+    add = """
+        ip link add veth.100 address {mac} type veth peer name end
+        ip address add 10.78.0.1/24 dev veth.100
+        ip link set veth.100 up
+        ip link set end up
+    """
+    frame = bytes(IP(src="10.78.0.9", dst=OTHER_VIP) / TCP(dport=80))
+    for mac in ("02:00:00:00:00:77", "02:00:00:00:00:78"):
+        lb1.run(["sh", "-ec", add.format(mac=mac)])
+        outcome = apply(lb1, config)
+        assert outcome["mode"] == "native"
+        assert apply(lb1, config)["steps"] == []
+        before = counters(lb1, "veth.100")["services"][0]["packets"]
+        with lb1.socket(socket.AF_PACKET, socket.SOCK_RAW) as end:
+            end.bind(("end", 0))
+            end.send(bytes.fromhex(mac.replace(":", "") + "020000000001" + "0800") + frame)
+        assert counters(lb1, "veth.100")["services"][0]["packets"] == before + 1
+        lb1.run(["ip", "link", "del", "veth.100"])
+    assert before == 1, "counters survive, as the pins do"
+
+    outcome = apply(lb1, config)
+    assert outcome["error"] == "ConfigError"
+    assert "no such interface; this host has lo, eth0, eth1" in outcome["message"]
+    code = "result = attempt(Balancer('veth.100').apply, None)"
+    assert python(lb1, code)["steps"] == ["remove /sys/fs/bpf/l4lb/veth%2e100"]
+    assert traces(lb1) == []
+
+
+def test_two_interfaces(lab: Lab, lb1: Host) -> None:
+    first = wanted(service(1, 2))
+    second = wanted(service(2, 3, address=OTHER_VIP), interface="eth1")
+    apply(lb1, first, second)
+    works(lab, 1, 2)
+    works(lab, 2, 3, url=f"http://{OTHER_VIP}/")
+    assert packets(lb1, "eth1").keys() == {"web 203.0.113.22", "web 203.0.113.23"}
+
+    # Each lets go of next hops that the other does not need.
+    apply(lb1, {**first, "services": [service(4)]})
+    hops = lb1.run(["ip", "neigh", "show", "proto", "214"]).stdout
+    assert {line.split()[0] for line in hops.splitlines()} == {WEB[f"web{n}"] for n in (2, 3, 4)}
+    apply(lb1, None)
+    works(lab, 2, 3, url=f"http://{OTHER_VIP}/")
+    python(lb1, "Balancer('eth1').apply(None)")
+    assert traces(lb1) == []
+
+
+def test_a_host_without_bpffs(lb2: Host) -> None:
+    mounted = ["findmnt", "--noheadings", "--types", "bpf", "/sys/fs/bpf"]
+    assert not lb2.run(mounted, check=False).stdout
+    code = "result = attempt(Balancer('eth0', sources()).plan, config_of(given['w']))"
+    assert "error" not in python(lb2, code, w=wanted(service(1, 2)))
+    assert not lb2.run(mounted, check=False).stdout
+    apply(lb2, wanted(service(1, 2)))
+    assert lb2.run(mounted).stdout
+    assert apply(lb2, wanted(service(1, 2)))["steps"] == []
+
+
+def test_two_runs_at_once(lab: Lab, lb1: Host) -> None:
+    """One waits for the other, and the state is that of one of them."""
+    code = """
+children = []
+for number in 21, 22, 23:
+    children.append(os.fork())
+    if not children[-1]:
+        backend = {"address": f"203.0.113.{number}"}
+        options = {**given["w"], "services": [{**given["w"]["services"][0], "backends": [backend]}]}
+        for _ in range(3):
+            outcome = attempt(Balancer("eth0", sources()).apply, config_of(options))
+            if "error" in outcome:
+                os._exit(1)
+        os._exit(0)
+result = [os.waitpid(child, 0)[1] for child in children]
+"""
+    assert python(lb1, code, w=wanted(service(1))) == [0, 0, 0]
+    (last,) = packets(lb1)
+    works(lab, int(last[-1]))
+    assert apply(lb1, wanted(service(int(last[-1]))))["steps"] == []
+
+
+# Wrong input, as the user sees it. The balancer of before goes on.
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "address": (
+        {"services": [service(address="192.0.2.300")]},
+        "services[web].address: '192.0.2.300': not an IP address, as in 192.0.2.10",
+    ),
+    "port": (
+        {"services": [service(port=70000)]},
+        "services[web].port: 70000: give a whole number from 0 to 65535",
+    ),
+    "weight": (
+        {"services": [service({"address": "10.0.0.1", "weight": 300})]},
+        "services[web].backends[0].weight: 300: give a whole number from 0 to 255",
+    ),
+    "service twice": (
+        {"services": [service(), service(name="www")]},
+        "service web has this address, port and protocol already; merge them",
+    ),
+    "name twice": (
+        {"services": [service(), service(port=81)]},
+        "services: 'web': two services have this name; rename one",
+    ),
+    "backend twice": (
+        {"services": [service(1, 1)]},
+        "services[web].backends[1].address: '203.0.113.21': listed twice",
+    ),
+    "IPv6 backend": (
+        {"services": [service({"address": "2001:db8:2::21"})]},
+        "'2001:db8:2::21': encapsulation ipip cannot carry to an IPv6 backend; give an IPv4 one",
+    ),
+    "typo": ({"services": [service(prot="tcp")]}, "prot. Supported parameters include: address"),
+    "choice": ({"mode": "fast"}, "value of mode must be one of: auto, native, generic, got: fast"),
+    "type": ({"services": [service(port="http")]}, "'port' is of type str"),
+    "interface": (
+        {"interface": "eth9"},
+        "interface: 'eth9': no such interface; this host has lo, eth0, eth1",
+    ),
+    "no interface name": ({"interface": "eth0:1"}, "interface: 'eth0:1': not an interface name"),
+    "no address to send from": (
+        {"interface": "lo", "source_address": "here"},
+        "source_address: 'here': not an IP address",
+    ),
+}
+
+
+@pytest.mark.usefixtures("lb1")
+def test_wrong_input(lab: Lab, tmp_path: Path) -> None:
+    good = {"services": [service(1, 2)]}
+    tasks = [l4lb(**wrong) for wrong, _ in WRONG.values()]
+    first, *results, last = ansible(lab, tmp_path, l4lb(**good), *tasks, l4lb(**good))
+    assert first["changed"]
+    for name, result in zip(WRONG, results):
+        assert result["failed"], name
+        assert WRONG[name][1] in result["msg"]
+        assert "Traceback" not in str(result)
+    assert not last["failed"] and not last["changed"]
+    works(lab, 1, 2)
+
+
+# What a host may lack.
+
+
+@contextlib.contextmanager
+def hidden(host: Host, path: str) -> Iterator[None]:
+    """A folder that the host has not got for a while."""
+    host.run(["mount", "-t", "tmpfs", "none", path])
+    try:
+        yield
+    finally:
+        host.run(["umount", path])
+
+
+BCC, PYROUTE2 = (f"/usr/lib/python3/dist-packages/{name}" for name in ("bcc", "pyroute2"))
+HEADERS = "/lib/modules"
+
+
+def test_a_host_that_lacks_everything(lab: Lab, lb2: Host, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"services": [service(1, 2)]}
+    with hidden(lb2, BCC), hidden(lb2, PYROUTE2), hidden(lb2, HEADERS):
+        present, unknown, absent, real, none = ansible(
+            lab,
+            tmp_path,
+            l4lb(True, **config),
+            l4lb(True, **{**config, "interface": "eth9"}),
+            l4lb(True, state="absent"),
+            l4lb(**config),
+            stats(),
+            hosts="lb2",
+        )
+    assert present["changed"]
+    assert any("pyroute2 is not installed" in one for one in present["warnings"])
+    assert "address: 203.0.113.22" in present["diff"]["after"]
+    assert unknown["msg"].startswith("interface: 'eth9': no such interface")
+    assert not absent["changed"]
+    assert real["msg"] == "pyroute2 is not installed; install python3-pyroute2"
+    assert none["ansible_facts"] == {"l4lb": {}}
+    assert traces(lb2) == []
+
+
+def test_no_bcc(lab: Lab, lb1: Host, tmp_path: Path) -> None:
+    """Nothing can be compiled; all else works."""
+    one: dict[str, Any] = {"services": [service(1)]}
+    two: dict[str, Any] = {"services": [service(1, 2)]}
+    with hidden(lb1, BCC):
+        failed, checked = ansible(lab, tmp_path, l4lb(**one), l4lb(True, **one))
+    assert failed["msg"].startswith("bcc is not installed for /usr/bin/python3; install python3-")
+    assert checked["changed"]
+    assert any("bcc is not installed" in text for text in checked["warnings"])
+    assert traces(lb1) == []
+
+    apply(lb1, wanted(service(1)))
+    jhash = {"services": [service(1, scheduler="jhash")]}
+    with hidden(lb1, BCC):
+        again, changed, failed, counted = ansible(
+            lab, tmp_path, l4lb(**one), l4lb(**two), l4lb(**jhash), stats()
+        )
+    assert not again["changed"]
+    assert changed["steps"] == ["web: changed"]
+    assert failed["msg"].startswith("bcc is not installed")
+    assert counted["ansible_facts"]["l4lb"]["eth0"]["services"][0]["name"] == "web"
+    works(lab, 1, 2)
+    assert apply(lb1, wanted(service(1, 2)))["steps"] == [], "bcc is what it was"
+
+
+def test_no_headers(lab: Lab, lb1: Host) -> None:
+    apply(lb1, wanted(service(1, 2)))
+    with hidden(lb1, HEADERS):
+        assert apply(lb1, wanted(service(1, 2)))["steps"] == []
+        outcome = apply(lb1, wanted(service(1, scheduler="jhash")))
+    assert outcome["error"] == "HostError"
+    assert "no kernel headers in /lib/modules/*/build; install linux-head" in outcome["message"]
+    works(lab, 1, 2)
+
+
+def test_no_root(lab: Lab, lb1: Host) -> None:
+    code = """
+os.setgid(65534)
+os.setuid(65534)
+balancer = Balancer("eth0", sources())
+result = [
+    attempt(balancer.apply, config_of(given["w"])),
+    attempt(balancer.apply, None),
+    attempt(balancer.plan, config_of(given["w"])),
+]
+"""
+    virgin = python(lb1, code, w=wanted(service(1, 2)))
+    apply(lb1, wanted(service(1, 2)))
+    deployed = python(lb1, code, w=wanted(service(1, 2)))
+    for outcome in (*virgin, *deployed):
+        assert outcome["error"] == "HostError"
+        assert "root is needed" in outcome["message"]
+        assert "become: true" in outcome["message"]
+    works(lab, 1, 2)
+
+
+# Programs that are not ours, not C, or not safe.
+
+FOREIGN = """
+text = "int stranger(struct xdp_md *ctx) { return XDP_PASS; }"
+loaded = compiler.load(text, [], "stranger")
+result = link.attach(link.read_link("eth0"), loaded.program.fd, given["mode"], None)
+"""
+
+
+@pytest.mark.parametrize("mode", ["native", "generic"])
+def test_a_foreign_program(lab: Lab, lb1: Host, mode: str) -> None:
+    python(lb1, FOREIGN, mode=mode)
+    stranger = program(lb1)
+    outcome = apply(lb1, wanted(service(1, 2)))
+    assert outcome["error"] == "ForeignProgramError"
+    for part in ("eth0", "'stranger'", f"(id {stranger})", "replace: true"):
+        assert part in outcome["message"]
+    assert apply(lb1, None)["steps"] == []
+    assert program(lb1) == stranger
+
+    outcome = apply(lb1, wanted(service(1, 2)), replace=True)
+    assert "replace the XDP program 'stranger'" in outcome["steps"]
+    assert outcome["mode"] == mode, "it is exchanged at once"
+    works(lab, 1, 2)
+    assert apply(lb1, wanted(service(1, 2)), replace=True)["steps"] == []
+
+
+def test_a_foreign_program_in_place_of_ours(lab: Lab, lb1: Host) -> None:
+    apply(lb1, wanted(service(1, 2)))
+    works(lab, 1, 2)
+    before = packets(lb1)
+    lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
+    python(lb1, FOREIGN, mode="native")
+    assert apply(lb1, wanted(service(1, 2)))["error"] == "ForeignProgramError"
+    apply(lb1, wanted(service(1, 2)), replace=True)
+    assert packets(lb1) == before, "ours was pinned meanwhile"
+    works(lab, 1, 2)
+
+
+BAD_SOURCES = {
+    "clang": (
+        {"encap.h": "#pragma once\n\nint x = nonsense;\n"},
+        "clang refused l4lb: encap.h:3:9: error: use of undeclared identifier 'nonsense'",
+        "undeclared identifier 'nonsense'",
+    ),
+    "verifier": (
+        {"l4lb.c": "int l4lb(struct xdp_md *ctx) { return *(int *)8; }\n"},
+        "the kernel refused to load l4lb: ",
+        "invalid mem access 'scalar'",
+    ),
+    "no l4lb.c": ({"l4lb.c": None}, "the C sources lack l4lb.c; is the collection installed", ""),
+}
+
+
+@pytest.mark.parametrize(("other", "message", "log"), BAD_SOURCES.values(), ids=BAD_SOURCES)
+def test_bad_sources(
+    lab: Lab, lb1: Host, other: dict[str, str | None], message: str, log: str
+) -> None:
+    code = """
+texts = {name: text for name, text in sources(**given["other"]).items() if text is not None}
+result = attempt(Balancer("eth0", texts).apply, config_of(given["w"]))
+"""
+    outcome = python(lb1, code, other=other, w=wanted(service(1, 2)))
+    assert message in outcome["message"]
+    assert traces(lb1) == []
+
+    apply(lb1, wanted(service(1, 2)))
+    outcome = python(lb1, code, other=other, w=wanted(service(3)))
+    assert message in outcome["message"]
+    assert log in outcome["log"]
+    works(lab, 1, 2)
+    assert apply(lb1, wanted(service(1, 2)))["steps"] == []
+
+
+# A run that fails, or is killed, at any step.
+
+STEPS = {
+    "neighbours": "neighbours.manage",
+    "stage": "datapath.DataPath.stage",
+    "before the switch": "datapath.DataPath.switch",
+    "pin": "host.Pins.set",
+    "attach": "link.attach",
+    "finish": "datapath.DataPath.finish",
+    "clean up pins": "host.Pins.drop_others",
+}
+FAIL = """
+import importlib
+*path, name = given["step"].split(".")
+target = globals()[path[0]]
+for part in path[1:]:
+    target = getattr(target, part)
+original = target.__dict__[name]
+def fail(*_, **__):
+    if given["kill"]:
+        os._exit(0 if print(json.dumps({"result": {"killed": True}}), flush=True) is None else 1)
+    setattr(target, name, original)
+    raise errors.KernelError("the sky falls")
+setattr(target, name, fail)
+result = attempt(Balancer("eth0", sources()).apply, config_of(given["w"]))
+"""
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["fails", "killed"])
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_a_run_that_stops_half_way(lab: Lab, lb1: Host, step: str, kill: bool) -> None:
+    """First on a host without a balancer, then with other backends, then with other features."""
+    first, second = wanted(service(1, 2)), wanted(service(2, 3))
+    third = wanted(service(2, 3, scheduler="jhash"))
+    outcome = python(lb1, FAIL, step=step, kill=kill, w=first)
+    assert outcome.get("killed") or outcome.get("message") == "the sky falls"
+    late = step.endswith(("finish", "drop_others"))
+    if not kill and not late:
+        assert traces(lb1) == []
+    apply(lb1, first)
+    assert apply(lb1, first)["steps"] == []
+    works(lab, 1, 2)
+    before = packets(lb1)["web 203.0.113.22"]
+    for config in (second, third):
+        python(lb1, FAIL, step=step, kill=kill, w=config)
+        works(lab, 1, 2, 3)
+        assert "error" not in apply(lb1, config)
+        assert apply(lb1, config)["steps"] == []
+        works(lab, 2, 3)
+        assert packets(lb1)["web 203.0.113.22"] > before
+        before = packets(lb1)["web 203.0.113.22"]
+    assert lb1.run(["ls", "/sys/fs/bpf/l4lb"]).stdout == "eth0\n"
+    assert "%" not in lb1.run(["ls", "/sys/fs/bpf/l4lb/eth0"]).stdout
+
+
+@pytest.mark.parametrize("step", ["neighbours.manage", "link.attach", "datapath.DataPath.finish"])
+def test_removal_after_a_run_was_killed(lb1: Host, step: str) -> None:
+    python(lb1, FAIL, step=step, kill=True, w=wanted(service(1, 2)))
+    apply(lb1, None)
+    assert traces(lb1) == []
+
+
+# Counters.
+
+
+class Wire:
+    """Counts what the client sends to the VIP."""
+
+    def __init__(self, client: Host) -> None:
+        everything = socket.htons(3)
+        self.socket = client.socket(socket.AF_PACKET, socket.SOCK_RAW, everything)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
+        self.socket.bind(("eth0", 3))
+
+    def counted(self) -> tuple[int, int]:
+        """Frames so far and their bytes."""
+        frames = size = 0
+        self.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame, address = self.socket.recvfrom(1 << 16)
+                to_vip = frame[12:14] == b"\x08\x00" and frame[30:34] == socket.inet_aton(VIP)
+                if address[2] == socket.PACKET_OUTGOING and to_vip:
+                    frames += 1
+                    size += len(frame)
+        return frames, size
+
+
+def test_counters_are_exact(lab: Lab, lb1: Host) -> None:
+    client = lab.host("client")
+    udp = service(1, 2, 3, name="dns", port=53, protocol="udp")
+    apply(lb1, wanted(service(1, 2, 3, 4), udp))
+    wire = Wire(client)
+    with wire.socket, client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        answers(lab, 60)
+        http = wire.counted()
+        for length in range(0, 1400, 7):
+            sender.sendto(bytes(length), (VIP, 53))
+        datagrams = wire.counted()
+    found = {one["name"]: one for one in counters(lb1)["services"]}
+    assert datagrams[0] == 200
+    for name, (frames, size) in (("web", http), ("dns", datagrams)):
+        assert (found[name]["packets"], found[name]["bytes"]) == (frames, size + frames * OUTER)
+        for key in ("packets", "bytes"):
+            assert sum(one[key] for one in found[name]["backends"]) == found[name][key]
+    assert not any(counters(lb1)["drops"].values())
+
+
+def test_counters_are_exact_across_changes(lab: Lab, lb1: Host) -> None:
+    """Backends come and go and the program is replaced while packets flow."""
+    client = lab.host("client")
+    states = [
+        wanted(service(1, 2, 3, protocol="udp", scheduler=scheduler), *more)
+        for scheduler in ("maglev", "jhash")
+        for more in ([], [service(4, name="more", port=81)])
+    ]
+    apply(lb1, states[0])
+    sent = 0
+    stop = threading.Event()
+
+    def send() -> None:
+        nonlocal sent
+        with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while not stop.is_set():
+                sender.sendto(b"x", (VIP, 80))
+                sent += 1
+                time.sleep(0.0002)  # a full queue on the way would lose some
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        apply(lb1, *states, *states)
+    finally:
+        stop.set()
+        thread.join()
+    found = counters(lb1)
+    total = next(one for one in found["services"] if one["name"] == "web")["packets"]
+    assert total + sum(found["drops"].values()) == sent
+    assert not any(found["drops"].values())
+
+
+# The rest of what the host does.
+
+
+def test_other_traffic_is_untouched(lab: Lab, lb1: Host) -> None:
+    client = lab.host("client")
+    own = lb1.address
+    lb1.run(["sysctl", "-qw", "net.ipv4.conf.eth0.forwarding=1"])
+    apply(lb1, wanted(service(1, 2), service(1, 2, name="every", address=OTHER_VIP, port=0)))
+    before = packets(lb1)
+
+    with (
+        lb1.socket(socket.AF_INET, socket.SOCK_STREAM) as server,
+        client.socket(socket.AF_INET, socket.SOCK_STREAM) as there,
+    ):
+        server.bind((own, 80))  # a service's port, at another address
+        server.listen()
+        there.settimeout(5)
+        there.connect((own, 80))
+        here, _ = server.accept()
+        with here:
+            here.sendall(bytes(300_000))
+            there.sendall(b"ssh")
+            assert here.recv(3) == b"ssh"
+            received = 0
+            while received < 300_000:
+                received += len(there.recv(1 << 16))
+
+    for target in (own, lb1.address6):
+        client.run(["ping", "-c2", "-i0.01", "-W1", target])
+    lab.host("router").run(["ip", "neigh", "flush", "dev", "servers"])
+    client.run(["ping", "-c2", "-i0.01", "-W1", own])
+    works(lab, 4, url=f"http://{ROUTED}/")
+
+    assert packets(lb1) == before
+    assert not any(counters(lb1)["drops"].values())
+    works(lab, 1, 2)
+
+
+# l4lb_stats.
+
+
+def test_stats(lab: Lab, lb1: Host, tmp_path: Path) -> None:
+    (nothing,) = ansible(lab, tmp_path, stats())
+    assert nothing["ansible_facts"] == {"l4lb": {}}
+
+    drained = {"address": WEB["web3"], "weight": 5, "state": "drained"}
+    apply(lb1, wanted(service(1, 2, drained), service(4, name="other", port=81)))
+    apply(lb1, wanted(service(1, address=OTHER_VIP), interface="eth1"))
+    works(lab, 1, 2)
+    everything, checked, one, other, nowhere, unknown, negative, rates = ansible(
+        lab,
+        tmp_path,
+        stats(),
+        {**stats(interface="eth0"), "check_mode": True},
+        stats(interface="eth0", service="other"),
+        stats(interface="eth0", service="nope"),
+        stats(interface="eth9"),
+        stats(interface="lo"),
+        stats(interval=-1),
+        stats(interval=0.1, interface="eth0"),
+    )
+    found = everything["ansible_facts"]["l4lb"]
+    assert not everything["changed"]
+    assert found.keys() == {"eth0", "eth1"}
+    assert checked["ansible_facts"]["l4lb"] == {"eth0": found["eth0"]}
+    assert one["ansible_facts"]["l4lb"]["eth0"]["services"] == [found["eth0"]["services"][0]]
+    assert other["msg"] == "service: 'nope': eth0 has no such service, but other, web"
+    assert nowhere["msg"].startswith("interface: 'eth9': no such interface; this host has ")
+    assert unknown["msg"] == "no balancer is attached to lo"
+    assert negative["msg"] == "interval: -1.0: give a number of seconds, 0 or more"
+
+    eth0 = found["eth0"]
+    assert eth0.keys() == {"mode", "services", "drops"}
+    assert eth0["mode"] == "native"
+    assert set(eth0["drops"].values()) == {0}
+    web = eth0["services"][1]
+    names = ("name", "address", "port", "protocol", "packets", "bytes", "backends")
+    assert web.keys() == set(names)
+    assert [web[name] for name in names[:4]] == ["web", VIP, 80, "tcp"]
+    shown = [(each["address"], each["weight"], each["state"]) for each in web["backends"]]
+    assert shown == [
+        (WEB["web1"], 1, "enabled"),
+        (WEB["web2"], 1, "enabled"),
+        (WEB["web3"], 5, "drained"),
+    ]
+    assert all(type(each["packets"]) is type(each["bytes"]) is int for each in web["backends"])
+    assert web["backends"][0].keys() == {"address", "weight", "state", "packets", "bytes"}
+    assert web["packets"] == sum(each["packets"] for each in web["backends"]) > 0
+
+    idle = rates["ansible_facts"]["l4lb"]["eth0"]["services"][1]
+    for each in (idle, *idle["backends"]):
+        assert each["packets_per_second"] == each["bits_per_second"] == 0.0
+
+
+def test_rates(lab: Lab, lb1: Host) -> None:
+    apply(lb1, wanted(service(1, protocol="udp")))
+    code = """
+import time
+balancer = Balancer("eth0")
+_, before = balancer.statistics()
+print(json.dumps({"result": None}), flush=True)
+sys.stdin.readline()
+live, now = balancer.statistics()
+result = facts.facts(live.config, live.mode, now, before, 0.5)
+"""
+    python(lb1, code)
+    with lab.host("client").socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(50):
+            sender.sendto(bytes(100), (VIP, 80))
+    worker = WORKERS[lb1.directory]
+    assert worker.stdin and worker.stdout
+    print(file=worker.stdin, flush=True)
+    (found,) = json.loads(worker.stdout.readline())["result"]["services"]
+    # Ethernet, two IP headers, UDP, and what is in it.
+    size = 14 + 20 + 20 + 8 + 100
+    for each in (found, *found["backends"]):
+        assert each["packets_per_second"] == 100
+        assert each["bits_per_second"] == 100 * size * 8

@@ -219,7 +219,7 @@ class Balancer:
         if plan.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
         for address in unreachable:
-            plan.warnings.append(f"no route to backend {address}; packets to it are dropped")
+            plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
         return plan
 
     def _build(self, live: Live, config: Config) -> dict[str, Any]:

@@ -455,6 +455,23 @@ def test_odd_names_of_services(lab: Lab, lb1: Host) -> None:
     assert {one["name"] for one in counters(lb1)["services"]} == set(names)
 
 
+def test_backends_without_a_next_hop(lb1: Host) -> None:
+    """They are told of, and nothing is tried again and again."""
+    lb1.run(["sh", "-ec", "ip tuntap add tun0 mode tun; ip link set tun0 up"])
+    lb1.run(["ip", "route", "add", "10.81.0.0/24", "dev", "tun0"])
+    lb1.run(["ip", "route", "add", "unreachable", "10.82.0.0/24"])
+    addresses = [lb1.address, "127.0.0.1", "10.81.0.1", "10.82.0.1"]
+    config = wanted(service(*({"address": address} for address in addresses)))
+    for steps in (True, False):
+        outcome = apply(lb1, config)
+        assert bool(outcome["steps"]) == steps
+        for address in addresses:
+            warning = f"no next hop for backend {address}; packets to it are dropped"
+            assert warning in outcome["warnings"]
+    lb1.run(["ip", "link", "del", "tun0"])
+    lb1.run(["ip", "route", "del", "unreachable", "10.82.0.0/24"])
+
+
 # Repairs of what others did to the live state.
 
 DAMAGE = {
@@ -641,7 +658,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.usefixtures("lb1")
 def test_wrong_input(lab: Lab, tmp_path: Path) -> None:
-    good = {"services": [service(1, 2)]}
+    good: dict[str, Any] = {"services": [service(1, 2)]}
     tasks = [l4lb(**wrong) for wrong, _ in WRONG.values()]
     first, *results, last = ansible(lab, tmp_path, l4lb(**good), *tasks, l4lb(**good))
     assert first["changed"]
@@ -705,7 +722,7 @@ def test_no_bcc(lab: Lab, lb1: Host, tmp_path: Path) -> None:
     assert traces(lb1) == []
 
     apply(lb1, wanted(service(1)))
-    jhash = {"services": [service(1, scheduler="jhash")]}
+    jhash: dict[str, Any] = {"services": [service(1, scheduler="jhash")]}
     with hidden(lb1, BCC):
         again, changed, failed, counted = ansible(
             lab, tmp_path, l4lb(**one), l4lb(**two), l4lb(**jhash), stats()

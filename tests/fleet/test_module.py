@@ -518,6 +518,15 @@ def test_repair(lab: Lab, lb1: Host, damage: str) -> None:
     assert apply(lb1, config)["steps"] == []
 
 
+def test_a_damaged_service_is_renamed(lab: Lab, lb1: Host) -> None:
+    apply(lb1, wanted(service(1, 2)))
+    python(lb1, DO_DAMAGE, damage=DAMAGE["a lookup table"])
+    renamed = wanted(service(1, 2, name="www"))
+    apply(lb1, renamed)
+    works(lab, 1, 2)
+    assert apply(lb1, renamed)["steps"] == []
+
+
 def test_damage_does_not_prevent_removal(lb1: Host) -> None:
     apply(lb1, wanted(service(1, 2)))
     python(lb1, DO_DAMAGE, damage=DAMAGE["the manifest"])

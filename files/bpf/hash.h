@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Hashes of a flow. schedulers.py has the same functions. */
+/* Hashes of a flow. schedulers.py has the same functions.
+ *
+ * Words of a packet are read as they are in memory, so machines of both byte orders balance alike
+ * among themselves only.
+ */
 #pragma once
 
 /* Spreads the seed over 64 bits, and a service key over a word: 2^64 and 2^32 divided by the golden ratio. */
@@ -16,6 +20,28 @@ static __always_inline __u64 mix64(__u64 x)
 	x *= 0x94d049bb133111ebULL;
 	x ^= x >> 31;
 	return x;
+}
+
+/* Of one end of a flow and its ports (0 if they shall not count). For IPv4 it is a bijection; for
+ * IPv6 the two halves of the address go in one after the other, the ports along with the second.
+ */
+static __always_inline __u64 hash_flow(const struct packet *packet, const struct address *address,
+				       __u32 ports, __u32 seed)
+{
+	__u64 key = seed * GOLDEN_64;
+
+#ifdef WITH_IPV6
+#ifdef WITH_IPV4
+	if (packet->family == 6)
+#endif
+	{
+		__u64 upper = (__u64)address->word[1] << 32 | address->word[0];
+		__u64 lower = (__u64)address->word[3] << 32 | address->word[2];
+
+		return mix64(mix64(upper ^ key) ^ lower ^ ports * GOLDEN_64);
+	}
+#endif
+	return mix64(((__u64)ports << 32 | address->word[0]) ^ key);
 }
 
 #ifdef WITH_JHASH

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Services, and the lookup table of each: which backend a flow is for. */
+/* Services, and the lookup table of each: which backend a new flow is for. */
 #pragma once
 
 #define SERVICE_BITS 14
@@ -11,16 +11,22 @@
 
 #define SERVICE_ADDRESS_ONLY 1 /* no service: marks an address and protocol that has some */
 #define SERVICE_JHASH 2
+#define SERVICE_BY_SOURCE 4 /* affinity: all flows of a client are for one backend */
+#define SERVICE_FLOW_TABLE 8
+
+/* Marks an address that has services of any protocol. */
+#define PROTOCOL_ANY IPPROTO_ICMP
 
 struct service {
-	__be32 address[4]; /* IPv4 in the first word */
+	struct address address;
 	__be16 port; /* 0: every port */
 	__u8 protocol; /* 0: the slot is empty */
-	__u8 family; /* 4 */
-	__u16 id; /* of its counters */
+	__u8 family; /* 4 or 6 */
+	__u16 id; /* of its counters and flows */
 	__u16 table; /* index in lookup_tables */
 	__u32 seed;
-	__u32 flags;
+	__u16 flags;
+	__u16 udp_timeout; /* seconds after which a silent UDP flow is forgotten */
 };
 ASSERT_SIZE(struct service, 32);
 
@@ -48,9 +54,24 @@ ASSERT_SIZE(struct lookup_table, 131088);
 TABLE_OF(struct service_table, services, 1);
 TABLE_OF(struct lookup_table, lookup_tables, LOOKUP_TABLES);
 
-static __always_inline struct service *find_service_key(__be32 address, __be16 port, __u8 protocol)
+/* Both zero: the same. IPv4 addresses differ in the first word only. */
+static __always_inline __u32 difference(const struct address *a, const struct address *b)
 {
-	__u32 zero = 0;
+	__u32 bits = a->word[0] ^ b->word[0];
+
+#ifdef WITH_IPV6
+	bits |= a->word[1] ^ b->word[1];
+	bits |= a->word[2] ^ b->word[2];
+	bits |= a->word[3] ^ b->word[3];
+#endif
+	return bits;
+}
+
+static __always_inline struct service *find_service_key(const struct packet *packet, __be16 port,
+							__u8 protocol)
+{
+	const struct address *address = &packet->destination;
+	__u32 zero = 0, hash = address->word[0];
 	struct service_table *table;
 	struct service *service;
 	void *map;
@@ -62,60 +83,97 @@ static __always_inline struct service *find_service_key(__be32 address, __be16 p
 	table = bpf_map_lookup_elem(map, &zero);
 	if (!table)
 		return NULL;
-	slot = ((address ^ (port | protocol << 16)) * GOLDEN_32) >> (32 - SERVICE_BITS);
+#ifdef WITH_IPV6
+	hash += address->word[1] * 3 + address->word[2] * 5 + address->word[3] * 7;
+#endif
+	slot = ((hash ^ (port | protocol << 16)) * GOLDEN_32) >> (32 - SERVICE_BITS);
 	for (i = 0; i < SERVICE_PROBES; i++) {
 		service = &table->slots[(slot + i) & (SERVICE_SLOTS - 1)];
 		if (!service->protocol)
 			return NULL;
-		if (service->address[0] == address && service->port == port &&
-		    service->protocol == protocol)
+		if (service->port == port && service->protocol == protocol &&
+		    service->family == packet->family &&
+		    !difference(&service->address, address))
 			return service;
 	}
 	return NULL;
 }
 
-static __always_inline struct service *find_service(struct packet *packet)
+static __always_inline int is_real(struct service *service)
+{
+	return service && !(service->flags & SERVICE_ADDRESS_ONLY);
+}
+
+/* The service of a packet with ports. */
+static __always_inline struct service *find_service(const struct packet *packet)
 {
 	struct service *service;
 
-	service = find_service_key(packet->destination, packet->ports >> 16, packet->protocol);
+	service = find_service_key(packet, packet->ports >> 16, packet->protocol);
 #ifdef WITH_ANY_PORT
 	if (!service) {
-		service = find_service_key(packet->destination, 0, packet->protocol);
-		if (service && service->flags & SERVICE_ADDRESS_ONLY)
+		service = find_service_key(packet, 0, packet->protocol);
+		if (!is_real(service))
 			return NULL;
 	}
 #endif
 	return service;
 }
 
-/* Of a packet without ports all that can be told is whether some service has its address and protocol. */
-static __always_inline int service_owns_address(struct packet *packet)
+/* Whether some service has the address and the protocol, if the packet shows it, of a packet that
+ * has lost its ports.
+ */
+static __always_inline int service_owns_address(const struct packet *packet)
 {
-	return find_service_key(packet->destination, 0, packet->protocol) != NULL;
+	__u8 protocol = packet->protocol;
+
+#ifdef WITH_IPV6
+	if (packet->family == 6 && is_extension_header(protocol))
+		protocol = PROTOCOL_ANY;
+#endif
+	return find_service_key(packet, 0, protocol) != NULL;
+}
+
+static __always_inline __u32 scheduler_ports(const struct service *service,
+					     const struct packet *packet)
+{
+#ifdef WITH_BY_SOURCE
+	if (service->flags & SERVICE_BY_SOURCE)
+		return 0;
+#endif
+	return packet->ports;
 }
 
 /* The slot of a flow in the lookup table of `service`; always below TABLE_SLOTS. */
-static __always_inline __u32 slot_of(struct service *service, struct packet *packet)
+static __always_inline __u32 slot_of(const struct service *service, const struct packet *packet,
+				     __u64 flow)
 {
-	__u64 flow;
-
 #ifdef WITH_JHASH
 #ifdef WITH_MAGLEV
 	if (service->flags & SERVICE_JHASH)
 #endif
-		return jhash_2words(packet->source, packet->ports, JHASH_SLOTS) % JHASH_SLOTS;
+	{
+		const struct address *source = &packet->source;
+		__u32 word = source->word[0];
+
+#ifdef WITH_IPV6
+		word ^= source->word[1] ^ source->word[2] ^ source->word[3];
 #endif
-#ifdef WITH_MAGLEV
-	flow = mix64(((__u64)packet->ports << 32 | packet->source) ^ service->seed * GOLDEN_64);
+		return jhash_2words(word, scheduler_ports(service, packet), JHASH_SLOTS) %
+		       JHASH_SLOTS;
+	}
+#endif
+#ifdef WITH_BY_SOURCE
+	if (service->flags & SERVICE_BY_SOURCE)
+		flow = hash_flow(packet, &packet->source, 0, service->seed);
+#endif
 	/* the upper half of the hash, scaled: as even as a remainder, and cheaper */
 	return (flow >> 32) * TABLE_SLOTS >> 32;
-#endif
-	return 0;
 }
 
-/* The number of the backend for a flow; 0 if the service has none. */
-static __always_inline __u32 pick_backend(struct service *service, struct packet *packet)
+/* The number of the backend for a new flow; 0 if the service has none. */
+static __always_inline __u32 pick_backend(const struct service *service,
+					  const struct packet *packet, __u64 flow)
 {
 	__u32 zero = 0, index = service->table, slot;
 	struct lookup_table *table;
@@ -127,7 +185,7 @@ static __always_inline __u32 pick_backend(struct service *service, struct packet
 	table = bpf_map_lookup_elem(map, &zero);
 	if (!table)
 		return 0;
-	slot = slot_of(service, packet);
+	slot = slot_of(service, packet, flow);
 	if (slot >= TABLE_SLOTS)
 		return 0;
 	return table->slots[slot];

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.xdp.l4lb.plugins.filter.desired_state import desired_state
+from ansible_collections.xdp.l4lb.plugins.filter.state_problem import state_problem
 
 GROUPS = {"webservers": ["web2", "web1"], "empty": [], "addresses": ["203.0.113.5"]}
 HOSTVARS: dict[str, dict[str, Any]] = {
@@ -137,3 +138,11 @@ def test_one_clear_error(
 def test_services_must_be_a_list_of_services(services: Any) -> None:
     with pytest.raises(AnsibleFilterError, match=r"l4lb_services"):
         desired_state({"interface": "eth0", "services": services}, {}, {})
+
+
+def test_a_problem_as_text_is_the_message_of_the_error() -> None:
+    with pytest.raises(AnsibleFilterError) as error:
+        backends({"backends": [], "port": 65536})
+    wrong = options(backends=[], port=65536)
+    assert state_problem(wrong, GROUPS, HOSTVARS) == str(error.value)
+    assert state_problem(options(backends=[]), GROUPS, HOSTVARS) == ""

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo, as someone runs it who has just cloned the repository: what it shows is true, what it
+suggests works, and nothing is left of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DEMO = CHECKOUT / "lab/demo"
+SEED = CHECKOUT / "lab/demo.d/seed.yml"
+FRAME = 74  # what hping3 sends, 54 bytes, and the outer header
+
+ROW = re.compile(
+    r"  (?P<label>\S+) +(?P<packets>\d+) pkts \( +(?P<pps>\d+) pps \)"
+    r" +(?P<kbytes>\d+) Kbytes \( +(?P<mbits>\d+) Mbits/s \)"
+)
+# Of this test run alone: other checkouts may be testing at the same time.
+NAME = f"d{os.getpid()}"
+
+
+def environment(name: str) -> dict[str, str]:
+    """A login's, without a virtual environment."""
+    kept = {key: os.environ[key] for key in ("HOME", "TMPDIR") if key in os.environ}
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {**kept, "PATH": path, "L4LB_DEMO": name, "L4LB_DEMO_SECONDS": "1"}
+
+
+def call(name: str, *command: str | Path, typed: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        env=environment(name),
+        input=typed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def flooding(lab: Lab) -> bool:
+    """Whether hping3 runs in its client."""
+    for pid in lab.host("client").others():
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if Path(f"/proc/{pid}/comm").read_text() == "hping3\n":
+                return True
+    return False
+
+
+def inodes(lab: Lab) -> set[int]:
+    return {host.network.stat().st_ino for host in lab.hosts.values()}
+
+
+def assert_nothing_left(lab: Lab, networks: set[int]) -> None:
+    listed = subprocess.run(["lsns", "-rno", "NS"], check=True, capture_output=True, text=True)
+    assert not networks & {int(line) for line in listed.stdout.split()}
+    assert not lab.directory.exists()
+    assert str(lab.directory) not in Path("/proc/self/mountinfo").read_text()
+    assert not (CHECKOUT / "build" / lab.name).exists()
+
+
+@pytest.fixture(scope="module")
+def shown() -> Iterator[str]:
+    """What the demo prints, run where one was before; and the end of it."""
+    lab = Lab(NAME)
+    lab.up()
+    done = call(lab.name, DEMO)
+    try:
+        assert done.returncode == 0, done.stdout
+        yield done.stdout
+        networks = inodes(lab)
+    finally:
+        cleaned = call(lab.name, DEMO, "clean")
+    assert cleaned.stdout == f"{lab.name}: down\n"
+    assert_nothing_left(lab, networks)
+
+
+def tables(shown: str) -> list[list[dict[str, str]]]:
+    """The rows of every table."""
+    result: list[list[dict[str, str]]] = []
+    for line in shown.splitlines():
+        if re.match(r"  \S+ on eth0 \(native\), 192\.0\.2\.10 tcp ", line):
+            result.append([])
+        elif row := ROW.fullmatch(line):
+            result[-1].append(row.groupdict())
+    return result
+
+
+def test_every_server_answers(shown: str) -> None:
+    answers = {name: int(n) for n, name in re.findall(r"^ +(\d+) (web\d|in all)$", shown, re.M)}
+    assert answers.pop("in all") == 1000
+    assert answers.keys() == {"web1", "web2", "web3", "web4"}
+    assert sum(answers.values()) == 1000
+    # Four shares of 250 by chance, with a standard deviation of 14.
+    assert all(170 < number < 330 for number in answers.values())
+
+
+def test_totals_agree(shown: str) -> None:
+    assert len(tables(shown)) == 3
+    for *rows, total in tables(shown):
+        assert total["label"] == "total"
+        assert int(total["packets"]) == sum(int(row["packets"]) for row in rows)
+        assert 0 <= int(total["pps"]) - sum(int(row["pps"]) for row in rows) < len(rows) + 1
+        assert all(int(row["pps"]) > 0 for row in rows)
+
+
+def test_both_balancers_serve_four(shown: str) -> None:
+    expected = ["203.0.113.21", "203.0.113.22", "203.0.113.23", "203.0.113.24", "total"]
+    for table in tables(shown)[:2]:
+        assert [row["label"] for row in table] == expected
+
+
+def test_the_scenario_it_started_from(shown: str) -> None:
+    table = tables(shown)[2]
+    backends = yaml.safe_load(SEED.read_text())["l4lb_services"][0]["backends"]
+    assert len(backends) == 32
+    assert [row["label"] for row in table] == [*(each["address"] for each in backends), "total"]
+    for row in table:
+        assert int(row["kbytes"]) == int(row["packets"]) * FRAME // 1000
+    shares = [int(row["packets"]) for row in table[:-1]]
+    assert min(shares) > 0.7 * max(shares)
+
+
+def test_steps_are_timed(shown: str) -> None:
+    assert len(re.findall(r"^\S.* +\d+\.\d s$", shown, re.M)) == 11
+    assert re.search(r"^Done in \d+ s\.", shown, re.M)
+
+
+@pytest.mark.usefixtures("shown")
+def test_the_flood_has_nowhere_to_go() -> None:
+    lab = Lab(NAME)
+    router = lab.host("router")
+    for family in ("-4", "-6"):
+        assert router.run(["ip", family, "route", "show", "default"]).stdout == ""
+    assert not flooding(lab)
+
+
+def test_what_to_try_next_works(shown: str) -> None:
+    commands = re.findall(r"^    (\S.*)$", shown.partition("try next")[2], re.M)
+    assert commands.pop() == "make demo-clean"
+    outputs = [call(NAME, "sh", "-c", command, typed="hostname\n") for command in commands]
+    assert [each.returncode for each in outputs] == [0] * 6, outputs
+    assert not any("WARNING" in each.stdout for each in outputs), outputs
+    request, facts, _, check, deploy, shell = (each.stdout for each in outputs)
+    assert re.fullmatch(r"web[1-4]\n", request)
+    assert facts.count("name: web") == 2
+    assert facts.count("address: 203.0.113.2") == 8
+    for output in (check, deploy):
+        assert len(re.findall(r"changed=1 ", output)) == 2, output
+    assert re.search(r"^-\s+weight: 1\n\+\s+weight: 3$", check, re.M)
+    assert "lb1" in shell
+
+
+def test_an_interrupted_demo_leaves_no_flood() -> None:
+    lab = Lab(f"i{NAME}")
+    demo = subprocess.Popen(
+        [DEMO],
+        cwd=CHECKOUT,
+        env=environment(lab.name),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with demo:
+        while not lab.is_up or not flooding(lab):
+            assert demo.poll() is None
+            time.sleep(0.05)
+        # What the terminal does at Ctrl-C.
+        os.killpg(demo.pid, signal.SIGINT)
+        demo.communicate(timeout=30)
+    assert demo.returncode == 130
+    assert not flooding(lab)
+    networks = inodes(lab)
+    assert call(lab.name, DEMO, "clean").returncode == 0
+    assert_nothing_left(lab, networks)

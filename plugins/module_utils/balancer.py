@@ -294,7 +294,7 @@ class Balancer:
         staging.create()
         try:
             old = live.data_path if live.manifest else None
-            shared = reusable_maps(old.maps, plan.build["capacity"]) if old else {}
+            shared = reusable_maps(old.maps, desired, plan.build["capacity"]) if old else {}
             for name, map_ in shared.items():
                 staging.set(name, map_)
             pin_dir = f'-DPIN_DIR="{staging.directory}"'

@@ -13,20 +13,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
 from typing import Any
 
 from . import bpf, compiler, image, layout
 from .bpf import Map, Program
 from .errors import L4lbError
 from .image import Manifest, Source
-from .model import Config
+from .model import Address, Config
 
 PROGRAM = "l4lb"
 
 _FIXED_SHAPES = {
     "lookup_tables": bpf.Shape(bpf.ARRAY_OF_MAPS, 4, layout.LOOKUP_TABLES),
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
+    "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
+    "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.FLOW_EVENTS)),
+    "hosts": bpf.Shape(bpf.ARRAY, layout.HOST_SIZE, 1),
     "service_sent": bpf.Shape(bpf.PERCPU_ARRAY, layout.COUNTER.size, layout.SERVICE_IDS),
 }
 _SIZED_SHAPES = {
@@ -46,11 +48,13 @@ class Count:
 @dataclass(frozen=True)
 class Statistics:
     """All counters, summed over CPUs: by service name; by (service name, backend address); drops
-    by reason."""
+    by reason; answers by kind; flows: what the flow table did."""
 
     services: dict[str, Count]
-    backends: dict[tuple[str, IPv4Address], Count]
+    backends: dict[tuple[str, Address], Count]
     drops: dict[str, int]
+    answers: dict[str, int] = field(default_factory=dict)
+    flows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -76,11 +80,12 @@ def build_flags(config: Config, capacity: int) -> list[str]:
     return [
         f"-DTICKS_PER_SECOND={compiler.ticks_per_second()}",
         f"-DBACKENDS={capacity}",
+        f"-DFLOW_SETS={image.flow_sets(config)}",
         *image.features(config),
     ]
 
 
-def reusable_maps(maps: Mapping[str, Map], capacity: int) -> dict[str, Map]:
+def reusable_maps(maps: Mapping[str, Map], config: Config, capacity: int) -> dict[str, Map]:
     """Those maps of another program that one of this layout and capacity can use.
 
     Not the service table: each program has its own, so that a new program brings its new state
@@ -88,6 +93,7 @@ def reusable_maps(maps: Mapping[str, Map], capacity: int) -> dict[str, Map]:
     """
     shapes = {name: bpf.Shape(*shape, capacity) for name, shape in _SIZED_SHAPES.items()}
     shapes.update(_FIXED_SHAPES)
+    shapes["flows"] = bpf.Shape(bpf.PERCPU_ARRAY, layout.FLOW_SET_SIZE, image.flow_sets(config))
     return {
         name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
     }
@@ -237,6 +243,8 @@ class DataPath:
             (number, record) for number, record in records.items() if number not in in_use
         )
         late = {number: record for number, record in records.items() if number in in_use}
+        if "hosts" in self.maps:
+            self.maps["hosts"].update(0, layout.pack_host(source.address, source.address6))
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), before, late)
 
     def switch(self, staged: Staged) -> None:
@@ -283,9 +291,9 @@ class DataPath:
 
     def copy_counters(self, other: DataPath) -> None:
         """Take over the counters of `other` from those of its maps that are not shared."""
-        for name in ("drops", "service_sent", "backend_cpus"):
-            mine, theirs = self.maps[name], other.maps.get(name)
-            if theirs is None or theirs.id == mine.id:
+        for name in ("drops", "answers", "flow_events", "service_sent", "backend_cpus"):
+            mine, theirs = self.maps.get(name), other.maps.get(name)
+            if mine is None or theirs is None or theirs.id == mine.id:
                 continue
             if theirs.shape != replace(mine.shape, max_entries=theirs.shape.max_entries):
                 continue
@@ -314,7 +322,15 @@ class DataPath:
                 for address, number in numbers.items()
             },
             {reason: drops(number).packets for number, reason in enumerate(layout.DROPS, 1)},
+            _named(layout.ANSWERS, self.maps["answers"]),
+            _named(layout.FLOW_EVENTS, self.maps["flow_events"]),
         )
+
+
+def _named(names: Collection[str], map_: Map) -> dict[str, int]:
+    """Counters that are numbered in the order of `names`."""
+    counts = _Sums(map_)
+    return {name: counts(number).packets for number, name in enumerate(names)}
 
 
 class _Sums:

@@ -15,22 +15,24 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 from . import layout, schedulers
-from .errors import L4lbError
-from .model import PROTOCOLS, Config, Service
+from .errors import ConfigError, L4lbError
+from .model import PROTOCOLS, Address, Backend, Config, Network, Service
 
 BackendKey = tuple  # (service address, port, protocol, backend address)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the host itself puts into a packet."""
+    """What the balanced interface itself has: its first addresses, MAC address and MTU."""
 
-    address: IPv4Address
+    address: IPv4Address | None
     mac: str
+    address6: IPv6Address | None = None
+    mtu: int = 1500
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Manifest:
     generation: int = 0
     service_ids: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
-    numbers: dict[str, dict[IPv4Address, int]] = field(default_factory=dict)
+    numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
     next_number: int = 1
 
     def dump(self) -> bytes:
@@ -123,7 +125,7 @@ def place(
 
     in_use = {number for numbers in before.numbers.values() for number in numbers.values()}
     next_number = before.next_number
-    numbers: dict[str, dict[IPv4Address, int]] = {}
+    numbers: dict[str, dict[Address, int]] = {}
     for service in config.services:
         known = before.numbers.get(old[service.name], {})
         numbers[service.name] = mine = {}
@@ -170,14 +172,14 @@ def capacity_for(before: Manifest | None, config: Config) -> int:
     return next((size for size in (1024, 4096, 16384) if size >= need), 65536)
 
 
-def table_digest(service: Service, seed: int, numbers: dict[IPv4Address, int]) -> str:
+def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> str:
     """Names all that a lookup table is made from."""
     parts = [service.scheduler, str(seed)]
     parts += (f"{b.address}={b.share}:{numbers[b.address]}" for b in service.backends)
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 
-def lookup_table(service: Service, seed: int, numbers: dict[IPv4Address, int]) -> bytes:
+def lookup_table(service: Service, seed: int, numbers: dict[Address, int]) -> bytes:
     """A struct lookup_table for the service."""
     candidates = [
         schedulers.Candidate(str(backend.address), backend.share) for backend in service.backends
@@ -197,16 +199,15 @@ def checksum(table: bytes) -> int:
 
 
 def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
-    """All that belongs into the service table: services, and a mark for each address that has any
-    with ports, for packets that lost theirs."""
+    """All that belongs into the service table: services, and marks for packets without ports: of
+    each address and protocol that has services with ports, and of each address that has any."""
     config = manifest.config
-    marks = {}
+    marks: dict[tuple[Address, int], layout.ServiceEntry] = {}
     for service in config.services:
-        flags = layout.SERVICE_JHASH if service.scheduler == "jhash" else 0
         protocol = PROTOCOLS[service.protocol]
-        if service.port:
-            marks[service.address, protocol] = layout.ServiceEntry(
-                service.address, 0, protocol, flags=layout.SERVICE_ADDRESS_ONLY
+        for mark in (protocol, layout.PROTOCOL_ANY):
+            marks[service.address, mark] = layout.ServiceEntry(
+                service.address, 0, mark, flags=layout.SERVICE_ADDRESS_ONLY
             )
         yield layout.ServiceEntry(
             service.address,
@@ -215,24 +216,63 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
             manifest.service_ids[service.name],
             manifest.tables[service.name].index,
             config.hash_seed,
-            flags,
+            _service_flags(service, config),
+            config.udp_timeout,
         )
     for service in config.services:
         if not service.port:
-            marks.pop((service.address, PROTOCOLS[service.protocol]), None)
+            marks.pop((service.address, PROTOCOLS[service.protocol]))
     yield from marks.values()
+
+
+def _service_flags(service: Service, config: Config) -> int:
+    flags = layout.SERVICE_JHASH if service.scheduler == "jhash" else 0
+    flags |= layout.SERVICE_BY_SOURCE if service.affinity == "source" else 0
+    flags |= layout.SERVICE_FLOW_TABLE if remembers(service, config) else 0
+    return flags
+
+
+def remembers(service: Service, config: Config) -> bool:
+    """Whether the service uses the flow table."""
+    return service.flow_table and config.flow_table_size > 0
+
+
+def outer_source(backend: Backend, service: Service, config: Config, source: Source) -> Network:
+    """Where tunnels to the backend come from. Raises ConfigError if the host has no such address."""
+    version = backend.address.version
+    option = "source_address" if version == 4 else "source_address6"
+    given = config.source_address if version == 4 else config.source_address6
+    if given is not None:
+        return given
+    own = source.address if version == 4 else source.address6
+    if own is None:
+        if service.encapsulation == "l2":
+            return ip_network("0.0.0.0" if version == 4 else "::")
+        raise ConfigError(
+            option,
+            None,
+            f"{config.interface} has no IPv{version} address for tunnels to "
+            f"{backend.address}; give it one, or set this option",
+        )
+    return ip_network(own)
 
 
 def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
     """Number -> struct backend."""
     config = manifest.config
     return {
-        manifest.numbers[service.name][backend.address]: layout.pack_backend(
-            backend.address,
-            config.source_address or source.address,
-            backend.mac or config.gateway_mac,
-            source.mac,
-        )
+        manifest.numbers[service.name][backend.address]: layout.BackendRecord(
+            address=backend.address,
+            source=outer_source(backend, service, config, source),
+            encapsulation=service.encapsulation,
+            service=manifest.service_ids[service.name],
+            inner_version=service.address.version,
+            keeps_flows=backend.state != "disabled",
+            gue_port=config.gue_port,
+            mac=backend.mac or config.gateway_mac,
+            source_mac=source.mac,
+            mtu=source.mtu,
+        ).pack()
         for service in config.services
         for backend in service.backends
     }
@@ -240,10 +280,27 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
 
 def features(config: Config) -> list[str]:
     """The -D flags for what some service uses."""
-    found = {f"-DWITH_{service.scheduler.upper()}" for service in config.services}
-    if any(service.port == 0 for service in config.services):
-        found.add("-DWITH_ANY_PORT")
-    return sorted(found)
+    found = {"WITH_IPV4", "WITH_MAGLEV", "WITH_IPIP"} if not config.services else set()
+    for service in config.services:
+        found.add(f"WITH_IPV{service.address.version}")
+        found.add(f"WITH_{service.scheduler.upper()}")
+        found.add(f"WITH_{service.encapsulation.upper()}")
+        if service.port == 0:
+            found.add("WITH_ANY_PORT")
+        if service.affinity == "source":
+            found.add("WITH_BY_SOURCE")
+        if remembers(service, config):
+            found.add("WITH_FLOW_TABLE")
+    for given in (config.source_address, config.source_address6):
+        if given is not None and given.prefixlen < given.max_prefixlen:
+            found.add("WITH_SPREAD")
+    return [f"-D{name}" for name in sorted(found)]
+
+
+def flow_sets(config: Config) -> int:
+    """How many sets the flow table has per CPU: a power of two."""
+    sets = -(-config.flow_table_size // layout.FLOW_WAYS)
+    return 1 << max(0, sets - 1).bit_length()
 
 
 def spare_tables(used: Iterable[int]) -> Iterator[int]:

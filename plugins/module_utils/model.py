@@ -46,7 +46,7 @@ Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_INTERFACE = re.compile(r"[^\s/]{1,15}")
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,8 @@ def interface_name(value: object) -> str:
     """Check the name of a network interface (1 to 15 bytes, as the kernel allows)."""
     if not isinstance(value, str) or not value:
         raise ConfigError("interface", value, "give the interface that receives the packets")
-    if not _INTERFACE.fullmatch(value) or value in (".", "..") or len(value.encode()) > 15:
+    fits = _INTERFACE.fullmatch(value) and value.isprintable() and len(value.encode()) <= 15
+    if not fits or value in (".", ".."):
         raise ConfigError("interface", value, "not an interface name (see ip link)")
     return value
 
@@ -188,7 +189,7 @@ def _service(raw: object, where: str) -> Service:
     name = options.get("name")
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"{where}.name", name, "give the service a name; it labels statistics")
-    if len(name.encode()) > MAX_NAME_BYTES or not name.isprintable():
+    if not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
         raise ConfigError(
             f"{where}.name", name, f"use up to {MAX_NAME_BYTES} bytes of printable text"
         )

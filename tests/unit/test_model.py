@@ -1,0 +1,356 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user may write: a mistake is one error that names option, value, remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+    MAX_BACKENDS,
+    MAX_SERVICES,
+    Backend,
+    Config,
+    Service,
+    interface_name,
+)
+
+FIRST = int(IPv4Address("10.0.0.0"))
+
+
+def backends(count: int) -> list[dict[str, Any]]:
+    return [{"address": str(IPv4Address(FIRST + index))} for index in range(count)]
+
+
+def service(**options: Any) -> dict[str, Any]:
+    """The options of a service; None leaves one out."""
+    defaults = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
+    merged = {**defaults, "backends": backends(2), **options}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def backend(**options: Any) -> dict[str, Any]:
+    return service(backends=[{"address": "10.0.0.1", **options}])
+
+
+def options(*services: Any, **more: Any) -> dict[str, Any]:
+    return {"interface": "eth0", "services": list(services), **more}
+
+
+WRONG = {
+    # The balancer.
+    "no interface": ({}, "interface", None, "give the interface"),
+    "empty interface": (options(interface=""), "interface", "", "give the interface"),
+    "interface is a number": (options(interface=7), "interface", 7, "give the interface"),
+    "long interface": (options(interface="i" * 16), "interface", "i" * 16, "ip link"),
+    "long in bytes": (options(interface="ä" * 8), "interface", "ä" * 8, "ip link"),
+    "slash": (options(interface="eth/0"), "interface", "eth/0", "ip link"),
+    "colon": (options(interface="eth0:1"), "interface", "eth0:1", "ip link"),
+    "space": (options(interface="eth 0"), "interface", "eth 0", "ip link"),
+    "parent directory": (options(interface=".."), "interface", "..", "ip link"),
+    "not text": (options(interface="e\udc80"), "interface", "e\udc80", "ip link"),
+    "unknown option": (options(adress="x"), "adress", "x", "no such option; use interface, mode"),
+    "mode": (options(mode="offload"), "mode", "offload", "choose one of auto, native, generic"),
+    "source": (options(source_address="eth0"), "source_address", "eth0", "not an IP address"),
+    "IPv6 source": (options(source_address="::1"), "source_address", "::1", "give an IPv4"),
+    "gateway": (options(gateway_mac="1:2"), "gateway_mac", "1:2", "not a MAC address, as in"),
+    "multicast gateway": (
+        options(gateway_mac="01:00:5e:00:00:01"),
+        "gateway_mac",
+        "01:00:5e:00:00:01",
+        "not a unicast MAC",
+    ),
+    "negative seed": (options(hash_seed=-1), "hash_seed", -1, "from 0 to 4294967295"),
+    "large seed": (options(hash_seed=2**32), "hash_seed", 2**32, "from 0 to 4294967295"),
+    "services is no list": (
+        {"interface": "eth0", "services": {"web": 1}},
+        "services",
+        {"web": 1},
+        "give a list",
+    ),
+    "service is no mapping": (options("web"), "services[0]", "web", "give a mapping"),
+    # Services.
+    "no name": (options(service(name=None)), "services[0].name", None, "give the service a name"),
+    "blank name": (options(service(), service(name=" ")), "services[1].name", " ", "a name"),
+    "name is a number": (options(service(name=5)), "services[0].name", 5, "a name"),
+    "long name": (options(service(name="x" * 64)), "services[0].name", "x" * 64, "up to 63 bytes"),
+    "long name in bytes": (
+        options(service(name="ä" * 32)),
+        "services[0].name",
+        "ä" * 32,
+        "up to 63 bytes",
+    ),
+    "name of two lines": (options(service(name="a\nb")), "services[0].name", "a\nb", "printable"),
+    "name is not text": (
+        options(service(name="\udc80")),
+        "services[0].name",
+        "\udc80",
+        "printable",
+    ),
+    "typo": (options(service(prot=80)), "services[0].prot", 80, "use name, address, port"),
+    "no address": (options(service(address=None)), "services[web].address", None, "not an IP"),
+    "bad address": (options(service(address="192.0.2")), "services[web].address", "192.0.2", "192"),
+    "leading zero": (
+        options(service(address="192.0.2.010")),
+        "services[web].address",
+        "192.0.2.010",
+        "not an IP address, as in 192.0.2.10",
+    ),
+    "address is a number": (options(service(address=1)), "services[web].address", 1, "not an IP"),
+    "prefix": (
+        options(service(address="192.0.2.0/24")),
+        "services[web].address",
+        None,
+        "not an IP",
+    ),
+    "IPv6 service": (
+        options(service(address="2001:db8::1")),
+        "services[web].address",
+        "2001:db8::1",
+        "only IPv4 is balanced; give an IPv4 address",
+    ),
+    "multicast": (options(service(address="224.0.0.1")), "services[web].address", None, "unicast"),
+    "unspecified": (options(service(address="0.0.0.0")), "services[web].address", None, "unicast"),  # noqa: S104
+    "broadcast": (
+        options(service(address="255.255.255.255")),
+        "services[web].address",
+        "255.255.255.255",
+        "not a unicast address",
+    ),
+    "no port": (options(service(port=None)), "services[web].port", None, "from 0 to 65535"),
+    "large port": (options(service(port=70000)), "services[web].port", 70000, "from 0 to 65535"),
+    "negative port": (options(service(port=-1)), "services[web].port", -1, "from 0 to 65535"),
+    "port is text": (options(service(port="80")), "services[web].port", "80", "a whole number"),
+    "port is a fraction": (options(service(port=80.0)), "services[web].port", 80.0, "whole number"),
+    "port is a truth": (options(service(port=True)), "services[web].port", True, "whole number"),
+    "no protocol": (options(service(protocol=None)), "services[web].protocol", None, "tcp, udp"),
+    "protocol": (options(service(protocol="TCP")), "services[web].protocol", "TCP", "tcp, udp"),
+    "scheduler": (options(service(scheduler="rr")), "services[web].scheduler", "rr", "maglev"),
+    "encapsulation": (
+        options(service(encapsulation="vxlan")),
+        "services[web].encapsulation",
+        "vxlan",
+        "choose one of ipip",
+    ),
+    "two of one name": (
+        options(service(), service(port=81)),
+        "services",
+        "web",
+        "two services have this name; rename one",
+    ),
+    "two of one key": (
+        options(service(), service(name="other")),
+        "services[other]",
+        "192.0.2.10 80/tcp",
+        "service web has this address, port and protocol already; merge them",
+    ),
+    # Backends.
+    "backends is no list": (
+        options(service(backends="10.0.0.1")),
+        "services[web].backends",
+        "10.0.0.1",
+        "give a list",
+    ),
+    "backend is no mapping": (
+        options(service(backends=["10.0.0.1"])),
+        "services[web].backends[0]",
+        "10.0.0.1",
+        "give a mapping",
+    ),
+    "backend's typo": (
+        options(backend(wieght=1)),
+        "services[web].backends[0].wieght",
+        1,
+        "no such option; use address, weight, state, mac",
+    ),
+    "no backend address": (
+        options(service(backends=[{}])),
+        "services[web].backends[0].address",
+        None,
+        "not an IP address",
+    ),
+    "IPv6 backend": (
+        options(backend(address="2001:db8::1")),
+        "services[web].backends[0].address",
+        "2001:db8::1",
+        "encapsulation ipip cannot carry to an IPv6 backend; give an IPv4 one",
+    ),
+    "backend twice": (
+        options(service(backends=backends(2) + backends(1))),
+        "services[web].backends[2].address",
+        "10.0.0.0",
+        "listed twice",
+    ),
+    "weight": (
+        options(backend(weight=300)),
+        "services[web].backends[0].weight",
+        300,
+        "give a whole number from 0 to 255",
+    ),
+    "negative weight": (
+        options(backend(weight=-1)),
+        "services[web].backends[0].weight",
+        -1,
+        "from 0 to 255",
+    ),
+    "state": (
+        options(backend(state="down")),
+        "services[web].backends[0].state",
+        "down",
+        "choose one of enabled, drained, disabled",
+    ),
+    "mac": (
+        options(backend(mac="52:54:00:00:00")),
+        "services[web].backends[0].mac",
+        "52:54:00:00:00",
+        "not a MAC address",
+    ),
+    "mac of zeros": (
+        options(backend(mac="00:00:00:00:00:00")),
+        "services[web].backends[0].mac",
+        "00:00:00:00:00:00",
+        "not a unicast MAC",
+    ),
+    "too many for jhash": (
+        options(service(scheduler="jhash", backends=backends(513))),
+        "services[web].backends",
+        "513 backends",
+        "at most 512; use maglev",
+    ),
+}
+
+
+@pytest.mark.parametrize("given, option, value, remedy", WRONG.values(), ids=WRONG)
+def test_a_mistake_names_option_value_and_remedy(
+    given: dict[str, Any], option: str, value: Any, remedy: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.parse(given)
+    error = caught.value
+    assert error.option == option
+    if value is not None:
+        assert error.value == value
+    assert str(error).startswith(f"{option}: {error.value!r}: ")
+    assert remedy in str(error)
+
+
+RIGHT: dict[str, dict[str, Any]] = {
+    "no services": {"interface": "eth0"},
+    "services is null": {"interface": "eth0", "services": None},
+    "a VLAN's name": options(service(), interface="bond0.100"),
+    "an odd interface": options(service(), interface='%d"ä\\'),
+    "the longest interface": options(interface="i" * 15),
+    "no backends": options(service(backends=None)),
+    "every port": options(service(port=0)),
+    "the last port": options(service(port=65535)),
+    "odd names": options(service(name="a]b [c].d"), service(name="é 'x' %s", port=81)),
+    "names that differ in case": options(service(), service(name="Web", port=81)),
+    "the longest name": options(service(name="ä" * 31 + "x")),
+    "a name like an option": options(service(name="services")),
+    "one address, both protocols": options(service(), service(name="u", protocol="udp")),
+    "a port and every port": options(service(), service(name="any", port=0)),
+    "a backend of two services": options(service(), service(name="b", port=81)),
+    "weight 0": options(backend(weight=0)),
+    "weight 255": options(backend(weight=255)),
+    "drained": options(backend(state="drained")),
+    "jhash": options(service(scheduler="jhash", backends=backends(512)[::-1])),
+    "all options": options(
+        backend(weight=3, state="disabled", mac="52-54-00-00-00-0B"),
+        mode="native",
+        source_address="10.9.9.9",
+        gateway_mac="52:54:00:00:00:FE",
+        hash_seed=2**32 - 1,
+    ),
+    "empty texts are no values": options(service(), source_address="", gateway_mac=""),
+}
+
+
+@pytest.mark.parametrize("given", RIGHT.values(), ids=RIGHT)
+def test_dump_is_the_inverse_of_parse(given: dict[str, Any]) -> None:
+    config = Config.parse(given)
+    dumped = json.loads(json.dumps(config.dump()))
+    assert Config.parse(dumped) == config
+    assert Config.parse(dumped).dump() == dumped
+
+
+def test_dump_has_every_option() -> None:
+    dumped = Config.parse(options(service())).dump()
+    for model, names in (
+        (Config, dumped),
+        (Service, dumped["services"][0]),
+        (Backend, dumped["services"][0]["backends"][0]),
+    ):
+        assert list(names) == [one.name for one in dataclasses.fields(model)]
+
+
+def test_defaults() -> None:
+    config = Config.parse(options(service(backends=backends(1))))
+    backend_ = Backend(IPv4Address("10.0.0.0"), 1, "enabled", None)
+    web = Service("web", IPv4Address("192.0.2.10"), 80, "tcp", "maglev", "ipip", (backend_,))
+    assert config == Config("eth0", "auto", None, None, 0, (web,))
+
+
+def test_the_canonical_form_of_a_mac() -> None:
+    config = Config.parse(RIGHT["all options"])
+    assert config.gateway_mac == "52:54:00:00:00:fe"
+    assert config.services[0].backends[0].mac == "52:54:00:00:00:0b"
+
+
+def test_the_order_of_services_does_not_matter() -> None:
+    services = [service(name=f"s{index}", port=index) for index in range(20)]
+    config = Config.parse(options(*services))
+    random.Random(1).shuffle(services)
+    assert Config.parse(options(*services)) == config
+    assert config.dump()["services"][2]["name"] == "s10"
+
+
+@pytest.mark.parametrize(("scheduler", "matters"), [("maglev", False), ("jhash", True)])
+def test_the_order_of_backends_matters_to_jhash_only(scheduler: str, matters: bool) -> None:
+    listed = [{"address": address} for address in ("10.0.0.9", "10.0.0.10", "9.0.0.11")]
+    config = Config.parse(options(service(scheduler=scheduler, backends=listed)))
+    found = [str(one.address) for one in config.services[0].backends]
+    assert (
+        found == [one["address"] for one in listed] if matters else sorted(found, key=IPv4Address)
+    )
+    other = Config.parse(options(service(scheduler=scheduler, backends=listed[::-1])))
+    assert (other != config) == matters
+
+
+@pytest.mark.parametrize(
+    ("state", "share"), [("enabled", 7), ("drained", 0), ("disabled", 0)], ids=str
+)
+def test_only_the_enabled_have_a_share(state: str, share: int) -> None:
+    assert Backend(IPv4Address("10.0.0.1"), 7, state).share == share
+
+
+# Limits.
+
+
+def test_as_many_services_as_fit() -> None:
+    services = [
+        service(name=f"s{index}", port=index + 1, backends=[]) for index in range(MAX_SERVICES + 1)
+    ]
+    assert len(Config.parse(options(*services[1:])).services) == MAX_SERVICES
+    with pytest.raises(ConfigError, match="services: 4097: at most 4096 services fit"):
+        Config.parse(options(*services))
+
+
+def test_as_many_backends_as_fit() -> None:
+    many = backends(MAX_BACKENDS + 1)
+    two = [service(backends=many[:32768]), service(name="b", port=81, backends=many[32768:-1])]
+    config = Config.parse(options(*two))
+    assert sum(len(one.backends) for one in config.services) == MAX_BACKENDS
+    two[1]["backends"] = many[32768:]
+    with pytest.raises(ConfigError, match="services: '65536 backends': at most 65535 over all"):
+        Config.parse(options(*two))
+
+
+def test_interface_name_returns_what_it_checked() -> None:
+    assert interface_name("eth0.5") == "eth0.5"

@@ -11,9 +11,9 @@ which is an exchange of the service table, or, if the program itself changes, of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
+from ipaddress import ip_network
 from typing import Any
 
 from . import compiler, host, image, layout, link, neighbours
@@ -29,7 +29,7 @@ from .errors import ConfigError, ForeignProgramError, L4lbError
 from .host import Paths, Pins
 from .image import Manifest, Source
 from .link import Link
-from .model import Config
+from .model import Address, Config
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -181,8 +181,8 @@ class Balancer:
         return plan
 
     def _plan_present(self, live: Live, config: Config) -> Plan:
-        source = _source(live.link, config)
-        desired = replace(config, source_address=source.address)
+        source = _source(live.link)
+        desired = _with_sources(config, source)
         plan = Plan(live, desired)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
@@ -204,8 +204,9 @@ class Balancer:
             plan.write = plan.write or bool(changes or wrong)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
-        if _routed(desired) and not host.routing_answers(self.paths):
-            plan.steps.append("set net.ipv4.conf.lo.forwarding to 1")
+        for version in _versions(_routed(desired)):
+            if not host.routing_answers(self.paths, version):
+                plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
         return plan
 
     def _build(self, live: Live, config: Config) -> dict[str, Any]:
@@ -271,8 +272,9 @@ class Balancer:
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
         """What new backends need before packets go to them."""
         routed = _routed(desired)
-        if routed and not host.routing_answers(self.paths):
-            host.let_routing_answer(self.paths)
+        for version in _versions(routed):
+            if not host.routing_answers(self.paths, version):
+                host.let_routing_answer(self.paths, version)
         hops, unreachable = neighbours.next_hops(routed)
         known = neighbours.managed()
         if hops - known:
@@ -287,7 +289,7 @@ class Balancer:
     def _load(self, plan: Plan, desired: Config) -> str:
         """Bring a new program with the new state; attaching it is the switch."""
         live = plan.live
-        source = _source(live.link, desired)
+        source = _source(live.link)
         host.mount_bpffs(self.paths)
         staging = Pins.staging(self.interface, self.paths)
         staging.remove()
@@ -323,7 +325,7 @@ class Balancer:
         """Bring the new state to the program that is there."""
         live = plan.live
         if plan.write:
-            source = _source(live.link, desired)
+            source = _source(live.link)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
             try:
                 host.mount_bpffs(self.paths)
@@ -371,14 +373,14 @@ class Balancer:
             link.detach(live.link, live.data_path.program.fd)
         self.pins.remove()
         Pins.staging(self.interface, self.paths).remove()
-        needed: set[IPv4Address] = set()
+        needed: set[Address] = set()
         for interface in host.pinned_interfaces(self.paths):
             other = Balancer(interface, paths=self.paths).pinned_manifest()
             needed.update(_routed(other.config) if other else ())
         hops, _unreachable = neighbours.next_hops(needed)
         neighbours.manage([], neighbours.managed() - hops)
-        if not needed:
-            host.restore_routing(self.paths)
+        for version in {4, 6} - _versions(needed):
+            host.restore_routing(self.paths, version)
 
     def pinned_manifest(self) -> Manifest | None:
         """What the pinned maps hold; None if there are none, or they are of another version."""
@@ -390,7 +392,16 @@ class Balancer:
 def describe(before: Config, after: Config) -> list[str]:
     """What differs between two states, a line for each service."""
     changes = []
-    for option in ("mode", "source_address", "gateway_mac", "hash_seed"):
+    for option in (
+        "mode",
+        "source_address",
+        "source_address6",
+        "gateway_mac",
+        "flow_table_size",
+        "udp_timeout",
+        "gue_port",
+        "hash_seed",
+    ):
         old, new = getattr(before, option), getattr(after, option)
         if old != new:
             changes.append(f"{option}: {old} -> {new}")
@@ -407,16 +418,25 @@ def describe(before: Config, after: Config) -> list[str]:
     return changes
 
 
-def _source(interface: Link, config: Config) -> Source:
-    address = config.source_address or interface.address
-    if address is None:
-        raise ConfigError(
-            "source_address", None, f"{interface.name} has no IPv4 address; give the tunnels one"
-        )
-    return Source(address, interface.mac)
+def _source(interface: Link) -> Source:
+    return Source(interface.address, interface.mac, interface.address6, interface.mtu)
 
 
-def _routed(config: Config) -> list[IPv4Address]:
+def _with_sources(config: Config, source: Source) -> Config:
+    """With the default sources of tunnels filled in. Raises ConfigError if one is needed and the
+    interface has no such address."""
+    for service in config.services:
+        for backend in service.backends:
+            image.outer_source(backend, service, config, source)
+    own, own6 = source.address, source.address6
+    return replace(
+        config,
+        source_address=config.source_address or (ip_network(own) if own else None),
+        source_address6=config.source_address6 or (ip_network(own6) if own6 else None),
+    )
+
+
+def _routed(config: Config) -> list[Address]:
     """The backends whose next hop is found by routing."""
     if config.gateway_mac:
         return []
@@ -426,3 +446,7 @@ def _routed(config: Config) -> list[IPv4Address]:
         for backend in service.backends
         if not backend.mac
     ]
+
+
+def _versions(addresses: Iterable[Address]) -> set[int]:
+    return {address.version for address in addresses}

@@ -322,13 +322,15 @@ class DataPath:
                 for address, number in numbers.items()
             },
             {reason: drops(number).packets for number, reason in enumerate(layout.DROPS, 1)},
-            _named(layout.ANSWERS, self.maps["answers"]),
-            _named(layout.FLOW_EVENTS, self.maps["flow_events"]),
+            _named(layout.ANSWERS, self.maps.get("answers")),
+            _named(layout.FLOW_EVENTS, self.maps.get("flow_events")),
         )
 
 
-def _named(names: Collection[str], map_: Map) -> dict[str, int]:
-    """Counters that are numbered in the order of `names`."""
+def _named(names: Collection[str], map_: Map | None) -> dict[str, int]:
+    """Counters that are numbered in the order of `names`; 0 if the program has no use for them."""
+    if map_ is None:
+        return dict.fromkeys(names, 0)
     counts = _Sums(map_)
     return {name: counts(number).packets for number, name in enumerate(names)}
 

@@ -163,25 +163,42 @@ def lock(interface: str, paths: Paths, patience: float = 60.0) -> Iterator[float
 
     Raises HostError after `patience` seconds.
     """
-    paths.run.mkdir(mode=0o755, parents=True, exist_ok=True)
     path = paths.run / f"{encode(interface)}.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    start = time.monotonic()
+    while True:
+        fd = _try_lock(path)
+        if fd is not None:
+            break
+        if time.monotonic() - start > patience:
+            raise HostError(
+                f"{path} has been held for {patience:.0f} seconds; another run is busy or stuck"
+            )
+        time.sleep(1 / _LOCK_TRIES_PER_SECOND)
     try:
-        start = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - start > patience:
-                    raise HostError(
-                        f"{path} has been held for {patience:.0f} seconds; "
-                        "another run is busy or stuck"
-                    ) from None
-                time.sleep(1 / _LOCK_TRIES_PER_SECOND)
         yield time.monotonic() - start
     finally:
+        # While it is held; whoever opened this file before notices that it is gone.
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other interfaces have theirs in it
+            paths.run.rmdir()
         os.close(fd)
+
+
+def _try_lock(path: Path) -> int | None:
+    """The locked file; None if another holds it, or has just removed what was opened here."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), path.stat()):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return None
 
 
 # Route lookups

@@ -103,6 +103,19 @@ def tables(shown: str) -> list[list[dict[str, str]]]:
     return result
 
 
+def shape(text: str) -> list[str]:
+    """Lines without numbers and the space that these need."""
+    return [re.sub(r"[\d. ]+", " ", line).strip() for line in text.splitlines()]
+
+
+def test_readme_shows_what_it_prints(shown: str) -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+    (quoted,) = re.findall(r"^```text\n(A CLIENT.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    lines = iter(shape(shown))
+    for line in shape(quoted):
+        assert line == "…" or line in lines, line
+
+
 def test_every_server_answers(shown: str) -> None:
     answers = {name: int(n) for n, name in re.findall(r"^ +(\d+) (web\d|in all)$", shown, re.M)}
     assert answers.pop("in all") == 1000

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables of README.md say what the role and the data plane have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import DROPS
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+README = (CHECKOUT / "README.md").read_text()
+ROLE = CHECKOUT / "roles/l4lb"
+
+OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+    "options"
+]
+SERVICE = OPTIONS["l4lb_services"]["options"]
+BACKEND = SERVICE["backends"]["options"]
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The table whose first heading this is: first column, without backticks -> other columns."""
+    table = README.partition(f"\n| {heading} |")[2].partition("\n\n")[0]
+    lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()[2:]]
+    return {first.strip("`"): rest for first, *rest in lines}
+
+
+def shown_default(option: dict[str, Any]) -> str:
+    """The column "default" for an option."""
+    if option.get("required"):
+        return "required"
+    if "default" not in option:
+        return ""
+    return f"`{yaml.safe_dump(option['default']).partition(chr(10))[0]}`"
+
+
+@pytest.mark.parametrize(
+    ("heading", "options"),
+    [("variable", OPTIONS), ("of a service", SERVICE), ("of a backend", BACKEND)],
+)
+def test_variables(heading: str, options: dict[str, Any]) -> None:
+    table = rows(heading)
+    assert {name: default for name, (default, *_) in table.items()} == {
+        name: shown_default(option) for name, option in options.items()
+    }
+    for name, option in options.items():
+        assert all(f"`{choice}`" in table[name][-1] for choice in option.get("choices", ())), name
+
+
+def test_variables_of_hosts_in_a_group() -> None:
+    documented = re.findall(
+        r"C\((l4lb_backend_\w+)\)", str(SERVICE["backend_group"]["description"])
+    )
+    assert [f"`{name}`" for name in documented] == [
+        variable for _, variable, *_ in rows("of a backend").values()
+    ]
+
+
+def test_drops() -> None:
+    assert rows("drop") == {name: [meaning] for name, meaning in DROPS.items()}
+
+
+def test_links() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (CHECKOUT / link).exists()] == []
+
+
+def test_headings() -> None:
+    headings = re.findall(r"^#+ (.*)", README, re.MULTILINE)
+    for anchor in re.findall(r"\]\(#([^)]+)\)", README):
+        assert anchor in {heading.lower().replace(" ", "-") for heading in headings}

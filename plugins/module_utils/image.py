@@ -238,7 +238,7 @@ def remembers(service: Service, config: Config) -> bool:
 
 
 def outer_source(backend: Backend, service: Service, config: Config, source: Source) -> Network:
-    """Where tunnels to the backend come from. Raises ConfigError if the host has no such address."""
+    """Where tunnels to a backend come from. Raises ConfigError if there is no such address."""
     version = backend.address.version
     option = "source_address" if version == 4 else "source_address6"
     given = config.source_address if version == 4 else config.source_address6
@@ -247,7 +247,7 @@ def outer_source(backend: Backend, service: Service, config: Config, source: Sou
     own = source.address if version == 4 else source.address6
     if own is None:
         if service.encapsulation == "l2":
-            return ip_network("0.0.0.0" if version == 4 else "::")
+            return ip_network(bytes(4 if version == 4 else 16))
         raise ConfigError(
             option,
             None,

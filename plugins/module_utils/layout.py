@@ -55,8 +55,8 @@ DROPS = {
     "no_route": "The host has no route to the backend. Add one, or give the backend a mac.",
     "no_neighbour": "The next hop does not answer ARP. A few at start are normal; else see whether "
     "it is up.",
-    "forwarding_off": "net.ipv4.conf.lo.forwarding (or ipv6) is 0, so the kernel answers no route lookups. "
-    "Expected to be 0; apply the configuration again.",
+    "forwarding_off": "net.ipv4.conf.lo.forwarding, or its IPv6 sister, is 0, so the kernel "
+    "answers no route lookups. Expected to be 0; apply the configuration again.",
     "too_big": "Does not fit the path to the backend with its outer header, and may be fragmented, "
     "or is an ICMP error, so that the sender cannot be told. Raise the MTU towards the backends.",
     "no_room": "The driver left no room before the frame for the outer header. Expected to be 0; "
@@ -66,9 +66,9 @@ DROPS = {
 
 ANSWERS = {
     "echo_reply": "Pings of a service's address.",
-    "packet_too_big": "Packets that do not fit the path to the backend with their outer header. The "
-    "sender was told the MTU that it may use. Many of them: raise the MTU towards the backends, or "
-    "lower the MSS that the servers announce.",
+    "packet_too_big": "Packets that do not fit the path to the backend with their outer header. "
+    "The sender was told the MTU that it may use. Many of them: raise the MTU towards the "
+    "backends, or lower the MSS that the servers announce.",
 }
 """What the balancer answers itself."""
 

@@ -117,7 +117,7 @@ def load(text: str, flags: Sequence[str], function: str) -> Loaded:
     headers = require_tools()
     try:
         from bcc import BPF
-    except ImportError as e:
+    except (ImportError, OSError) as e:  # OSError: of its C library
         raise HostError(f"bcc does not load: {e}; reinstall python3-bpfcc") from e
     with _environment(headers), _standard_error() as log:
         try:

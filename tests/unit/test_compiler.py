@@ -1,0 +1,183 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What leads to a compile: one text of many files, kernel headers, bcc; not the compile."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, datapath
+from ansible_collections.xdp.l4lb.plugins.module_utils.compiler import Headers, find_headers
+from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError, L4lbError
+
+BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
+
+
+# One text of many files.
+
+
+def located(text: str) -> list[tuple[str, int, str]]:
+    """Every line of a text with the file and number that a compiler would report for it."""
+    name, number, found = "", 0, []
+    for line in text.splitlines():
+        if directive := re.fullmatch(r'#line (\d+) "([^"]+)"', line):
+            number, name = int(directive[1]), directive[2]
+        else:
+            found.append((name, number, line))
+            number += 1
+    return found
+
+
+SOURCES = {
+    "main.c": '#include <linux/bpf.h>\n#include "a.h"\n\n# include  "b.h" /* why */\nint main;\n',
+    "a.h": '#pragma once\n#include "b.h"\nint a;\n',
+    "b.h": '#pragma once\n#include "elsewhere.h"\n#include "a.h"\n\nint b;',
+}
+
+
+def test_lines_keep_their_files_and_numbers() -> None:
+    assert located(compiler.join_sources(SOURCES, "main.c")) == [
+        ("main.c", 1, "#include <linux/bpf.h>"),
+        ("a.h", 1, ""),
+        ("b.h", 1, ""),
+        ("b.h", 2, '#include "elsewhere.h"'),
+        ("b.h", 4, ""),
+        ("b.h", 5, "int b;"),
+        ("a.h", 3, "int a;"),
+        ("main.c", 3, ""),
+        ("main.c", 5, "int main;"),
+    ]
+
+
+def test_lines_of_the_data_plane_keep_their_files_and_numbers() -> None:
+    sources = {path.name: path.read_text() for path in BPF.glob("*.[ch]")}
+    joined = located(datapath.join_sources(sources))
+    used = {name for name, _number, _line in joined}
+    assert used == sources.keys() - {"decap.c"}
+    originals = {name: sources[name].splitlines() for name in used}
+    for name, number, line in joined:
+        assert line in (originals[name][number - 1], ""), f"{name}:{number}"
+    left_out = {
+        line
+        for name in used
+        for number, line in enumerate(originals[name], 1)
+        if line and (name, number, line) not in joined
+    }
+    assert all(re.match(r'#include ".*"|#pragma once$', line) for line in left_out)
+    assert not any(line.startswith('#include "') for _name, _number, line in joined)
+
+
+def test_incomplete_sources() -> None:
+    with pytest.raises(L4lbError, match=r"lack l4lb\.c; is the collection installed completely"):
+        datapath.join_sources({"maps.h": ""})
+
+
+# Kernel headers.
+
+RUNNING = platform.release()
+
+
+def modules(root: Path, **kernels: str) -> Path:
+    """A /lib/modules; for each release the folders it has (with dots instead of underscores)."""
+    for release, folders in kernels.items():
+        for folder in folders.split():
+            (root / release / folder).mkdir(parents=True)
+    return root
+
+
+without_own = pytest.mark.skipif(
+    Path("/sys/kernel/kheaders.tar.xz").exists(),
+    reason="cannot run here: the running kernel carries its headers itself",
+)
+
+
+def test_the_running_kernels_headers_are_best(tmp_path: Path) -> None:
+    root = modules(tmp_path, **{RUNNING: "build/include", "999.0.0-1": "build/include"})
+    assert find_headers(root) == Headers(RUNNING, exact=True)
+
+
+@without_own
+def test_else_the_newest_serve(tmp_path: Path) -> None:
+    root = modules(
+        tmp_path,
+        **{
+            "6.1.0-9-amd64": "build/include source/include",
+            "6.1.0-10-amd64": "build/include source/include",
+            "5.10.0-30-amd64": "build/include source/include",
+            "6.12.0-1-amd64": "kernel",
+            "6.12.0-2-amd64": "build/scripts",
+        },
+    )
+    newest = root / "6.1.0-10-amd64"
+    assert find_headers(root) == Headers(
+        newest.name, exact=False, source=f"{newest}/source", build=f"{newest}/build"
+    )
+
+
+@without_own
+def test_headers_that_are_not_split(tmp_path: Path) -> None:
+    root = modules(tmp_path, **{"6.8.0-31-generic": "build/include"})
+    build = str(root / "6.8.0-31-generic/build")
+    assert find_headers(root) == Headers("6.8.0-31-generic", False, source=build, build=build)
+
+
+@without_own
+def test_no_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_headers(tmp_path) is None
+    assert find_headers(tmp_path / "nothing") is None
+    monkeypatch.setattr(compiler, "bcc_version", lambda: "0.26.0")
+    monkeypatch.setattr(compiler, "find_headers", lambda: None)
+    with pytest.raises(HostError, match=f"install linux-headers-{re.escape(RUNNING)}"):
+        compiler.require_tools()
+
+
+# bcc.
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only bcc that Python finds: an empty package."""
+    folder = tmp_path / "bcc"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bcc"]:
+        monkeypatch.delitem(sys.modules, name)
+    return folder
+
+
+def test_the_version_of_bcc(package: Path) -> None:
+    (package / "table.py").touch()
+    assert compiler.bcc_version() == "unknown"
+    (package / "version.py").write_text("# generated\n__version__ = '0.26.0+ds-1'\n")
+    assert compiler.bcc_version() == "0.26.0+ds-1"
+    assert "bcc" not in sys.modules
+
+
+def test_another_bcc_does_not_count(package: Path) -> None:
+    (package / "version.py").write_text("__version__ = '0.1.10'\n")
+    assert compiler.bcc_version() is None
+    with pytest.raises(HostError, match=r"install python3-bpfcc .*PyPI is something else"):
+        compiler.require_tools()
+
+
+def test_no_bcc(package: Path) -> None:
+    (package / "__init__.py").unlink()
+    package.rmdir()
+    assert compiler.bcc_version() is None
+    with pytest.raises(HostError, match=re.escape(f"bcc is not installed for {sys.executable}; ")):
+        compiler.load("", [], "l4lb")
+
+
+@pytest.mark.parametrize("error", ["ImportError", "OSError"])
+def test_a_broken_bcc(package: Path, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
+    (package / "table.py").touch()
+    (package / "__init__.py").write_text(f"raise {error}('libbcc.so.0: cannot open')\n")
+    monkeypatch.setattr(compiler, "find_headers", lambda: Headers("6.1", exact=True))
+    with pytest.raises(HostError, match=r"bcc does not load: libbcc\.so\.0: .*; reinstall"):
+        compiler.load("", [], "l4lb")

@@ -144,9 +144,7 @@ def _programs(hosts: dict[str, Host], cables: list[network.Cable]) -> Iterator[C
             "namespace": str(host.network),
             "interface": host.plan.decapsulate,
             "addresses": [
-                str(address.ip)
-                for address in host.plan.interfaces[host.plan.decapsulate].addresses
-                if address.version == 4
+                str(address.ip) for address in host.plan.interfaces[host.plan.decapsulate].addresses
             ],
         }
         for host in hosts.values()

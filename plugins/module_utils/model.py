@@ -19,7 +19,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Network,
     ip_address,
-    ip_network,
+    ip_interface,
 )
 from typing import Any, Union
 
@@ -323,7 +323,7 @@ def _boolean(options: Mapping[str, Any], option: str, default: bool, at: str) ->
 
 def _address(value: object, where: str) -> Address:
     try:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or "%" in value:  # a zone would be lost
             raise ValueError
         address = ip_address(value)
     except ValueError:
@@ -343,24 +343,27 @@ def _check_unicast(address: Address, value: object, where: str) -> None:
 
 
 def _source4(value: object, where: str) -> Network:
-    return _source(value, where, IPv4Network, "192.0.2.1 or 192.0.2.0/28")
+    return _source(value, where, IPv4Network, "IPv4", "192.0.2.1 or 192.0.2.0/28")
 
 
 def _source6(value: object, where: str) -> Network:
-    return _source(value, where, IPv6Network, "2001:db8::1 or 2001:db8::/112")
+    return _source(value, where, IPv6Network, "IPv6", "2001:db8::1 or 2001:db8::/112")
 
 
-def _source(value: object, where: str, family: type, example: str) -> Network:
+def _source(value: object, where: str, kind: type, family: str, example: str) -> Network:
     try:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or "%" in value:
             raise ValueError
-        network = ip_network(value)
-        if not isinstance(network, family):
-            raise ValueError("of the other family")
-    except ValueError as e:
+        given = ip_interface(value)
+    except ValueError:
+        raise ConfigError(where, value, f"not an IP address or prefix, as in {example}") from None
+    network: Network = given.network
+    if not isinstance(network, kind):
+        raise ConfigError(where, value, f"give an {family} address or prefix, as in {example}")
+    if given.ip != network.network_address:
         raise ConfigError(
-            where, value, f"not an address or prefix, as in {example} ({e})"
-        ) from None
+            where, value, f"neither one address nor a prefix; give {given.ip} or {network}"
+        )
     _check_unicast(network.network_address, value, where)
     return network
 

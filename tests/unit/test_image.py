@@ -202,7 +202,7 @@ def test_a_number_in_use_is_not_given_away_before_the_switch() -> None:
 def test_a_number_that_was_given_up_is_reused_last() -> None:
     manifest = follow(config(service(3)), None, 10)
     freed = flat(manifest)[next(iter(flat(manifest)))]
-    taken = []
+    taken: list[int] = []
     for step in range(8):
         manifest = follow(config(service(1, first=f"10.1.0.{step}")), manifest, 10)
         taken += flat(manifest).values()

@@ -363,7 +363,7 @@ def test_what_depends_on_how_packets_travel(
 @pytest.mark.parametrize("protocol", [4, 17, 41, 47])
 def test_the_sum_is_that_of_the_header_before_it_varies(protocol: int) -> None:
     random_ = random.Random(protocol)
-    options = {
+    options: dict[str, object] = {
         4: {"encapsulation": "ipip"},
         17: {"encapsulation": "gue"},
         41: {"encapsulation": "ipip", "inner_version": 6},

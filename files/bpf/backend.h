@@ -38,7 +38,7 @@ struct backend_cpu {
 	struct nexthop nexthop;
 	__u16 padding;
 	__u32 ifindex;
-	__u32 expires;
+	__u32 asked; /* when, in ticks */
 };
 ASSERT_SIZE(struct backend_cpu, 40);
 

@@ -80,18 +80,18 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx, struct p
 	if (backend->flags & BACKEND_HAS_NEXTHOP)
 		return &backend->nexthop;
 	now = bpf_jiffies64();
-	if (cpu->ifindex && (__s32)(now - cpu->expires) < 0)
+	if (cpu->ifindex && now - cpu->asked < TICKS_PER_SECOND)
 		return &cpu->nexthop;
 	result = ask_routing(ctx, packet, backend, cpu);
 	if (result == BPF_FIB_LKUP_RET_SUCCESS) {
-		cpu->expires = now + TICKS_PER_SECOND;
+		cpu->asked = now;
 		return &cpu->nexthop;
 	}
 	*verdict = drop(fib_drop(result));
-	tried = !cpu->ifindex && (__s32)(now - cpu->expires) < 0;
+	tried = !cpu->ifindex && now - cpu->asked < TICKS_PER_SECOND;
 	cpu->ifindex = 0;
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && !tried) {
-		cpu->expires = now + TICKS_PER_SECOND;
+		cpu->asked = now;
 		*verdict = have_resolved(ctx, packet, backend);
 	}
 	return NULL;

@@ -99,6 +99,7 @@ static __always_inline struct service *find_service_key(const struct packet *pac
 	return NULL;
 }
 
+/* Marks have port 0, which a packet may have too. */
 static __always_inline int is_real(struct service *service)
 {
 	return service && !(service->flags & SERVICE_ADDRESS_ONLY);
@@ -111,13 +112,10 @@ static __always_inline struct service *find_service(const struct packet *packet)
 
 	service = find_service_key(packet, packet->ports >> 16, packet->protocol);
 #ifdef WITH_ANY_PORT
-	if (!service) {
+	if (!service)
 		service = find_service_key(packet, 0, packet->protocol);
-		if (!is_real(service))
-			return NULL;
-	}
 #endif
-	return service;
+	return is_real(service) ? service : NULL;
 }
 
 /* Whether some service has the address and the protocol, if the packet shows it, of a packet that

@@ -10,6 +10,7 @@ moment at which the new state takes effect, and `finish` removes what is no long
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from . import bpf, compiler, image, layout
 from .bpf import Map, Program
 from .errors import L4lbError
 from .image import Manifest, Source
-from .model import Address, Config
+from .model import Address, Config, Service
 
 PROGRAM = "l4lb"
 
@@ -158,15 +159,20 @@ class DataPath:
         return layout.ServiceHeader.unpack(value) if value else None
 
     def read(self) -> Manifest | None:
-        """What the maps hold; None if they are of another layout, or their manifest is lost."""
+        """What the maps hold; None if they are of another layout, or their manifest is lost or no
+        longer readable."""
         header = self.header()
         if header is None or header.layout != layout.VERSION:
             return None
         manifest_map = Map.by_id(header.manifest)
         if manifest_map is None:
             return None
+        try:
+            manifest = Manifest.load(manifest_map.lookup(0) or b"")
+        except L4lbError:
+            return None
         self.manifest_map = manifest_map
-        return Manifest.load(manifest_map.lookup(0) or b"")
+        return manifest
 
     def differences(self, manifest: Manifest, source: Source) -> list[str]:
         """Where the maps do not hold what `manifest` says: names of services, "services" for the
@@ -214,19 +220,11 @@ class DataPath:
             manifest.tables.pop(name, None)
         used = [table.index for table in (before.tables if before else {}).values()]
         spare = image.spare_tables(used)
-        for service in config.services:
-            if service.name not in manifest.tables:
-                numbers = manifest.numbers[service.name]
-                content = image.lookup_table(service, config.hash_seed, numbers)
-                index = next(spare)
-                self.maps["lookup_tables"].set_inner(
-                    index, Map.create_array("lookup_table", content)
-                )
-                manifest.tables[service.name] = image.Table(
-                    index,
-                    image.table_digest(service, config.hash_seed, numbers),
-                    image.checksum(content),
-                )
+        self.maps["lookup_tables"].set_inners(
+            (next(spare), functools.partial(self._make_table, service, manifest))
+            for service in config.services
+            if service.name not in manifest.tables
+        )
         old_ids = set(before.service_ids.values()) if before else set()
         empty = bytes(layout.COUNTER.size * bpf.possible_cpus())
         self.maps["service_sent"].update_many(
@@ -246,6 +244,28 @@ class DataPath:
         if "hosts" in self.maps:
             self.maps["hosts"].update(0, layout.pack_host(source.address, source.address6))
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), before, late)
+
+    @staticmethod
+    def _make_table(service: Service, manifest: Manifest, index: int) -> Map:
+        """The lookup table of a service, which the manifest will find at `index`."""
+        numbers, seed = manifest.numbers[service.name], manifest.config.hash_seed
+        content = image.lookup_table(service, seed, numbers)
+        manifest.tables[service.name] = image.Table(
+            index, image.table_digest(service, seed, numbers), image.checksum(content)
+        )
+        return Map.create_array("lookup_table", content)
+
+    def _clear_tables(self, gone: Manifest, kept: Manifest | None) -> None:
+        """Let go of the lookup tables of one state that another does not use.
+
+        An empty one takes their place: the kernel deletes them one by one only, and waits for all
+        CPUs each time.
+        """
+        in_use = {table.index for table in kept.tables.values()} if kept else set()
+        free = [table.index for table in gone.tables.values() if table.index not in in_use]
+        if free:
+            empty = Map.create_array("lookup_table", bytes(layout.LOOKUP_TABLE_SIZE))
+            self.maps["lookup_tables"].set_inners((index, lambda _index: empty) for index in free)
 
     def switch(self, staged: Staged) -> None:
         """Make the staged state current for this program: one atomic exchange."""
@@ -270,17 +290,11 @@ class DataPath:
             changed[number] = bytes(size)
         self.maps["backends"].update_many(changed.items())
         if staged.before:
-            kept = {table.index for table in staged.manifest.tables.values()}
-            for table in staged.before.tables.values():
-                if table.index not in kept:
-                    self.maps["lookup_tables"].delete(table.index)
+            self._clear_tables(staged.before, staged.manifest)
 
     def abandon(self, staged: Staged) -> None:
         """Undo `stage`, before a switch."""
-        kept = {table.index for table in staged.before.tables.values()} if staged.before else set()
-        for table in staged.manifest.tables.values():
-            if table.index not in kept:
-                self.maps["lookup_tables"].delete(table.index)
+        self._clear_tables(staged.manifest, staged.before)
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""

@@ -363,16 +363,17 @@ def test_what_depends_on_how_packets_travel(
 @pytest.mark.parametrize("protocol", [4, 17, 41, 47])
 def test_the_sum_is_that_of_the_header_before_it_varies(protocol: int) -> None:
     random_ = random.Random(protocol)
-    options: dict[str, object] = {
-        4: {"encapsulation": "ipip"},
-        17: {"encapsulation": "gue"},
-        41: {"encapsulation": "ipip", "inner_version": 6},
-        47: {"encapsulation": "gre"},
-    }[protocol]
+    encapsulation = {4: "ipip", 17: "gue", 41: "ipip", 47: "gre"}[protocol]
+    version = 6 if protocol == 41 else 4
     pairs = [(random_.getrandbits(32), random_.getrandbits(32)) for _ in range(100)]
     for pair in [*pairs, (0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFE, 0xFFFF0000), (0, 1)]:
         source, destination = map(IPv4Address, pair)
-        packed = record(address=destination, source=ip_network(source), **options).pack()
+        packed = record(
+            address=destination,
+            source=ip_network(source),
+            encapsulation=encapsulation,
+            inner_version=version,
+        ).pack()
         start = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0x4000, 64, protocol, 0)
         header = start + source.packed + destination.packed
         assert member(packed, "sum") == native(folded_sum(header), 2)

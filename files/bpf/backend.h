@@ -13,7 +13,7 @@
 struct nexthop {
 	__u8 destination[ETH_ALEN];
 	__u8 source[ETH_ALEN];
-	__u16 mtu; /* the longest IP packet that it takes */
+	__u16 limit; /* the longest packet that it takes, without outer headers */
 };
 ASSERT_SIZE(struct nexthop, 14);
 
@@ -27,7 +27,8 @@ struct backend {
 	__be16 port; /* UDP destination of GUE */
 	struct nexthop nexthop; /* if it is given */
 	__u8 protocol; /* in the outer header */
-	__u8 padding[5];
+	__u8 overhead; /* bytes of outer headers */
+	__u8 padding[4];
 };
 ASSERT_SIZE(struct backend, 64);
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Counters, all per CPU: of services, of backends of a service, of the flow table, of answers, and
- * of drops. What is sent to a service counts once: for a service and backend, as an answer, or as
- * a drop.
+/* Counters, all per CPU: of backends of a service, of the flow table, of answers, and of drops.
+ * What is sent to a service counts once: for a backend, as an answer, or as a drop. Services have
+ * no counters of their own: user space adds those of their backends, past ones included.
  */
 #pragma once
-
-#define SERVICE_IDS 8192
 
 /* Why a packet to a service was not forwarded. The names and their meaning to
  * an operator are in layout.py (DROPS), in the same order. */
@@ -46,7 +44,6 @@ ASSERT_SIZE(struct counter, 16);
 TABLE("percpu_array", __u64, drops, DROP_REASONS);
 TABLE("percpu_array", __u64, answers, ANSWERS);
 TABLE("percpu_array", __u64, flow_events, FLOW_EVENTS);
-TABLE("percpu_array", struct counter, service_sent, SERVICE_IDS);
 
 static __always_inline int drop(enum drop reason)
 {
@@ -78,14 +75,8 @@ static __always_inline void flow_event(enum flow_event event)
 }
 
 /* The sent frame counts as it is on the wire, encapsulation included. */
-static __always_inline void count(__u32 service_id, struct counter *backend, __u32 bytes)
+static __always_inline void count(struct counter *backend, __u32 bytes)
 {
-	struct counter *service = service_sent.lookup(&service_id);
-
 	backend->packets += 1;
 	backend->bytes += bytes;
-	if (service) {
-		service->packets += 1;
-		service->bytes += bytes;
-	}
 }

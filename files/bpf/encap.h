@@ -23,27 +23,6 @@ struct gre_header {
 	__be16 protocol;
 };
 
-/* How many bytes of headers a backend's packets get. */
-static __always_inline __u32 overhead_of(const struct backend *backend)
-{
-	__u32 bytes;
-
-#ifdef WITH_L2
-	if (backend->flags & BACKEND_L2)
-		return 0;
-#endif
-	bytes = backend->flags & BACKEND_IPV6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-#ifdef WITH_GUE
-	if (backend->flags & BACKEND_GUE)
-		bytes += sizeof(struct udphdr);
-#endif
-#ifdef WITH_GRE
-	if (backend->flags & BACKEND_GRE)
-		bytes += sizeof(struct gre_header);
-#endif
-	return bytes;
-}
-
 static __always_inline void write_ipv4(struct iphdr *ip, const struct packet *packet,
 				       const struct backend *backend, __u32 length, __u64 flow)
 {
@@ -134,7 +113,7 @@ static __always_inline int make_room(struct xdp_md *ctx, const struct packet *pa
 	end = (void *)(long)ctx->data_end;
 	to = data + 2 * ETH_ALEN;
 	from = data + bytes + 2 * ETH_ALEN;
-	if ((void *)(from + 2) > end)
+	if ((void *)(to + 2) > end || (void *)(from + 2) > end)
 		return drop(DROP_NO_ROOM);
 	to[0] = from[0];
 	if (packet->type > offsetof(struct ethhdr, h_proto) + VLAN_TAG_LENGTH)
@@ -146,7 +125,7 @@ static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *
 				       const struct backend *backend,
 				       const struct nexthop *nexthop, __u64 flow)
 {
-	__u32 overhead = overhead_of(backend), length = packet->length + overhead;
+	__u32 overhead = backend->overhead, length = packet->length + overhead;
 	void *data, *end, *type;
 
 	if (overhead && make_room(ctx, packet, overhead) != GO_ON)

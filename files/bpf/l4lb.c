@@ -39,6 +39,29 @@ static __always_inline struct service *find_service_of_fragment(struct packet *p
 	return NULL;
 }
 
+/* The service of a packet that is not plain; or a verdict. */
+static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
+							   struct packet *packet, int *verdict)
+{
+	*verdict = XDP_PASS;
+	if (parse(ctx, packet) < 0)
+		return NULL;
+	if (packet->protocol == (packet->family == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
+		*verdict = look_into_icmp(ctx, packet);
+		if (*verdict != GO_ON)
+			return NULL;
+		*verdict = XDP_PASS;
+	}
+	if (packet->defect) {
+		if (service_owns_address(packet))
+			*verdict = drop(packet->defect);
+		return NULL;
+	}
+	if (packet->fragment)
+		return find_service_of_fragment(packet, verdict);
+	return find_service(packet);
+}
+
 int l4lb(struct xdp_md *ctx)
 {
 	struct packet packet = {};
@@ -46,28 +69,17 @@ int l4lb(struct xdp_md *ctx)
 	struct service *service;
 	struct backend *backend;
 	struct backend_cpu *cpu;
-	__u32 number, limit;
+	__u32 number;
 	__u64 flow;
 	int verdict;
 
-	if (parse(ctx, &packet) < 0)
-		return XDP_PASS;
-	if (packet.protocol == (packet.family == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
-		verdict = look_into_icmp(ctx, &packet);
-		if (verdict != GO_ON)
-			return verdict;
-	}
-	if (packet.defect)
-		return service_owns_address(&packet) ? drop(packet.defect) : XDP_PASS;
-	if (packet.fragment) {
-		service = find_service_of_fragment(&packet, &verdict);
-		if (!service)
-			return verdict;
-	} else {
+	verdict = XDP_PASS;
+	if (parse_plain(ctx, &packet))
 		service = find_service(&packet);
-		if (!service)
-			return XDP_PASS;
-	}
+	else
+		service = find_service_of_odd(ctx, &packet, &verdict);
+	if (!service)
+		return verdict;
 
 	flow = hash_flow(&packet, &packet.source, packet.ports, service->seed);
 #ifdef WITH_FLOW_TABLE
@@ -84,13 +96,12 @@ int l4lb(struct xdp_md *ctx)
 	nexthop = find_nexthop(ctx, &packet, backend, cpu, &verdict);
 	if (!nexthop)
 		return verdict;
-	limit = nexthop->mtu - overhead_of(backend);
-	if (packet.length > limit)
-		return answer_too_big(ctx, &packet, limit);
+	if (packet.length > nexthop->limit)
+		return answer_too_big(ctx, &packet, nexthop->limit);
 	verdict = encapsulate(ctx, &packet, backend, nexthop, flow);
 	if (verdict != GO_ON)
 		return verdict;
 
-	count(service->id, &cpu->sent, frame_length(ctx));
+	count(&cpu->sent, frame_length(ctx));
 	return transmit(ctx, &packet, backend, cpu);
 }

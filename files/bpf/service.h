@@ -2,9 +2,9 @@
 /* Services, and the lookup table of each: which backend a new flow is for. */
 #pragma once
 
-#define SERVICE_BITS 14
+#define SERVICE_BITS 15
 #define SERVICE_SLOTS (1 << SERVICE_BITS)
-#define SERVICE_PROBES 64
+#define SERVICE_PROBES 32
 #define TABLE_SLOTS 65537
 #define LOOKUP_TABLES 8192
 #define JHASH_SLOTS 512

@@ -30,7 +30,6 @@ _FIXED_SHAPES = {
     "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
     "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.FLOW_EVENTS)),
     "hosts": bpf.Shape(bpf.ARRAY, layout.HOST_SIZE, 1),
-    "service_sent": bpf.Shape(bpf.PERCPU_ARRAY, layout.COUNTER.size, layout.SERVICE_IDS),
 }
 _SIZED_SHAPES = {
     "backends": (bpf.ARRAY, layout.BACKEND_SIZE),
@@ -44,6 +43,9 @@ class Count:
 
     packets: int = 0
     bytes: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.packets + other.packets, self.bytes + other.bytes)
 
 
 @dataclass(frozen=True)
@@ -225,17 +227,13 @@ class DataPath:
             for service in config.services
             if service.name not in manifest.tables
         )
-        old_ids = set(before.service_ids.values()) if before else set()
-        empty = bytes(layout.COUNTER.size * bpf.possible_cpus())
-        self.maps["service_sent"].update_many(
-            (number, empty) for number in manifest.service_ids.values() if number not in old_ids
-        )
         known = _numbers(before)
         in_use = known if "backends" in shared else set()
         records = image.backend_records(manifest, source)
         empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
         self.maps["backend_cpus"].update_many(
-            (number, empty) for number in records if number not in known
+            (number, empty)
+            for number in manifest.all_numbers - (before.all_numbers if before else set())
         )
         self.maps["backends"].update_many(
             (number, record) for number, record in records.items() if number not in in_use
@@ -244,6 +242,18 @@ class DataPath:
         if "hosts" in self.maps:
             self.maps["hosts"].update(0, layout.pack_host(source.address, source.address6))
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), before, late)
+
+    def _keep_counters(self, before: Manifest, manifest: Manifest, gone: Collection[int]) -> None:
+        """Add the counters of backends that are gone to what their service remembers of such."""
+        keys = {service.name: service.key for service in before.config.services}
+        heirs = {service.key: manifest.past[service.name] for service in manifest.config.services}
+        cpus = self.maps["backend_cpus"]
+        for name, numbers in before.numbers.items():
+            former = [number for number in numbers.values() if number in gone]
+            if keys[name] in heirs and former:
+                heir = heirs[keys[name]]
+                records = [cpus.lookup(number) or b"" for number in (heir, *former)]
+                cpus.update(heir, _add_counters(records))
 
     @staticmethod
     def _make_table(service: Service, manifest: Manifest, index: int) -> Map:
@@ -286,10 +296,11 @@ class DataPath:
             for number, record in staged.late.items()
             if current[number * size : (number + 1) * size] != record
         }
-        for number in _numbers(staged.before) - _numbers(staged.manifest):
-            changed[number] = bytes(size)
+        gone = _numbers(staged.before) - _numbers(staged.manifest)
+        changed.update((number, bytes(size)) for number in gone)
         self.maps["backends"].update_many(changed.items())
         if staged.before:
+            self._keep_counters(staged.before, staged.manifest, gone)
             self._clear_tables(staged.before, staged.manifest)
 
     def abandon(self, staged: Staged) -> None:
@@ -305,7 +316,7 @@ class DataPath:
 
     def copy_counters(self, other: DataPath) -> None:
         """Take over the counters of `other` from those of its maps that are not shared."""
-        for name in ("drops", "answers", "flow_events", "service_sent", "backend_cpus"):
+        for name in ("drops", "answers", "flow_events", "backend_cpus"):
             mine, theirs = self.maps.get(name), other.maps.get(name)
             if mine is None or theirs is None or theirs.id == mine.id:
                 continue
@@ -325,20 +336,32 @@ class DataPath:
         manifest = manifest or self.read()
         if manifest is None:
             raise L4lbError("the maps do not say what they hold; apply the configuration again")
-        services = _Sums(self.maps["service_sent"])
-        backends = _Sums(self.maps["backend_cpus"])
+        sent = _Sums(self.maps["backend_cpus"])
         drops = _Sums(self.maps["drops"])
+        backends = {
+            (name, address): sent(number)
+            for name, numbers in manifest.numbers.items()
+            for address, number in numbers.items()
+        }
+        services = {name: sent(number) for name, number in manifest.past.items()}
+        for (name, _address), count in backends.items():
+            services[name] += count
         return Statistics(
-            {name: services(number) for name, number in manifest.service_ids.items()},
-            {
-                (name, address): backends(number)
-                for name, numbers in manifest.numbers.items()
-                for address, number in numbers.items()
-            },
+            services,
+            backends,
             {reason: drops(number).packets for number, reason in enumerate(layout.DROPS, 1)},
             _named(layout.ANSWERS, self.maps.get("answers")),
             _named(layout.FLOW_EVENTS, self.maps.get("flow_events")),
         )
+
+
+def _add_counters(records: Sequence[bytes]) -> bytes:
+    """The first of some struct backend_cpu of all CPUs, with the counters of all of them."""
+    total = bytearray(records[0])
+    for at in range(0, len(total), layout.BACKEND_CPU_SIZE):
+        pairs = [layout.COUNTER.unpack_from(record, at) for record in records]
+        layout.COUNTER.pack_into(total, at, *map(sum, zip(*pairs)))
+    return bytes(total)
 
 
 def _named(names: Collection[str], map_: Map | None) -> dict[str, int]:

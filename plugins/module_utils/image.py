@@ -54,7 +54,15 @@ class Manifest:
     service_ids: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
+    past: dict[str, int] = field(default_factory=dict)
+    """Service -> a number that is no backend's: there the counters of former backends go on."""
     next_number: int = 1
+
+    @property
+    def all_numbers(self) -> set[int]:
+        """Every number that is in use."""
+        backends = {number for numbers in self.numbers.values() for number in numbers.values()}
+        return backends | set(self.past.values())
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -74,6 +82,7 @@ class Manifest:
                     ]
                     for service in self.config.services
                 },
+                "past": self.past,
                 "next_number": self.next_number,
             },
             separators=(",", ":"),
@@ -97,6 +106,7 @@ class Manifest:
                     )
                     for service in config.services
                 },
+                past=raw["past"],
                 next_number=raw["next_number"],
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
@@ -123,10 +133,16 @@ def place(
     spare_ids = (number for number in range(layout.SERVICE_IDS) if number not in taken)
     ids.update((name, next(spare_ids)) for name in old if name not in ids)
 
-    in_use = {number for numbers in before.numbers.values() for number in numbers.values()}
+    in_use = before.all_numbers
     next_number = before.next_number
     numbers: dict[str, dict[Address, int]] = {}
+    past: dict[str, int] = {}
     for service in config.services:
+        former = before.past.get(old[service.name])
+        if former is None:
+            former, next_number = _spare(in_use, next_number, capacity)
+            in_use.add(former)
+        past[service.name] = former
         known = before.numbers.get(old[service.name], {})
         numbers[service.name] = mine = {}
         for backend in service.backends:
@@ -141,7 +157,7 @@ def place(
         table = before.tables.get(old[service.name])
         if table and table.digest == table_digest(service, config.hash_seed, numbers[service.name]):
             tables[service.name] = table
-    return Manifest(config, build, before.generation + 1, ids, tables, numbers, next_number)
+    return Manifest(config, build, before.generation + 1, ids, tables, numbers, past, next_number)
 
 
 def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:
@@ -168,7 +184,9 @@ def capacity_for(before: Manifest | None, config: Config) -> int:
         for service in config.services
         for backend in service.backends
     }
-    need = len(old | new) + 1
+    services = {service.key for service in (before.config.services if before else ())}
+    services.update(service.key for service in config.services)
+    need = len(old | new) + len(services) + 1
     return next((size for size in (1024, 4096, 16384) if size >= need), 65536)
 
 

@@ -21,9 +21,9 @@ from .model import Address, Network
 
 VERSION = 2
 
-SERVICE_BITS = 14
+SERVICE_BITS = 15
 SERVICE_SLOTS = 1 << SERVICE_BITS
-SERVICE_PROBES = 64
+SERVICE_PROBES = 32
 SERVICE_IDS = 8192
 LOOKUP_TABLES = 8192
 TABLE_SLOTS = 65537
@@ -82,7 +82,7 @@ FLOW_EVENTS = {
 
 _HEADER = struct.Struct("=4I")
 _SERVICE = struct.Struct("=16sHBBHHIHH")
-_BACKEND = struct.Struct("=16s16s4sHHHH6s6sHB5x")
+_BACKEND = struct.Struct("=16s16s4sHHHH6s6sHBB4x")
 _HOST = struct.Struct("=16s16s")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
@@ -201,9 +201,18 @@ class BackendRecord:
             _network(self.gue_port) if self.encapsulation == "gue" else 0,
             pack_mac(self.mac) if self.mac else bytes(6),
             pack_mac(self.source_mac) if self.mac else bytes(6),
-            min(self.mtu, 65535) if self.mac else 0,
+            min(self.mtu, 65535) - self.overhead if self.mac else 0,
             protocol,
+            self.overhead,
         )
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of outer headers, without Ethernet."""
+        if self.encapsulation == "l2":
+            return 0
+        outer = 20 if self.address.version == 4 else 40
+        return outer + {"gue": 8, "gre": 4}.get(self.encapsulation, 0)
 
 
 def _header_sum(source: Address, destination: Address, protocol: int) -> int:

@@ -35,7 +35,7 @@ STATES = ("enabled", "drained", "disabled")
 
 MAX_SERVICES = 4096
 MAX_BACKENDS = 65535
-"""Backends over all services: the data plane numbers them with 16 bits, 0 means none."""
+"""Of backends, and one more for each service: the data plane numbers them with 16 bits, from 1."""
 MAX_NAME_BYTES = 63
 MAX_WEIGHT = 255
 MAX_SEED = 2**32 - 1
@@ -118,10 +118,12 @@ class Config:
         if len(services) > MAX_SERVICES:
             raise ConfigError("services", len(services), f"at most {MAX_SERVICES} services fit")
         _unique(services)
-        total = sum(len(service.backends) for service in services)
+        total = sum(len(service.backends) + 1 for service in services)
         if total > MAX_BACKENDS:
             raise ConfigError(
-                "services", f"{total} backends", f"at most {MAX_BACKENDS} over all services fit"
+                "services",
+                f"{total - len(services)} backends of {len(services)} services",
+                f"at most {MAX_BACKENDS} backends and services together fit",
             )
         return cls(
             interface=interface_name(options.get("interface")),

@@ -64,7 +64,7 @@ def flat(manifest: Manifest | None) -> dict[tuple[Key, Address], int]:
 
 
 def by_key(manifest: Manifest | None, what: str) -> dict[Key, Any]:
-    """service_ids or tables, by what the data plane knows services by."""
+    """service_ids, past or tables, by what the data plane knows services by."""
     if manifest is None:
         return {}
     return {one.key: getattr(manifest, what)[one.name] for one in manifest.config.services}
@@ -125,9 +125,14 @@ def test_numbers_stay_with_what_they_number(seed: int) -> None:
         assert {key: new[key] for key in old.keys() & new.keys()} == {
             key: old[key] for key in old.keys() & new.keys()
         }
-        assert len(set(new.values())) == len(new)
-        assert all(0 < number < 300 for number in new.values())
-        assert not {new[key] for key in new.keys() - old.keys()} & set(old.values())
+        old_past, new_past = by_key(before, "past"), by_key(after, "past")
+        assert all(new_past[key] == old_past[key] for key in old_past.keys() & new_past.keys())
+        assert after.all_numbers == {*new.values(), *new_past.values()}
+        assert len(after.all_numbers) == len(new) + len(new_past)
+        assert all(0 < number < 300 for number in after.all_numbers)
+        fresh = {new[key] for key in new.keys() - old.keys()}
+        fresh |= {new_past[key] for key in new_past.keys() - old_past.keys()}
+        assert not fresh & {*old.values(), *old_past.values()}
 
         old_ids, new_ids = by_key(before, "service_ids"), by_key(after, "service_ids")
         assert all(new_ids[key] == old_ids[key] for key in old_ids.keys() & new_ids.keys())
@@ -136,7 +141,8 @@ def test_numbers_stay_with_what_they_number(seed: int) -> None:
         assert not fresh & set(old_ids.values())
 
         assert after.generation == (before.generation if before else 0) + 1
-        assert set(after.service_ids) == set(after.numbers) == set(after.tables)
+        names = set(after.service_ids)
+        assert names == set(after.numbers) == set(after.tables) == set(after.past)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -186,25 +192,26 @@ def test_what_is_no_manifest(text: bytes) -> None:
 
 
 def test_all_numbers_can_be_used_and_no_more() -> None:
-    full = follow(config(service(9)), None, 10)
-    assert sorted(flat(full).values()) == list(range(1, 10))
-    assert flat(follow(config(service(9)), full, 10)) == flat(full)
+    full = follow(config(service(8)), None, 10)
+    assert full.all_numbers == set(range(1, 10))
+    assert len(flat(full)) == 8
+    assert flat(follow(config(service(8)), full, 10)) == flat(full)
     with pytest.raises(L4lbError, match="all 9 backend numbers are in use"):
-        image.place(config(service(10)), {}, full, 10)
+        image.place(config(service(9)), {}, full, 10)
 
 
 def test_a_number_in_use_is_not_given_away_before_the_switch() -> None:
-    full = follow(config(service(9)), None, 10)
+    full = follow(config(service(8)), None, 10)
     with pytest.raises(L4lbError, match="all 9 backend numbers are in use"):
         image.place(config(service(1, first="10.1.0.1")), {}, full, 10)
 
 
 def test_a_number_that_was_given_up_is_reused_last() -> None:
-    manifest = follow(config(service(3)), None, 10)
+    manifest = follow(config(service(3)), None, 11)
     freed = flat(manifest)[next(iter(flat(manifest)))]
     taken: list[int] = []
     for step in range(8):
-        manifest = follow(config(service(1, first=f"10.1.0.{step}")), manifest, 10)
+        manifest = follow(config(service(1, first=f"10.1.0.{step}")), manifest, 11)
         taken += flat(manifest).values()
     assert len(set(taken)) == 8
     assert taken[6] == freed, "after the six that were never used"
@@ -214,20 +221,29 @@ def test_a_number_that_was_given_up_is_reused_last() -> None:
     ("before", "after", "capacity"),
     [
         (None, 0, 1024),
-        (None, 1023, 1024),
-        (None, 1024, 4096),
-        (None, 4095, 4096),
-        (None, 4096, 16384),
-        (None, 16383, 16384),
-        (None, 16384, 65536),
-        (None, 65535, 65536),
+        (None, 1022, 1024),
+        (None, 1023, 4096),
+        (None, 4094, 4096),
+        (None, 4095, 16384),
+        (None, 16382, 16384),
+        (None, 16383, 65536),
+        (None, 65534, 65536),
         (600, 600, 1024),
         (1024, 1, 4096),
     ],
 )
 def test_capacity(before: int | None, after: int, capacity: int) -> None:
+    """For number 0, that of each service's former backends, and each backend's."""
     old = None if before is None else follow(config(service(before)), None, 65536)
     assert image.capacity_for(old, config(service(after))) == capacity
+
+
+def test_capacity_is_for_all_services() -> None:
+    services = [service(0, name=f"s{n}", port=n) for n in range(1, 1025)]
+    assert image.capacity_for(None, config(*services[1:])) == 1024
+    assert image.capacity_for(None, config(*services)) == 4096
+    before = follow(config(*services[:512]), None, 1024)
+    assert image.capacity_for(before, config(*services[512:])) == 4096
 
 
 def test_capacity_is_for_both_the_old_and_the_new() -> None:
@@ -240,8 +256,8 @@ def test_capacity_is_for_both_the_old_and_the_new() -> None:
 def test_every_service_can_be_replaced_at_once() -> None:
     first = config(*(service(0, name=f"s{n}", port=n) for n in range(1, 4097)))
     second = config(*(service(0, name=f"s{n}", port=n) for n in range(5001, 9097)))
-    before = follow(first, None, 1024)
-    after = follow(second, before, 1024)
+    before = follow(first, None, 65536)
+    after = follow(second, before, image.capacity_for(before, second))
     ids = [*before.service_ids.values(), *after.service_ids.values()]
     tables = [table.index for one in (before, after) for table in one.tables.values()]
     assert len(set(ids)) == len(set(tables)) == 8192
@@ -385,7 +401,7 @@ def test_as_many_services_as_the_model_allows_fit_whatever_their_addresses(
             for n, address in enumerate(addresses)
         )
     )
-    found = image.service_entries(follow(desired, None, 1024))
+    found = image.service_entries(follow(desired, None, 16384))
     layout.pack_service_table(layout.ServiceHeader(layout.VERSION, 1, 1), found)
 
 
@@ -416,23 +432,21 @@ def test_which_services_remember_flows(size: int, listed: bool, remembered: bool
 
 
 @pytest.mark.parametrize(
-    ("size", "sets"),
+    ("size", "rounded"),
     [
-        (0, 1),
-        (1, 1),
-        (4, 1),
-        (5, 2),
-        (8, 2),
-        (9, 4),
-        (1000, 256),
-        (65536, 16384),
-        (65537, 32768),
-        (2**24, 2**22),
+        (0, 1024),  # the least that a map holds; it is not compiled then
+        (1, 1024),
+        (1024, 1024),
+        (1025, 2048),
+        (5000, 8192),
+        (65536, 65536),
+        (65537, 131072),
+        (2**24, 2**24),
     ],
 )
-def test_sets_of_the_flow_table(size: int, sets: int) -> None:
-    assert image.flow_sets(config(flow_table_size=size)) == sets
-    assert sets * layout.FLOW_WAYS >= size
+def test_the_size_of_the_flow_table(size: int, rounded: int) -> None:
+    blocks = image.flow_blocks(config(flow_table_size=size))
+    assert blocks * layout.FLOW_BLOCK_FLOWS == rounded
 
 
 @pytest.mark.parametrize(
@@ -463,7 +477,8 @@ def test_backend_records(
         source_mac=SOURCE.mac,
         mtu=1492,
     )
-    assert image.backend_records(manifest, SOURCE) == {1: record.pack()}
+    number = manifest.numbers["web"][IPv4Address("10.0.0.1")]
+    assert image.backend_records(manifest, SOURCE) == {number: record.pack()}
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,16 @@ TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.[ch]")))
 CODE = re.sub(r"/\*.*?\*/|//[^\n]*", " ", TEXT, flags=re.DOTALL)
 
 DEFINES = dict(re.findall(r"^#define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", CODE, re.MULTILINE))
+ASSERTED = dict(re.findall(r"ASSERT_SIZE\(struct (\w+), ([^;]+)\);", CODE))
 DEFINES["IPPROTO_ICMP"] = str(socket.IPPROTO_ICMP)  # of uapi/linux/in.h
 
 
 def number(expression: str) -> int:
-    """The value of a C expression of integers, +, *, << and names of #defines."""
-    python = re.sub(r"\b(0x[0-9a-fA-F]+|\d+)U?L{0,2}\b", r"\1", expression)
+    """The value of a C expression of integers, +, *, <<, sizes and names of #defines."""
+    python = re.sub(
+        r"\bsizeof\(struct (\w+)\)", lambda found: f"({ASSERTED[found[1]]})", expression
+    )
+    python = re.sub(r"\b(0x[0-9a-fA-F]+|\d+)U?L{0,2}\b", r"\1", python)
     python = re.sub(r"\b[A-Za-z_]\w*\b", lambda found: f"({number(DEFINES[found[0]])})", python)
     if not re.fullmatch(r"[0-9a-fA-Fx()+*<\s-]+", python):
         raise ValueError(f"more than this test understands: {expression}")
@@ -47,7 +51,6 @@ def number(expression: str) -> int:
         ("SERVICE_BITS", layout.SERVICE_BITS),
         ("SERVICE_SLOTS", layout.SERVICE_SLOTS),
         ("SERVICE_PROBES", layout.SERVICE_PROBES),
-        ("SERVICE_IDS", layout.SERVICE_IDS),
         ("LOOKUP_TABLES", layout.LOOKUP_TABLES),
         ("TABLE_SLOTS", layout.TABLE_SLOTS),
         ("TABLE_SLOTS", schedulers.MAGLEV_SLOTS),
@@ -63,19 +66,19 @@ def number(expression: str) -> int:
         ("BACKEND_GUE", layout.BACKEND_ENCAPSULATIONS["gue"]),
         ("BACKEND_GRE", layout.BACKEND_ENCAPSULATIONS["gre"]),
         ("BACKEND_L2", layout.BACKEND_ENCAPSULATIONS["l2"]),
-        ("FLOW_WAYS", layout.FLOW_WAYS),
+        ("FLOW_BLOCK_SETS * FLOW_WAYS", layout.FLOW_BLOCK_FLOWS),
         ("GOLDEN_32", layout.GOLDEN_32),
         ("OUTER_TTL", layout.OUTER_TTL),
         ("PROTOCOL_ANY", layout.PROTOCOL_ANY),
     ],
 )
 def test_numbers_are_the_same_in_c(name: str, value: int) -> None:
-    assert number(DEFINES[name]) == value
+    assert number(name) == value
 
 
 @pytest.mark.parametrize("kind", ["SERVICE", "BACKEND"])
 def test_flags_of_a_kind_do_not_overlap(kind: str) -> None:
-    sizes = {"SERVICE_IDS", "SERVICE_BITS", "SERVICE_SLOTS", "SERVICE_PROBES"}
+    sizes = {"SERVICE_BITS", "SERVICE_SLOTS", "SERVICE_PROBES"}
     names = [name for name in DEFINES if name.startswith(f"{kind}_") and name not in sizes]
     flags = [number(DEFINES[name]) for name in names]
     assert len(flags) >= 4
@@ -149,12 +152,12 @@ SIZES = {
     "backend": layout.BACKEND_SIZE,
     "backend_cpu": layout.BACKEND_CPU_SIZE,
     "counter": layout.COUNTER.size,
-    "flow": layout.FLOW_SET_SIZE // layout.FLOW_WAYS,
-    "flow_set": layout.FLOW_SET_SIZE,
+    "flow": 16,
+    "flow_set": 64,
+    "flow_block": layout.FLOW_BLOCK_SIZE,
     "host": layout.HOST_SIZE,
     "nexthop": 14,
 }
-ASSERTED = dict(re.findall(r"ASSERT_SIZE\(struct (\w+), ([^;]+)\);", CODE))
 
 
 def test_every_asserted_struct_is_known_here() -> None:
@@ -173,7 +176,7 @@ def body_of(struct_: str) -> list[tuple[str, str, str]]:
     """Type, name and length, if it is an array, of each member of a C struct."""
     body = re.search(rf"struct {struct_} \{{(.*?)\n\}};", CODE, re.DOTALL)
     assert body
-    found = re.findall(r"^\s*(?:struct )?(\w+) (\w+)(?:\[(\w+)\])?;\s*$", body[1], re.MULTILINE)
+    found = re.findall(r"^\s*(?:struct )?(\w+) (\w+)(?:\[([^]]+)\])?;\s*$", body[1], re.MULTILINE)
     assert len(found) == body[1].count(";")
     return found
 
@@ -258,6 +261,7 @@ def record(**options: object) -> BackendRecord:
         "encapsulation": "ipip",
         "service": 0x0ABC,
         "inner_version": 4,
+        "mtu": 1500,
     }
     return BackendRecord(**{**defaults, **options})  # type: ignore[arg-type]
 
@@ -272,7 +276,7 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
         mtu=0x2345,
     ).pack()
     header = bytes.fromhex("4500000000004000401100000a0000010a000002")
-    nexthop = bytes.fromhex("52540000000b020000000001") + native(0x2345, 2)
+    nexthop = bytes.fromhex("52540000000b020000000001") + native(0x2345 - 28, 2)
     expected = {
         "destination": bytes([10, 0, 0, 2]) + bytes(12),
         "source": bytes([10, 0, 0, 1]) + bytes(12),
@@ -283,7 +287,8 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
         "port": b"\x12\x34",
         "nexthop": nexthop if mac else bytes(14),
         "protocol": b"\x11",
-        "padding": bytes(5),
+        "overhead": bytes([28]),
+        "padding": bytes(4),
     }
     found = members("backend")
     assert found.keys() == expected.keys()
@@ -292,7 +297,7 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
     assert {name: size for name, (_, size) in members("nexthop").items()} == {
         "destination": 6,
         "source": 6,
-        "mtu": 2,
+        "limit": 2,
     }
 
 
@@ -305,26 +310,44 @@ def member(packed: bytes, name: str) -> bytes:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"encapsulation": "ipip"}, {"flags": native(16 | 4, 2), "protocol": b"\x04"}),
+        (
+            {"encapsulation": "ipip"},
+            {"flags": native(16 | 4, 2), "protocol": b"\x04", "overhead": b"\x14"},
+        ),
         (
             {"encapsulation": "ipip", "inner_version": 6},
-            {"flags": native(16 | 4, 2), "protocol": b"\x29"},
+            {"flags": native(16 | 4, 2), "protocol": b"\x29", "overhead": b"\x14"},
         ),
         (
             {"encapsulation": "gre", "inner_version": 6},
-            {"flags": native(64 | 4, 2), "protocol": b"\x2f"},
+            {"flags": native(64 | 4, 2), "protocol": b"\x2f", "overhead": b"\x18"},
         ),
         (
             {"encapsulation": "gue", "inner_version": 6, "gue_port": 6080},
-            {"flags": native(32 | 4, 2), "protocol": b"\x11", "port": b"\x17\xc0"},
+            {
+                "flags": native(32 | 4, 2),
+                "protocol": b"\x11",
+                "port": b"\x17\xc0",
+                "overhead": b"\x1c",
+            },
         ),
-        ({"encapsulation": "l2"}, {"flags": native(128 | 4, 2)}),
+        ({"encapsulation": "l2"}, {"flags": native(128 | 4, 2), "overhead": b"\0"}),
         ({"encapsulation": "ipip", "gue_port": 6080}, {"port": bytes(2)}),
         ({"keeps_flows": False}, {"flags": native(16, 2)}),
-        ({"mac": "52:54:00:00:00:0b"}, {"flags": native(16 | 4 | 1, 2)}),
+        (
+            {"mac": "52:54:00:00:00:0b"},
+            {
+                "flags": native(16 | 4 | 1, 2),
+                "nexthop": bytes.fromhex("52540000000b000000000000") + native(1480, 2),
+            },
+        ),
         (
             {"mac": "52:54:00:00:00:0b", "mtu": 65536},  # as the loopback interface has it
-            {"nexthop": bytes.fromhex("52540000000b000000000000ffff")},
+            {"nexthop": bytes.fromhex("52540000000b000000000000") + native(65515, 2)},
+        ),
+        (
+            {"mac": "52:54:00:00:00:0b", "encapsulation": "l2"},
+            {"nexthop": bytes.fromhex("52540000000b000000000000") + native(1500, 2)},
         ),
         ({"source": ip_network("10.0.0.16/28")}, {"spread": bytes([0, 0, 0, 15])}),
         ({"source": ip_network("10.0.0.0/8")}, {"spread": bytes([0, 255, 255, 255])}),
@@ -341,7 +364,29 @@ def member(packed: bytes, name: str) -> bytes:
                 "sum": bytes(2),
                 "flags": native(16 | 4 | 2, 2),
                 "protocol": b"\x29",
+                "overhead": b"\x28",
             },
+        ),
+        (
+            {
+                "address": ip_address("2001:db8::2"),
+                "source": ip_network("2001:db8::1"),
+                "encapsulation": "gre",
+                "mac": "52:54:00:00:00:0b",
+            },
+            {
+                "flags": native(64 | 4 | 2 | 1, 2),
+                "nexthop": bytes.fromhex("52540000000b000000000000") + native(1456, 2),
+                "overhead": b"\x2c",
+            },
+        ),
+        (
+            {
+                "address": ip_address("2001:db8::2"),
+                "source": ip_network("2001:db8::1"),
+                "encapsulation": "gue",
+            },
+            {"sum": bytes(2), "overhead": b"\x30", "nexthop": bytes(14)},
         ),
         (
             {"address": ip_address("2001:db8::2"), "source": ip_network("2001:db8:1::/64")},
@@ -422,8 +467,10 @@ class ServiceTable:
 
     def __init__(self, entries: Iterable[ServiceEntry]) -> None:
         packed = layout.pack_service_table(ServiceHeader(layout.VERSION, 1, 1), entries)
-        self.slots = [packed[offset : offset + 32] for offset in range(16, 16 + 32 * 2**14, 32)]
-        assert len(packed) == 16 + 32 * 2**14
+        self.bits, self.probes = number("SERVICE_BITS"), number("SERVICE_PROBES")
+        end = 16 + 32 * 2**self.bits
+        assert len(packed) == end
+        self.slots = [packed[offset : offset + 32] for offset in range(16, end, 32)]
 
     def find(self, address: Address, port: int, protocol: int) -> int | None:
         """The id of a service; None if none is found."""
@@ -432,9 +479,9 @@ class ServiceTable:
         (port_word,) = struct.unpack("=H", port.to_bytes(2, "big"))
         sum_ = words[0] + words[1] * 3 + words[2] * 5 + words[3] * 7
         product = (sum_ % 2**32 ^ (port_word | protocol << 16)) * 0x9E3779B1 % 2**32
-        slot = product >> (32 - 14)
-        for probe in range(64):
-            service = self.slots[(slot + probe) & (2**14 - 1)]
+        slot = product >> (32 - self.bits)
+        for probe in range(self.probes):
+            service = self.slots[(slot + probe) & (2**self.bits - 1)]
             if service[18] == 0:
                 return None
             if (

@@ -576,12 +576,14 @@ def test_as_many_services_as_fit() -> None:
 
 
 def test_as_many_backends_as_fit() -> None:
-    many = backends(MAX_BACKENDS + 1)
+    most = MAX_BACKENDS - 2  # each of the two services takes one
+    many = backends(most + 1)
     two = [service(backends=many[:32768]), service(name="b", port=81, backends=many[32768:-1])]
     config = Config.parse(options(*two))
-    assert sum(len(one.backends) for one in config.services) == MAX_BACKENDS
+    assert sum(len(one.backends) for one in config.services) == most
     two[1]["backends"] = many[32768:]
-    with pytest.raises(ConfigError, match="services: '65536 backends': at most 65535 over all"):
+    message = "services: '65534 backends of 2 services': at most 65535 backends and services"
+    with pytest.raises(ConfigError, match=message):
         Config.parse(options(*two))
 
 

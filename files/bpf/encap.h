@@ -54,8 +54,8 @@ static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct packet *
 	ip->payload_len = htons(length - sizeof(*ip));
 	ip->nexthdr = backend->protocol;
 	ip->hop_limit = OUTER_TTL;
-	__builtin_memcpy(&ip->saddr, &backend->source, sizeof(ip->saddr));
-	__builtin_memcpy(&ip->daddr, &backend->destination, sizeof(ip->daddr));
+	copy_address(&ip->saddr, &backend->source);
+	copy_address(&ip->daddr, &backend->destination);
 #ifdef WITH_SPREAD
 	((__be32 *)&ip->saddr)[3] |= (__u32)flow & backend->spread;
 #endif

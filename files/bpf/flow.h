@@ -22,8 +22,28 @@ struct flow_set {
 };
 ASSERT_SIZE(struct flow_set, 64);
 
+/* As large as a per-CPU element may be, less a half: the array of their addresses stays small, and
+ * so in the cache. To bcc it is a string, see TABLE_OF.
+ */
+#define FLOW_BLOCK_SETS 256
+
+struct flow_block {
+	__u8 sets[FLOW_BLOCK_SETS * sizeof(struct flow_set)];
+};
+ASSERT_SIZE(struct flow_block, 16384);
+
 #ifdef WITH_FLOW_TABLE
-TABLE("percpu_array", struct flow_set, flows, FLOW_SETS);
+TABLE("percpu_array", struct flow_block, flows, FLOW_BLOCKS);
+
+static __always_inline struct flow_set *find_flow_set(__u64 hash)
+{
+	__u32 index = hash / FLOW_BLOCK_SETS & (FLOW_BLOCKS - 1);
+	struct flow_block *block = flows.lookup(&index);
+
+	if (!block)
+		return NULL;
+	return (struct flow_set *)block->sets + (hash & (FLOW_BLOCK_SETS - 1));
+}
 
 static __always_inline int is_flow(const struct flow *flow, const struct service *service,
 				   __u64 hash)
@@ -38,24 +58,51 @@ static __always_inline int is_idle(const struct flow *flow, const struct service
 	       now - flow->seen > service->udp_timeout * TICKS_PER_SECOND;
 }
 
-/* Whether the backend that a flow remembers still takes its packets. */
-static __always_inline int is_kept(const struct flow *flow)
+/* The backend that a flow remembers, if it still takes the flow's packets. */
+static __always_inline struct backend *kept_backend(const struct flow *flow)
 {
 	struct backend *backend = find_backend(flow->backend);
 
-	return backend && backend->flags & BACKEND_KEEPS_FLOWS && backend->service == flow->service;
+	if (backend && backend->flags & BACKEND_KEEPS_FLOWS && backend->service == flow->service)
+		return backend;
+	return NULL;
 }
 
-/* The backend that `service` has for the flow of this packet: the remembered one, else the one
- * that the lookup table gives, which is remembered from now on.
+/* A number that orders the ways of a set: free ones first, then those silent longest. */
+static __always_inline __s64 claim_on(const struct flow_set *set, __u32 way, __u32 now)
+{
+	__s64 is_free = (__u64)((__s64)set->ways[way].backend - 1) >> 63;
+	__u32 silence = now - set->ways[way].seen;
+
+	return (is_free << 34 | (__s64)silence << 2) + way;
+}
+
+/* The place for a new flow. Which way it is cannot be predicted, so there is no branch in this. */
+static __always_inline struct flow *find_place(struct flow_set *set, __u32 now)
+{
+	__s64 best = claim_on(set, 0, now), other;
+	__u32 way;
+
+#pragma unroll
+	for (way = 1; way < FLOW_WAYS; way++) {
+		other = claim_on(set, way, now);
+		best -= (best - other) & (best - other) >> 63; /* the larger of the two */
+	}
+	return &set->ways[best & (FLOW_WAYS - 1)];
+}
+
+/* The number of the backend that `service` has for the flow of this packet: the remembered one,
+ * else the one that the lookup table gives, which is remembered from now on. `backend` is set if
+ * it is at hand.
  */
 static __always_inline __u32 pick_remembered_backend(const struct service *service,
-						     const struct packet *packet, __u64 hash)
+						     const struct packet *packet, __u64 hash,
+						     struct backend **backend)
 {
-	__u32 index = hash & (FLOW_SETS - 1), now = bpf_jiffies64(), number;
-	struct flow_set *set = flows.lookup(&index);
+	struct flow_set *set = find_flow_set(hash);
+	__u32 now = bpf_jiffies64(), number;
 	struct flow *place = NULL;
-	int known = 0, i;
+	int i;
 
 	if (!set)
 		return pick_backend(service, packet, hash);
@@ -63,31 +110,24 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 	for (i = 0; i < FLOW_WAYS; i++) {
 		if (is_flow(&set->ways[i], service, hash)) {
 			place = &set->ways[i];
-			known = 1;
 			break;
 		}
 	}
-	if (known && !packet->syn && !is_idle(place, service, now) && is_kept(place)) {
-		if (!packet->quotes)
-			place->seen = now;
-		flow_event(FLOW_HIT);
-		return place->backend;
+	if (place && !packet->syn && !is_idle(place, service, now)) {
+		*backend = kept_backend(place);
+		if (*backend) {
+			if (!packet->quotes)
+				place->seen = now;
+			flow_event(FLOW_HIT);
+			return place->backend;
+		}
 	}
 	flow_event(FLOW_MISS);
 	number = pick_backend(service, packet, hash);
 	if (packet->quotes || !number)
 		return number;
-	if (!known) {
-		place = &set->ways[0];
-#pragma unroll
-		for (i = 1; i < FLOW_WAYS; i++) {
-			struct flow *other = &set->ways[i];
-
-			if (!place->backend)
-				break;
-			if (!other->backend || (__s32)(other->seen - place->seen) < 0)
-				place = other;
-		}
+	if (!place) {
+		place = find_place(set, now);
 		if (place->backend)
 			flow_event(FLOW_REPLACEMENT);
 	}

@@ -6,9 +6,7 @@
  */
 #pragma once
 
-/* Spreads the seed over 64 bits, and a service key over a word: 2^64 and 2^32 divided by the golden ratio. */
-#define GOLDEN_64 0x9e3779b97f4a7c15ULL
-#define GOLDEN_32 0x9e3779b1U
+#define GOLDEN_64 0x9e3779b97f4a7c15ULL /* 2^64 divided by the golden ratio; spreads keys */
 
 /* The finaliser of splitmix64 (Stafford's variant 13): a bijection of 64-bit
  * words, so two IPv4 flows of one service never share a hash. */
@@ -35,10 +33,7 @@ static __always_inline __u64 hash_flow(const struct packet *packet, const struct
 	if (packet->family == 6)
 #endif
 	{
-		__u64 upper = (__u64)address->word[1] << 32 | address->word[0];
-		__u64 lower = (__u64)address->word[3] << 32 | address->word[2];
-
-		return mix64(mix64(upper ^ key) ^ lower ^ ports * GOLDEN_64);
+		return mix64(mix64(address->half[0] ^ key) ^ address->half[1] ^ ports * GOLDEN_64);
 	}
 #endif
 	return mix64(((__u64)ports << 32 | address->word[0]) ^ key);

@@ -74,8 +74,8 @@ static __always_inline void write_own_ipv6(struct ipv6hdr *ip, const struct addr
 	ip->payload_len = htons(length - sizeof(*ip));
 	ip->nexthdr = IPPROTO_ICMPV6;
 	ip->hop_limit = OUTER_TTL;
-	__builtin_memcpy(&ip->saddr, source, sizeof(ip->saddr));
-	__builtin_memcpy(&ip->daddr, destination, sizeof(ip->daddr));
+	copy_address(&ip->saddr, source);
+	copy_address(&ip->daddr, destination);
 }
 
 /* Answers a ping of a service's address in place: addresses change sides, so the sums stay right
@@ -95,8 +95,8 @@ static __always_inline int answer_echo(struct xdp_md *ctx, struct packet *packet
 
 		if ((void *)(ip + 1) > end)
 			return drop(DROP_MALFORMED);
-		__builtin_memcpy(&ip->saddr, &packet->destination, sizeof(ip->saddr));
-		__builtin_memcpy(&ip->daddr, &packet->source, sizeof(ip->daddr));
+		copy_address(&ip->saddr, &packet->destination);
+		copy_address(&ip->daddr, &packet->source);
 		ip->hop_limit = OUTER_TTL;
 		type = ICMPV6_ECHO_REPLY;
 	} else {
@@ -272,7 +272,7 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct packet *pac
 	    (quoted.protocol != IPPROTO_TCP && quoted.protocol != IPPROTO_UDP))
 		return XDP_PASS;
 	parse_ports(data, end, &quoted, 1);
-	if (quoted.defect || difference(&quoted.source, &packet->destination))
+	if (quoted.defect || difference(packet, &quoted.source, &packet->destination))
 		return XDP_PASS;
 	packet->source = quoted.destination;
 	packet->ports = quoted.ports >> 16 | quoted.ports << 16;

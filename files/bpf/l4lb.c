@@ -5,7 +5,7 @@
  * this one into a single text before it compiles (plugins/module_utils/compiler.py).
  *
  * Set by -D: PIN_DIR, where the maps are pinned (absent: they are not); TICKS_PER_SECOND of the
- * kernel; BACKENDS and FLOW_SETS, the sizes of maps; and the features that a service in use needs:
+ * kernel; BACKENDS and FLOW_BLOCKS, the sizes of maps; and the features that a service in use needs:
  * WITH_IPV4, WITH_IPV6, WITH_MAGLEV, WITH_JHASH, WITH_ANY_PORT, WITH_BY_SOURCE, WITH_FLOW_TABLE,
  * WITH_IPIP, WITH_GUE, WITH_GRE, WITH_L2, WITH_SPREAD.
  */
@@ -67,7 +67,7 @@ int l4lb(struct xdp_md *ctx)
 	struct packet packet = {};
 	struct nexthop *nexthop;
 	struct service *service;
-	struct backend *backend;
+	struct backend *backend = NULL;
 	struct backend_cpu *cpu;
 	__u32 number;
 	__u64 flow;
@@ -84,11 +84,12 @@ int l4lb(struct xdp_md *ctx)
 	flow = hash_flow(&packet, &packet.source, packet.ports, service->seed);
 #ifdef WITH_FLOW_TABLE
 	if (service->flags & SERVICE_FLOW_TABLE)
-		number = pick_remembered_backend(service, &packet, flow);
+		number = pick_remembered_backend(service, &packet, flow, &backend);
 	else
 #endif
 		number = pick_backend(service, &packet, flow);
-	backend = find_backend(number);
+	if (!backend)
+		backend = find_backend(number);
 	cpu = find_backend_cpu(number);
 	if (!number || !backend || !cpu)
 		return drop(DROP_NO_BACKEND);

@@ -54,15 +54,15 @@ ASSERT_SIZE(struct lookup_table, 131088);
 TABLE_OF(struct service_table, services, 1);
 TABLE_OF(struct lookup_table, lookup_tables, LOOKUP_TABLES);
 
-/* Both zero: the same. IPv4 addresses differ in the first word only. */
-static __always_inline __u32 difference(const struct address *a, const struct address *b)
+/* 0 if both are the same; of one family. */
+static __always_inline __u64 difference(const struct packet *packet, const struct address *a,
+					const struct address *b)
 {
-	__u32 bits = a->word[0] ^ b->word[0];
+	__u64 bits = a->word[0] ^ b->word[0];
 
 #ifdef WITH_IPV6
-	bits |= a->word[1] ^ b->word[1];
-	bits |= a->word[2] ^ b->word[2];
-	bits |= a->word[3] ^ b->word[3];
+	if (packet->family == 6)
+		bits = (a->half[0] ^ b->half[0]) | (a->half[1] ^ b->half[1]);
 #endif
 	return bits;
 }
@@ -71,11 +71,11 @@ static __always_inline struct service *find_service_key(const struct packet *pac
 							__u8 protocol)
 {
 	const struct address *address = &packet->destination;
-	__u32 zero = 0, hash = address->word[0];
+	__u64 hash = address->word[0];
 	struct service_table *table;
 	struct service *service;
 	void *map;
-	__u32 slot, i;
+	__u32 zero = 0, slot, i;
 
 	map = services.lookup(&zero);
 	if (!map)
@@ -84,16 +84,17 @@ static __always_inline struct service *find_service_key(const struct packet *pac
 	if (!table)
 		return NULL;
 #ifdef WITH_IPV6
-	hash += address->word[1] * 3 + address->word[2] * 5 + address->word[3] * 7;
+	if (packet->family == 6)
+		hash = address->half[0] + address->half[1] * 3;
 #endif
-	slot = ((hash ^ (port | protocol << 16)) * GOLDEN_32) >> (32 - SERVICE_BITS);
+	slot = ((hash ^ (port | protocol << 16)) * GOLDEN_64) >> (64 - SERVICE_BITS);
 	for (i = 0; i < SERVICE_PROBES; i++) {
 		service = &table->slots[(slot + i) & (SERVICE_SLOTS - 1)];
 		if (!service->protocol)
 			return NULL;
 		if (service->port == port && service->protocol == protocol &&
 		    service->family == packet->family &&
-		    !difference(&service->address, address))
+		    !difference(packet, &service->address, address))
 			return service;
 	}
 	return NULL;

@@ -83,7 +83,7 @@ def build_flags(config: Config, capacity: int) -> list[str]:
     return [
         f"-DTICKS_PER_SECOND={compiler.ticks_per_second()}",
         f"-DBACKENDS={capacity}",
-        f"-DFLOW_SETS={image.flow_sets(config)}",
+        f"-DFLOW_BLOCKS={image.flow_blocks(config)}",
         *image.features(config),
     ]
 
@@ -96,7 +96,7 @@ def reusable_maps(maps: Mapping[str, Map], config: Config, capacity: int) -> dic
     """
     shapes = {name: bpf.Shape(*shape, capacity) for name, shape in _SIZED_SHAPES.items()}
     shapes.update(_FIXED_SHAPES)
-    shapes["flows"] = bpf.Shape(bpf.PERCPU_ARRAY, layout.FLOW_SET_SIZE, image.flow_sets(config))
+    shapes["flows"] = bpf.Shape(bpf.PERCPU_ARRAY, layout.FLOW_BLOCK_SIZE, image.flow_blocks(config))
     return {
         name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
     }

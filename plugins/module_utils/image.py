@@ -315,10 +315,10 @@ def features(config: Config) -> list[str]:
     return [f"-D{name}" for name in sorted(found)]
 
 
-def flow_sets(config: Config) -> int:
-    """How many sets the flow table has per CPU: a power of two."""
-    sets = -(-config.flow_table_size // layout.FLOW_WAYS)
-    return 1 << max(0, sets - 1).bit_length()
+def flow_blocks(config: Config) -> int:
+    """How many blocks of 1024 flows the flow table has per CPU: a power of two."""
+    blocks = -(-config.flow_table_size // layout.FLOW_BLOCK_FLOWS)
+    return 1 << max(0, blocks - 1).bit_length()
 
 
 def spare_tables(used: Iterable[int]) -> Iterator[int]:

@@ -38,9 +38,8 @@ BACKEND_IPV6 = 2
 BACKEND_KEEPS_FLOWS = 4
 BACKEND_ENCAPSULATIONS = {"ipip": 16, "gue": 32, "gre": 64, "l2": 128}
 
-FLOW_WAYS = 4
 
-GOLDEN_32 = 0x9E3779B1
+GOLDEN_64 = 0x9E3779B97F4A7C15
 OUTER_TTL = 64
 PROTOCOL_ANY = 1
 IPPROTO_UDP = 17
@@ -80,13 +79,15 @@ FLOW_EVENTS = {
 }
 """What the flow table did."""
 
+_MASK_64 = 2**64 - 1
 _HEADER = struct.Struct("=4I")
 _SERVICE = struct.Struct("=16sHBBHHIHH")
 _BACKEND = struct.Struct("=16s16s4sHHHH6s6sHBB4x")
 _HOST = struct.Struct("=16s16s")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
-FLOW_SET_SIZE = 64
+FLOW_BLOCK_SIZE = 16384
+FLOW_BLOCK_FLOWS = 1024
 HOST_SIZE = _HOST.size
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 131088
@@ -123,10 +124,13 @@ class ServiceEntry:
     @property
     def slot(self) -> int:
         """Where its search begins in the service table."""
-        words = struct.unpack("=4I", pack_address(self.address))
-        word = words[0] + words[1] * 3 + words[2] * 5 + words[3] * 7
-        word ^= _network(self.port) | self.protocol << 16
-        return (word * GOLDEN_32 & 0xFFFFFFFF) >> (32 - SERVICE_BITS)
+        if self.address.version == 4:
+            key = int.from_bytes(self.address.packed, sys.byteorder)
+        else:
+            upper, lower = struct.unpack("=2Q", self.address.packed)
+            key = (upper + lower * 3) & _MASK_64
+        key ^= _network(self.port) | self.protocol << 16
+        return (key * GOLDEN_64 & _MASK_64) >> (64 - SERVICE_BITS)
 
     def pack(self) -> bytes:
         """As struct service."""

@@ -74,7 +74,7 @@ options:
     type: str
   flow_table_size:
     description:
-      - How many flows are remembered per CPU, rounded up to 4 times a power of two. V(0) is none.
+      - How many flows are remembered per CPU, rounded up to a power of two from 1024 on. V(0) is none.
       - From 0 to 16777216. A flow takes 16 bytes.
     type: int
     default: 65536

@@ -28,12 +28,12 @@ enum answer {
 };
 
 /* What the flow table did; layout.py (FLOW_EVENTS). */
-enum flow_event {
-	FLOW_HIT,
-	FLOW_MISS,
-	FLOW_REPLACEMENT, /* a miss that took the place of a flow still in use */
-	FLOW_EVENTS,
+struct flow_events {
+	__u64 hits;
+	__u64 misses;
+	__u64 replacements; /* misses that took the place of another flow */
 };
+ASSERT_SIZE(struct flow_events, 24);
 
 struct counter {
 	__u64 packets;
@@ -43,7 +43,7 @@ ASSERT_SIZE(struct counter, 16);
 
 TABLE("percpu_array", __u64, drops, DROP_REASONS);
 TABLE("percpu_array", __u64, answers, ANSWERS);
-TABLE("percpu_array", __u64, flow_events, FLOW_EVENTS);
+TABLE("percpu_array", struct flow_events, flow_events, 1);
 
 static __always_inline int drop(enum drop reason)
 {
@@ -63,15 +63,6 @@ static __always_inline int answered(enum answer kind)
 	if (counter)
 		*counter += 1;
 	return XDP_TX;
-}
-
-static __always_inline void flow_event(enum flow_event event)
-{
-	__u32 key = event;
-	__u64 *counter = flow_events.lookup(&key);
-
-	if (counter)
-		*counter += 1;
 }
 
 /* The sent frame counts as it is on the wire, encapsulation included. */

@@ -99,12 +99,13 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 						     const struct packet *packet, __u64 hash,
 						     struct backend **backend)
 {
+	__u32 now = bpf_jiffies64(), zero = 0, number;
+	struct flow_events *events = flow_events.lookup(&zero);
 	struct flow_set *set = find_flow_set(hash);
-	__u32 now = bpf_jiffies64(), number;
 	struct flow *place = NULL;
 	int i;
 
-	if (!set)
+	if (!set || !events)
 		return pick_backend(service, packet, hash);
 #pragma unroll
 	for (i = 0; i < FLOW_WAYS; i++) {
@@ -118,18 +119,17 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		if (*backend) {
 			if (!packet->quotes)
 				place->seen = now;
-			flow_event(FLOW_HIT);
+			events->hits += 1;
 			return place->backend;
 		}
 	}
-	flow_event(FLOW_MISS);
+	events->misses += 1;
 	number = pick_backend(service, packet, hash);
 	if (packet->quotes || !number)
 		return number;
 	if (!place) {
 		place = find_place(set, now);
-		if (place->backend)
-			flow_event(FLOW_REPLACEMENT);
+		events->replacements += (__u64)-(__s64)place->backend >> 63; /* unless it was free */
 	}
 	place->hash = hash;
 	place->service = service->id;

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from . import compiler, host, image, layout, link, neighbours
@@ -431,8 +431,8 @@ def _with_sources(config: Config, source: Source) -> Config:
     own, own6 = source.address, source.address6
     return replace(
         config,
-        source_address=config.source_address or (ip_network(own) if own else None),
-        source_address6=config.source_address6 or (ip_network(own6) if own6 else None),
+        source_address=config.source_address or (IPv4Network(own) if own else None),
+        source_address6=config.source_address6 or (IPv6Network(own6) if own6 else None),
     )
 
 

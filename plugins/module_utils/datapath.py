@@ -28,7 +28,7 @@ _FIXED_SHAPES = {
     "lookup_tables": bpf.Shape(bpf.ARRAY_OF_MAPS, 4, layout.LOOKUP_TABLES),
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
     "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
-    "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.FLOW_EVENTS)),
+    "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(layout.FLOW_EVENTS), 1),
     "hosts": bpf.Shape(bpf.ARRAY, layout.HOST_SIZE, 1),
 }
 _SIZED_SHAPES = {
@@ -336,22 +336,25 @@ class DataPath:
         manifest = manifest or self.read()
         if manifest is None:
             raise L4lbError("the maps do not say what they hold; apply the configuration again")
-        sent = _Sums(self.maps["backend_cpus"])
-        drops = _Sums(self.maps["drops"])
+        sent = _Sums(self.maps["backend_cpus"], 2)
+        drops, answers = _Sums(self.maps["drops"], 1), _Sums(self.maps["answers"], 1)
         backends = {
-            (name, address): sent(number)
+            (name, address): Count(*sent(number))
             for name, numbers in manifest.numbers.items()
             for address, number in numbers.items()
         }
-        services = {name: sent(number) for name, number in manifest.past.items()}
+        services = {name: Count(*sent(number)) for name, number in manifest.past.items()}
         for (name, _address), count in backends.items():
             services[name] += count
+        flows: Sequence[int] = [0] * len(layout.FLOW_EVENTS)
+        if "flow_events" in self.maps:
+            flows = _Sums(self.maps["flow_events"], len(layout.FLOW_EVENTS))(0)
         return Statistics(
             services,
             backends,
-            {reason: drops(number).packets for number, reason in enumerate(layout.DROPS, 1)},
-            _named(layout.ANSWERS, self.maps.get("answers")),
-            _named(layout.FLOW_EVENTS, self.maps.get("flow_events")),
+            {reason: drops(number)[0] for number, reason in enumerate(layout.DROPS, 1)},
+            {kind: answers(number)[0] for number, kind in enumerate(layout.ANSWERS)},
+            dict(zip(layout.FLOW_EVENTS, flows)),
         )
 
 
@@ -364,35 +367,22 @@ def _add_counters(records: Sequence[bytes]) -> bytes:
     return bytes(total)
 
 
-def _named(names: Collection[str], map_: Map | None) -> dict[str, int]:
-    """Counters that are numbered in the order of `names`; 0 if the program has no use for them."""
-    if map_ is None:
-        return dict.fromkeys(names, 0)
-    counts = _Sums(map_)
-    return {name: counts(number).packets for number, name in enumerate(names)}
-
-
 class _Sums:
-    """Index -> the counter at the head of a per-CPU element, summed over the CPUs."""
+    """Index -> the first `fields` 64-bit counters of a per-CPU element, summed over the CPUs."""
 
-    def __init__(self, map_: Map) -> None:
+    def __init__(self, map_: Map, fields: int) -> None:
         self._values = map_.lookup_all()
         self._stride = (map_.shape.value_size + 7) // 8 * 8
-        self._pair = map_.shape.value_size >= layout.COUNTER.size
+        self._counters = struct.Struct(f"={fields}Q")
         self._cpus = bpf.possible_cpus()
 
-    def __call__(self, index: int) -> Count:
-        start = index * self._stride * self._cpus
-        packets = total = 0
-        for cpu in range(self._cpus):
-            at = start + cpu * self._stride
-            if self._pair:
-                some, more = layout.COUNTER.unpack_from(self._values, at)
-                total += more
-            else:
-                (some,) = struct.unpack_from("=Q", self._values, at)
-            packets += some
-        return Count(packets, total)
+    def __call__(self, index: int) -> tuple[int, ...]:
+        first = index * self._stride * self._cpus
+        each = (
+            self._counters.unpack_from(self._values, first + cpu * self._stride)
+            for cpu in range(self._cpus)
+        )
+        return tuple(map(sum, zip(*each)))
 
 
 def _numbers(manifest: Manifest | None) -> set[int]:

@@ -122,7 +122,7 @@ class Stream:
 class Download:
     """A running download with curl; `server` is who serves it."""
 
-    def __init__(self, host: Host, url: str, rate: str) -> None:
+    def __init__(self, host: Host, url: str, rate: str = "1G") -> None:
         command = ["curl", "-sS", "--max-time", "60", "--limit-rate", rate, "-D/dev/stderr", url]
         digest = host.inside("sh", "-c", '"$@" | sha256sum', "sh", *command)
         self.process = subprocess.Popen(
@@ -134,8 +134,8 @@ class Download:
             text=True,
         )
         self.server = ""
-        assert self.process.stderr
-        while (line := self.process.stderr.readline()).strip():
+        headers = self.process.stderr
+        while headers and (line := headers.readline()).strip():
             name, _, value = line.partition(":")
             if name.lower() == "x-server":
                 self.server = value.strip()

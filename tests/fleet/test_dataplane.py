@@ -5,7 +5,6 @@ when routes, neighbours and backends change.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
@@ -35,7 +34,6 @@ BACKENDS = {
     4: {f"web{n}": f"203.0.113.2{n}" for n in range(1, 5)},
     6: {f"web{n}": f"2001:db8:2::2{n}" for n in range(1, 5)},
 }
-FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
 
 MTU = 1500
 ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
@@ -43,6 +41,10 @@ SHIMS = {"ipip": 0, "gue": 8, "gre": 4}
 BLOB = 100 << 20
 FAILOVER = 2.0  # seconds after which a new next hop is in use
 ECHO = 7
+
+Options = dict[str, dict[str, Any]]
+"""Of backends, by the server's name."""
+ALL: Options = {name: {} for name in WEBSERVERS}
 
 
 def overhead(encapsulation: str, outer: int) -> int:
@@ -59,10 +61,10 @@ def service(
     encapsulation: str = "ipip",
     port: int = 80,
     protocol: str = "tcp",
-    backends: dict[str, dict[str, Any]] | None = None,
+    backends: Options | None = None,
 ) -> dict[str, Any]:
     """A service of family `inner`, its backends of family `outer` by name, with their options."""
-    chosen = dict.fromkeys(WEBSERVERS, {}) if backends is None else backends
+    chosen = ALL if backends is None else backends
     return {
         "name": f"{protocol} {port} {inner} in {outer} by {encapsulation}",
         "address": VIPS[inner],
@@ -73,11 +75,9 @@ def service(
     }
 
 
-def udp_service(
-    inner: int, outer: int, encapsulation: str = "ipip", **backends: dict[str, Any]
-) -> dict[str, Any]:
-    """lab/echo.py behind the balancer, on all servers unless some are named."""
-    return service(inner, outer, encapsulation, ECHO, "udp", backends or None)
+def udp_service(family: int, backends: Options | None = None) -> dict[str, Any]:
+    """lab/echo.py behind the balancer."""
+    return service(family, family, port=ECHO, protocol="udp", backends=backends)
 
 
 # The library as the module uses it, in a tenth of the time.
@@ -142,10 +142,10 @@ class Balancer:
 def lab() -> Iterator[Lab]:
     lab = Lab(f"p{os.getpid()}")
     lab.up(TOPOLOGY)
+    big = f"seq 20000000 | head -c {BLOB} >/srv"
+    lab.host("client").run(["sh", "-ec", f"{big}/big"])
     for name in WEBSERVERS:
-        files = f"install -d -o www-data /srv/blob && head -c {BLOB} /dev/urandom >/srv/blob/big"
-        lab.host(name).run(["sh", "-ec", files])
-    lab.host("client").run(["sh", "-ec", f"head -c {BLOB} /dev/urandom >/tmp/big"])
+        lab.host(name).run(["sh", "-ec", f"install -d -o www-data /srv/blob && {big}/blob/big"])
     yield lab
     assert lab.down() == {}
 
@@ -153,6 +153,12 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def balancer(lab: Lab) -> Balancer:
     return Balancer(lab)
+
+
+@pytest.fixture(scope="module", params=[4, 6], ids=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> int:
+    """All tests of one come before those of the other, so that few need another program."""
+    return int(request.param)
 
 
 @pytest.fixture
@@ -235,7 +241,6 @@ def test_all_encapsulations_at_once(balancer: Balancer, client: Host) -> None:
 
 
 @pytest.mark.parametrize("encapsulation", ENCAPSULATIONS)
-@FAMILIES
 def test_one_encapsulation(
     balancer: Balancer, client: Host, family: int, encapsulation: str
 ) -> None:
@@ -245,7 +250,6 @@ def test_one_encapsulation(
     assert_balances(balancer, client, ways)
 
 
-@FAMILIES
 def test_ping(balancer: Balancer, client: Host, family: int) -> None:
     balancer.apply(service(family, family))
     before = balancer.counters()
@@ -253,3 +257,195 @@ def test_ping(balancer: Balancer, client: Host, family: int) -> None:
     after = balancer.counters()
     assert after["answers"]["echo_reply"] - before["answers"]["echo_reply"] == 3
     assert after["services"] == before["services"]
+
+
+# Path MTU.
+
+
+def path_mtu(host: Host, address: str, *arguments: str) -> int:
+    """What a host has learned of the way to an address."""
+    words = host.run(["ip", "route", "get", address, *arguments]).stdout.split()
+    return int(words[words.index("mtu") + 1]) if "mtu" in words else MTU
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "encapsulation"),
+    [(4, 4, "ipip"), (6, 6, "ipip"), (4, 6, "gue"), (6, 4, "gre")],
+)
+def test_upload_of_packets_that_are_too_big(
+    balancer: Balancer, client: Host, inner: int, outer: int, encapsulation: str
+) -> None:
+    """The client sends as much as its own link takes, until the balancer tells it better."""
+    balancer.apply(service(inner, outer, encapsulation))
+    before = balancer.counters()
+    assert path_mtu(client, VIPS[inner]) == MTU
+    upload = ["curl", "-sS", "-f", "--max-time", "120", "-D-", "-T/srv/big"]
+    headers = client.run([*upload, url(inner, "/blob/uploaded")]).stdout
+    (server,) = (name for name in WEBSERVERS if f"X-Server: {name}" in headers)
+
+    host = balancer.lab.host(server)
+    assert digest(host, "/srv/blob/uploaded") == digest(client, "/srv/big")
+    host.run(["rm", "/srv/blob/uploaded"])
+    assert path_mtu(client, VIPS[inner]) == MTU - overhead(encapsulation, outer)
+    after = balancer.counters()
+    assert after["answers"]["packet_too_big"] > before["answers"]["packet_too_big"]
+    assert after["drops"] == before["drops"]
+
+
+def test_download_through_a_narrow_link(balancer: Balancer, client: Host, family: int) -> None:
+    """The router's errors are to the VIP, so the balancer must find the server that they mean."""
+    balancer.apply(service(family, family))
+    route = {4: "198.51.100.0/25", 6: "2001:db8:1::/64 metric 256"}[family] + " dev client"
+    router = balancer.lab.host("router")
+    router.ip([f"route replace {route} mtu lock {MTU - 100}"])
+    try:
+        download = Download(client, url(family, "/blob/big"))
+        server = balancer.lab.host(download.server)
+        assert download.digest() == digest(server, "/srv/blob/big")
+        mtu = path_mtu(server, client_address(client, family), "from", VIPS[family])
+    finally:
+        router.ip([f"route replace {route}"])
+        server.run(["ip", f"-{family}", "route", "flush", "cache"])
+    assert mtu == MTU - 100
+
+
+def client_address(client: Host, family: int) -> str:
+    return client.address6 if family == 6 else client.address
+
+
+# Flows, while everything around them changes.
+
+
+def test_udp_flows_stay_where_they_are(balancer: Balancer, client: Host, family: int) -> None:
+    """Nothing is lost, doubled or moved while weights change and a server is drained."""
+    balancer.apply(udp_service(family))
+    with Stream(client, (VIPS[family], ECHO), flows=32) as stream:
+        stream.await_answers()
+        for options in ({"weight": 9}, {"weight": 0}, {"state": "drained"}):
+            balancer.apply(udp_service(family, {**ALL, "web2": options}))
+            stream.await_answers()
+        late = Stream(client, (VIPS[family], ECHO), flows=32)
+        with late:
+            late.await_answers()
+    assert {server for flow in range(32) for server in stream.servers(flow)} == set(WEBSERVERS)
+    assert {server for flow in range(32) for server in late.servers(flow)} == {*WEBSERVERS} - {
+        "web2"
+    }
+    for one in (stream, late):
+        assert [one.lost(flow) for flow in range(32)] == [[]] * 32
+        assert [len(one.servers(flow)) for flow in range(32)] == [1] * 32
+        assert one.duplicates() == 0
+    assert balancer.drops() == {}
+
+
+def test_a_removed_backend_takes_no_flows_of_others_along(
+    balancer: Balancer, client: Host, family: int
+) -> None:
+    rest = {name: options for name, options in ALL.items() if name != "web3"}
+    balancer.apply(udp_service(family))
+    with Stream(client, (VIPS[family], ECHO), flows=32) as stream:
+        stream.await_answers()
+        balancer.apply(udp_service(family, rest))
+        stream.await_answers()
+    moved = 0
+    for flow in range(32):
+        was, *later = stream.servers(flow)
+        assert stream.lost(flow) == []
+        assert len(later) == (was == "web3"), stream.servers(flow)
+        moved += len(later)
+    assert moved
+
+
+def test_draining_lets_downloads_finish(balancer: Balancer, client: Host, family: int) -> None:
+    balancer.apply(service(family, family))
+    download = Download(client, url(family, "/blob/big"), rate="15M")
+    drained = {**ALL, download.server: {"state": "drained"}}
+    balancer.apply(service(family, family, backends=drained))
+    assert set(ask(client, family)) == {*WEBSERVERS} - {download.server}
+    assert download.running
+    host = balancer.lab.host(download.server)
+    assert download.digest() == digest(host, "/srv/blob/big")
+
+
+# Next hops: what changes is what the kernel knows, and nobody tells the balancer.
+
+BYPASS = {4: "198.51.100.129", 6: "2001:db8:3::1"}
+
+
+def flows_of(stream: Stream, server: str) -> list[int]:
+    return [flow for flow in range(len(stream.answers)) if stream.servers(flow) == [server]]
+
+
+def assert_followed(stream: Stream, affected: list[int], what: str) -> None:
+    """Flows of the server in question lost little; those of others nothing."""
+    assert affected
+    gaps = [stream.gap(flow) for flow in affected]
+    print(f"{what}: {min(gaps):.2f} to {max(gaps):.2f} s without answers")
+    assert max(gaps) <= FAILOVER
+    for flow in range(len(stream.answers)):
+        assert len(stream.servers(flow)) == 1
+        assert flow in affected or stream.lost(flow) == []
+
+
+def test_a_route_moves_to_another_interface(balancer: Balancer, client: Host, family: int) -> None:
+    """The way to a server breaks, and routing sends it around: out of lb1's other interface."""
+    lb1, router = balancer.host, balancer.lab.host("router")
+    route = f"{BACKENDS[family]['web1']} via {BYPASS[family]} dev eth1"
+    balancer.apply(udp_service(family), service(family, family, backends={"web1": {}}))
+    with Stream(client, (VIPS[family], ECHO)) as stream:
+        stream.await_answers()
+        affected = flows_of(stream, "web1")
+        download = Download(client, url(family, "/blob/big"), rate="15M")
+        try:
+            isolate(router, "lb1", "web1")
+            lb1.ip([f"route add {route}"])
+            stream.await_answers()
+        finally:
+            isolate(router, "lb1", "web1", isolated=False)
+        back = stream.numbers
+        lb1.ip([f"route delete {route}"])
+        stream.await_answers()
+        time.sleep(FAILOVER)
+        assert download.digest() == digest(balancer.lab.host("web1"), "/srv/blob/big")
+    assert_followed(stream, affected, f"route, IPv{family}")
+    for flow in affected:
+        assert all(number < back for number in stream.lost(flow))
+
+
+def isolate(router: Host, *ports: str, isolated: bool = True) -> None:
+    """Have the switch pass nothing between these ports, as if there were no way."""
+    state = "on" if isolated else "off"
+    router.ip([f"link set {port} type bridge_slave isolated {state}" for port in ports])
+
+
+def test_a_backend_gets_another_mac_address(balancer: Balancer, client: Host, family: int) -> None:
+    """As when another machine takes over its address, and says so."""
+    web1 = balancer.lab.host("web1")
+    balancer.apply(udp_service(family), service(family, family, backends={"web1": {}}))
+    with Stream(client, (VIPS[family], ECHO)) as stream:
+        stream.await_answers()
+        affected = flows_of(stream, "web1")
+        download = Download(client, url(family, "/blob/big"), rate="15M")
+        original = web1.run(["cat", "/sys/class/net/eth0/address"]).stdout.strip()
+        for address in ("02:00:00:00:00:99", original):
+            web1.ip([f"link set eth0 address {address}"])
+            stream.await_answers()
+        assert download.digest() == digest(web1, "/srv/blob/big")
+    assert_followed(stream, affected, f"MAC address, IPv{family}")
+
+
+def test_unknown_neighbours_are_resolved(balancer: Balancer, client: Host, family: int) -> None:
+    """The kernel has forgotten them all; packets to them are what makes it ask."""
+    lb1 = balancer.host
+    balancer.apply(udp_service(family))
+    lb1.run(["ip", f"-{family}", "neigh", "flush", "dev", "eth0"])
+    known = lb1.run(["ip", f"-{family}", "neigh", "show", "dev", "eth0"]).stdout
+    assert not [line for line in known.splitlines() if "lladdr" in line]
+    before = balancer.counters()["drops"]["no_neighbour"]
+    with Stream(client, (VIPS[family], ECHO)) as stream:
+        stream.await_answers()
+    gaps = [stream.gap(flow) for flow in range(len(stream.answers))]
+    print(f"neighbours, IPv{family}: up to {max(gaps):.2f} s without answers")
+    assert max(gaps) <= FAILOVER
+    dropped = balancer.counters()["drops"]["no_neighbour"] - before
+    assert dropped == sum(len(stream.lost(flow)) for flow in range(len(stream.answers))) > 0

@@ -120,6 +120,18 @@ static __always_inline int answer_echo(struct xdp_md *ctx, struct packet *packet
 	return answered(ANSWER_ECHO_REPLY);
 }
 
+/* Whether routers, and so the balancer, may not fragment a packet: DF, or IPv6. */
+static __always_inline int is_whole(struct xdp_md *ctx, const struct packet *packet)
+{
+	struct iphdr *ip = (void *)(long)ctx->data + network_offset(packet);
+
+	if (packet->family == 6)
+		return 1;
+	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	return !!(ip->frag_off & htons(IP_DONT_FRAGMENT));
+}
+
 /* Tells the client that at most `mtu` bytes fit. */
 static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *packet, __u32 mtu)
 {
@@ -129,7 +141,7 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *pac
 	__be16 *type;
 	__u32 sum;
 
-	if (!packet->df || packet->quotes || packet->length < QUOTE)
+	if (!is_whole(ctx, packet) || packet->quotes || packet->length < QUOTE)
 		return drop(DROP_TOO_BIG);
 	if (bpf_xdp_adjust_tail(ctx, (int)(network_offset(packet) + QUOTE) - (int)frame_length(ctx)))
 		return drop(DROP_NO_ROOM);

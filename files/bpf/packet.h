@@ -46,7 +46,6 @@ struct packet {
 	__u8 family; /* 4 or 6 */
 	__u8 protocol; /* of the transport header */
 	__u8 tos; /* or traffic class */
-	__u8 df; /* may not be fragmented: DF, or IPv6 */
 	__u8 syn; /* opens a TCP connection */
 	__u8 fragment; /* has no ports, or its other fragments have none */
 	__u8 quotes; /* an ICMP error: ports and so on are those of the flow that it quotes */
@@ -127,7 +126,6 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 offset, struc
 	if (!quoted) {
 		packet->tos = ip->tos;
 		packet->length = ntohs(ip->tot_len);
-		packet->df = !!(ip->frag_off & htons(IP_DONT_FRAGMENT));
 		if ((void *)ip + packet->length > end)
 			packet->defect = DROP_MALFORMED;
 	}
@@ -162,7 +160,6 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 		packet->tos = ntohl(FIRST_WORD(ip)) >> 20;
 		length = ntohs(ip->payload_len) + sizeof(*ip);
 		packet->length = length;
-		packet->df = 1;
 		if ((void *)ip + length > end || length > 0xffff)
 			packet->defect = DROP_MALFORMED;
 	}
@@ -264,7 +261,6 @@ static __always_inline int parse_plain(struct xdp_md *ctx, struct packet *packet
 		packet->protocol = ip->protocol;
 		packet->tos = ip->tos;
 		packet->length = ntohs(ip->tot_len);
-		packet->df = !!(ip->frag_off & htons(IP_DONT_FRAGMENT));
 		packet->source.word[0] = ip->saddr;
 		packet->destination.word[0] = ip->daddr;
 		header = sizeof(*ip);
@@ -283,7 +279,6 @@ static __always_inline int parse_plain(struct xdp_md *ctx, struct packet *packet
 		packet->length = ntohs(ip->payload_len) + sizeof(*ip);
 		if (packet->length < sizeof(*ip))
 			return 0;
-		packet->df = 1;
 		copy_address(&packet->source, &ip->saddr);
 		copy_address(&packet->destination, &ip->daddr);
 		header = sizeof(*ip);
@@ -300,8 +295,7 @@ found:
 		least = sizeof(struct udphdr);
 	else
 		return 0;
-	if (packet->length < header + least || network + packet->length > end ||
-	    transport + least > end)
+	if (packet->length < header + least || network + packet->length > end)
 		return 0;
 	packet->ports = *(__u32 *)transport;
 #ifdef WITH_FLOW_TABLE
@@ -319,7 +313,6 @@ static __always_inline void forget_path(struct xdp_md *ctx, struct packet *packe
 	FORGET(packet->type, unknown);
 	FORGET(packet->l4, unknown);
 	FORGET(packet->length, unknown);
-	FORGET(packet->df, unknown);
 	FORGET(packet->fragment, unknown);
 	FORGET(packet->defect, unknown);
 	packet->type &= LINK_HEADERS_MASK;

@@ -17,11 +17,21 @@
 /* Marks an address that has services of any protocol. */
 #define PROTOCOL_ANY IPPROTO_ICMP
 
+/* What a service has besides its address, to compare at once. */
+struct endpoint {
+	union {
+		struct {
+			__be16 port; /* 0: every port */
+			__u8 protocol;
+			__u8 family; /* 4 or 6 */
+		};
+		__u32 word; /* 0: the slot is empty */
+	};
+};
+
 struct service {
 	struct address address;
-	__be16 port; /* 0: every port */
-	__u8 protocol; /* 0: the slot is empty */
-	__u8 family; /* 4 or 6 */
+	struct endpoint endpoint;
 	__u16 id; /* of its counters and flows */
 	__u16 table; /* index in lookup_tables */
 	__u32 seed;
@@ -71,6 +81,7 @@ static __always_inline struct service *find_service_key(const struct packet *pac
 							__u8 protocol)
 {
 	const struct address *address = &packet->destination;
+	struct endpoint endpoint = {};
 	__u64 hash = address->word[0];
 	struct service_table *table;
 	struct service *service;
@@ -87,15 +98,17 @@ static __always_inline struct service *find_service_key(const struct packet *pac
 	if (packet->family == 6)
 		hash = address->half[0] + address->half[1] * 3;
 #endif
-	slot = ((hash ^ (port | protocol << 16)) * GOLDEN_64) >> (64 - SERVICE_BITS);
+	endpoint.port = port;
+	endpoint.protocol = protocol;
+	endpoint.family = packet->family;
+	slot = ((hash ^ endpoint.word) * GOLDEN_64) >> (64 - SERVICE_BITS);
 	for (i = 0; i < SERVICE_PROBES; i++) {
 		service = &table->slots[(slot + i) & (SERVICE_SLOTS - 1)];
-		if (!service->protocol)
-			return NULL;
-		if (service->port == port && service->protocol == protocol &&
-		    service->family == packet->family &&
+		if (service->endpoint.word == endpoint.word &&
 		    !difference(packet, &service->address, address))
 			return service;
+		if (!service->endpoint.word)
+			return NULL;
 	}
 	return NULL;
 }

@@ -129,7 +129,8 @@ class ServiceEntry:
         else:
             upper, lower = struct.unpack("=2Q", self.address.packed)
             key = (upper + lower * 3) & _MASK_64
-        key ^= _network(self.port) | self.protocol << 16
+        endpoint = self.port.to_bytes(2, "big") + bytes([self.protocol, self.address.version])
+        key ^= int.from_bytes(endpoint, sys.byteorder)
         return (key * GOLDEN_64 & _MASK_64) >> (64 - SERVICE_BITS)
 
     def pack(self) -> bytes:

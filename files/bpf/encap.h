@@ -122,8 +122,8 @@ static __always_inline int make_room(struct xdp_md *ctx, const struct packet *pa
 }
 
 static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *packet,
-				       const struct backend *backend,
-				       const struct nexthop *nexthop, __u64 flow)
+				       const struct backend *backend, const struct nexthop *nexthop,
+				       __u64 flow)
 {
 	__u32 overhead = backend->overhead, length = packet->length + overhead;
 	void *data, *end, *type;

@@ -129,7 +129,8 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		return number;
 	if (!place) {
 		place = find_place(set, now);
-		events->replacements += (__u64)-(__s64)place->backend >> 63; /* unless it was free */
+		events->replacements +=
+			(__u64) - (__s64)place->backend >> 63; /* unless it was free */
 	}
 	place->hash = hash;
 	place->service = service->id;

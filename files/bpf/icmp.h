@@ -143,7 +143,8 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *pac
 
 	if (!is_whole(ctx, packet) || packet->quotes || packet->length < QUOTE)
 		return drop(DROP_TOO_BIG);
-	if (bpf_xdp_adjust_tail(ctx, (int)(network_offset(packet) + QUOTE) - (int)frame_length(ctx)))
+	if (bpf_xdp_adjust_tail(ctx,
+				(int)(network_offset(packet) + QUOTE) - (int)frame_length(ctx)))
 		return drop(DROP_NO_ROOM);
 	if (make_room(ctx, packet, added) != GO_ON)
 		return XDP_DROP;
@@ -207,7 +208,8 @@ static __always_inline int have_resolved(struct xdp_md *ctx, struct packet *pack
 
 	if (!host || !(ipv6 ? host->ipv6.word[0] : host->ipv4.word[0]))
 		return XDP_DROP;
-	if (bpf_xdp_adjust_tail(ctx, (int)(network_offset(packet) + length) - (int)frame_length(ctx)))
+	if (bpf_xdp_adjust_tail(ctx,
+				(int)(network_offset(packet) + length) - (int)frame_length(ctx)))
 		return XDP_DROP;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;

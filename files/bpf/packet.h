@@ -215,7 +215,8 @@ static __always_inline int opens(const void *tcp)
 /* Fills in the ports, if the packet is TCP or UDP and has them. */
 static __always_inline void parse_ports(void *data, void *end, struct packet *packet, int quoted)
 {
-	__u32 least = packet->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+	__u32 least =
+		packet->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
 	__be32 *ports = data + packet->l4;
 
 	if (packet->defect || packet->fragment)
@@ -229,8 +230,7 @@ static __always_inline void parse_ports(void *data, void *end, struct packet *pa
 		return;
 	if (packet->l4 - network_offset(packet) + least > packet->length)
 		packet->defect = DROP_MALFORMED;
-	else if (packet->protocol == IPPROTO_TCP &&
-		 (void *)ports + sizeof(struct tcphdr) <= end)
+	else if (packet->protocol == IPPROTO_TCP && (void *)ports + sizeof(struct tcphdr) <= end)
 		packet->syn = opens(ports);
 }
 

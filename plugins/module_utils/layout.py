@@ -52,7 +52,7 @@ DROPS = {
     "path MTU discovery.",
     "no_backend": "The service has no enabled backend with a weight. Enable one.",
     "no_route": "The host has no route to the backend. Add one, or give the backend a mac.",
-    "no_neighbour": "The next hop does not answer ARP. A few at start are normal; else see whether "
+    "no_neighbour": "The next hop does not answer ARP or neighbour discovery. A few at start are normal; else see whether "
     "it is up.",
     "forwarding_off": "net.ipv4.conf.lo.forwarding, or its IPv6 sister, is 0, so the kernel "
     "answers no route lookups. Expected to be 0; apply the configuration again.",
@@ -206,7 +206,7 @@ class BackendRecord:
             _network(self.gue_port) if self.encapsulation == "gue" else 0,
             pack_mac(self.mac) if self.mac else bytes(6),
             pack_mac(self.source_mac) if self.mac else bytes(6),
-            min(self.mtu, 65535) - self.overhead if self.mac else 0,
+            max(0, min(self.mtu, 65535) - self.overhead) if self.mac else 0,
             protocol,
             self.overhead,
         )

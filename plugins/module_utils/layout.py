@@ -52,8 +52,8 @@ DROPS = {
     "path MTU discovery.",
     "no_backend": "The service has no enabled backend with a weight. Enable one.",
     "no_route": "The host has no route to the backend. Add one, or give the backend a mac.",
-    "no_neighbour": "The next hop does not answer ARP or neighbour discovery. A few at start are normal; else see whether "
-    "it is up.",
+    "no_neighbour": "The next hop does not answer ARP or neighbour discovery. A few at start are "
+    "normal; else see whether it is up.",
     "forwarding_off": "net.ipv4.conf.lo.forwarding, or its IPv6 sister, is 0, so the kernel "
     "answers no route lookups. Expected to be 0; apply the configuration again.",
     "too_big": "Does not fit the path to the backend with its outer header, and may be fragmented, "

@@ -68,16 +68,24 @@ static __always_inline struct backend *kept_backend(const struct flow *flow)
 	return NULL;
 }
 
+/* 1 or 0, without a branch: what a set holds cannot be predicted. */
+static __always_inline __u64 is_taken(const struct flow *flow)
+{
+	__s64 nothing = 0;
+
+	return (__u64)(nothing - flow->backend) >> 63;
+}
+
 /* A number that orders the ways of a set: free ones first, then those silent longest. */
 static __always_inline __s64 claim_on(const struct flow_set *set, __u32 way, __u32 now)
 {
-	__s64 is_free = (__u64)((__s64)set->ways[way].backend - 1) >> 63;
+	__s64 is_free = 1 - is_taken(&set->ways[way]);
 	__u32 silence = now - set->ways[way].seen;
 
 	return (is_free << 34 | (__s64)silence << 2) + way;
 }
 
-/* The place for a new flow. Which way it is cannot be predicted, so there is no branch in this. */
+/* The place for a new flow; likewise without branches. */
 static __always_inline struct flow *find_place(struct flow_set *set, __u32 now)
 {
 	__s64 best = claim_on(set, 0, now), other;
@@ -129,8 +137,7 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		return number;
 	if (!place) {
 		place = find_place(set, now);
-		events->replacements +=
-			(__u64) - (__s64)place->backend >> 63; /* unless it was free */
+		events->replacements += is_taken(place);
 	}
 	place->hash = hash;
 	place->service = service->id;

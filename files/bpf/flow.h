@@ -54,7 +54,7 @@ static __always_inline int is_flow(const struct flow *flow, const struct service
 static __always_inline int is_idle(const struct flow *flow, const struct service *service,
 				   __u32 now)
 {
-	return service->endpoint.protocol == IPPROTO_UDP &&
+	return service->protocol == IPPROTO_UDP &&
 	       now - flow->seen > service->udp_timeout * TICKS_PER_SECOND;
 }
 

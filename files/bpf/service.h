@@ -17,21 +17,11 @@
 /* Marks an address that has services of any protocol. */
 #define PROTOCOL_ANY IPPROTO_ICMP
 
-/* What a service has besides its address, to compare at once. */
-struct endpoint {
-	union {
-		struct {
-			__be16 port; /* 0: every port */
-			__u8 protocol;
-			__u8 family; /* 4 or 6 */
-		};
-		__u32 word; /* 0: the slot is empty */
-	};
-};
-
 struct service {
 	struct address address;
-	struct endpoint endpoint;
+	__be16 port; /* 0: every port */
+	__u8 protocol; /* 0: the slot is empty */
+	__u8 family; /* 4 or 6 */
 	__u16 id; /* of its counters and flows */
 	__u16 table; /* index in lookup_tables */
 	__u32 seed;
@@ -64,6 +54,22 @@ ASSERT_SIZE(struct lookup_table, 131088);
 TABLE_OF(struct service_table, services, 1);
 TABLE_OF(struct lookup_table, lookup_tables, LOOKUP_TABLES);
 
+/* Port, protocol and family as one word, to compare them at once; 0 is an empty slot. */
+static __always_inline __u32 endpoint_of(const struct service *service)
+{
+	return *(const __u32 *)&service->port;
+}
+
+/* The same of a packet. */
+static __always_inline __u32 endpoint(__be16 port, __u8 protocol, __u8 family)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return port | protocol << 16 | (__u32)family << 24;
+#else
+	return (__u32)port << 16 | protocol << 8 | family;
+#endif
+}
+
 /* 0 if both are the same; of one family. */
 static __always_inline __u64 difference(const struct packet *packet, const struct address *a,
 					const struct address *b)
@@ -81,7 +87,7 @@ static __always_inline struct service *find_service_key(const struct packet *pac
 							__u8 protocol)
 {
 	const struct address *address = &packet->destination;
-	struct endpoint endpoint = {};
+	__u32 wanted = endpoint(port, protocol, packet->family);
 	__u64 hash = address->word[0];
 	struct service_table *table;
 	struct service *service;
@@ -98,16 +104,13 @@ static __always_inline struct service *find_service_key(const struct packet *pac
 	if (packet->family == 6)
 		hash = address->half[0] + address->half[1] * 3;
 #endif
-	endpoint.port = port;
-	endpoint.protocol = protocol;
-	endpoint.family = packet->family;
-	slot = ((hash ^ endpoint.word) * GOLDEN_64) >> (64 - SERVICE_BITS);
+	slot = ((hash ^ wanted) * GOLDEN_64) >> (64 - SERVICE_BITS);
 	for (i = 0; i < SERVICE_PROBES; i++) {
 		service = &table->slots[(slot + i) & (SERVICE_SLOTS - 1)];
-		if (service->endpoint.word == endpoint.word &&
+		if (endpoint_of(service) == wanted &&
 		    !difference(packet, &service->address, address))
 			return service;
-		if (!service->endpoint.word)
+		if (!endpoint_of(service))
 			return NULL;
 	}
 	return NULL;

@@ -479,8 +479,8 @@ class ServiceTable:
         else:
             half = struct.unpack("=2Q", address.packed)
             hash_ = (half[0] + half[1] * 3) % 2**64
-        (port_word,) = struct.unpack("=H", port.to_bytes(2, "big"))
-        product = (hash_ ^ (port_word | protocol << 16)) * 0x9E3779B97F4A7C15 % 2**64
+        (endpoint,) = struct.unpack("=I", struct.pack("!HBB", port, protocol, address.version))
+        product = (hash_ ^ endpoint) * 0x9E3779B97F4A7C15 % 2**64
         slot = product >> (64 - self.bits)
         for probe in range(self.probes):
             service = self.slots[(slot + probe) & (2**self.bits - 1)]
@@ -572,7 +572,8 @@ def colliding(slot: int, count: int) -> list[Key]:
     """Keys that all belong into one slot: what the hash multiplies by has an inverse."""
     inverse = pow(layout.GOLDEN_64, -1, 2**64)
     bits = 64 - layout.SERVICE_BITS
-    words = [((slot << bits) + index) * inverse % 2**64 ^ 6 << 16 for index in range(count)]
+    (endpoint,) = struct.unpack("=I", struct.pack("!HBB", 0, 6, 6))
+    words = [((slot << bits) + index) * inverse % 2**64 ^ endpoint for index in range(count)]
     return [(IPv6Address(struct.pack("=2Q", word, 0)), 0, 6) for word in words]
 
 

@@ -15,17 +15,16 @@ from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 
 from tests.packet.harness import VIP, backends, service
-from tests.packet.model import (
+from tests.packet.hashing import (
     MASK32,
     MASK64,
-    Interface,
-    Model,
     jhash_2words,
     lookup3_final,
     mix64,
     ones_complement_sum,
     rotate,
 )
+from tests.packet.model import Interface, Model
 from tests.packet.packets import BALANCER_MAC, frame, mac, tcp
 
 

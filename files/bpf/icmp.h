@@ -151,7 +151,7 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *pac
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	type = data + packet->type;
-	network = type + sizeof(*type);
+	network = type + 1;
 	if (data + added + sizeof(struct ethhdr) > end)
 		return drop(DROP_NO_ROOM);
 	copy_mac(data, data + added + ETH_ALEN);
@@ -214,7 +214,7 @@ static __always_inline int have_resolved(struct xdp_md *ctx, struct packet *pack
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	type = data + packet->type;
-	network = type + sizeof(*type);
+	network = type + 1;
 	icmp = network + header;
 	if (network + header + ICMP_HEADER > end)
 		return XDP_DROP;

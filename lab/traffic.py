@@ -26,6 +26,9 @@ QUIET = 0.5  # seconds without an answer after which none is under way any more
 BUFFER = 64 << 20
 SO_RCVBUFFORCE = 33
 
+# Options that have curl give up when nothing moves, however long the whole of it takes.
+STALLED = ("--speed-limit", "1", "--speed-time", "10")
+
 
 class Stream:
     """Datagrams to lab/echo.py on several flows, all of which send the next number at once.
@@ -123,7 +126,7 @@ class Download:
     """A running download with curl; `server` is who serves it."""
 
     def __init__(self, host: Host, url: str, rate: str = "1G") -> None:
-        command = ["curl", "-sS", "--max-time", "60", "--limit-rate", rate, "-D/dev/stderr", url]
+        command = ["curl", "-sS", *STALLED, "--limit-rate", rate, "-D/dev/stderr", url]
         digest = host.inside("sh", "-c", '"$@" | sha256sum', "sh", *command)
         self.process = subprocess.Popen(
             digest,

@@ -173,14 +173,16 @@ def test_the_last_header_starts_at_2047_at_most(balancer: Balancer, tags: list[i
 
 
 def test_a_chain_that_ends_nowhere_is_to_a_service_if_its_address_is(balancer: Balancer) -> None:
-    """What protocol the packet has, nobody can tell."""
+    """What protocol the packet has, nobody can tell; unless its last header says it."""
     balancer.configure(*SERVICES)
     endless = [extension(DESTINATION)] * 9
     for destination, verdict in ((TCP_ONLY, Verdict.DROP), (STRANGER, Verdict.PASS)):
         sent = frame(udp(), destination=destination, extensions=endless)
         assert balancer.send(sent).verdict is verdict
     short = frame(udp(), destination=TCP_ONLY, payload_length=7, extensions=[hop_by_hop()])
-    assert balancer.send(short).verdict is Verdict.DROP
+    assert balancer.send(short).verdict is Verdict.PASS
+    shorter = frame(udp(), destination=TCP_ONLY, extensions=[hop_by_hop()])[:61]
+    assert balancer.send(shorter).verdict is Verdict.DROP
     assert balancer.check().drops == {"malformed": 2}
 
 

@@ -179,10 +179,7 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
     )
     length = IPV6_HEADER.size + payload_length
     behind = start + IPV6_HEADER.size
-    if word >> 28 != 6 or start + length > len(frame):
-        chain = Chain(next_header, behind, malformed=True)
-    else:
-        chain = walk(frame, next_header, behind, start + length)
+    chain = walk(frame, next_header, behind, len(frame))
     return Packet(
         version=6,
         source=IPv6Address(source),
@@ -192,7 +189,10 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
         start=start,
         length=length,
         transport=chain.offset,
-        malformed=chain.malformed,
+        malformed=chain.malformed
+        or word >> 28 != 6
+        or start + length > len(frame)
+        or chain.offset > start + length,
         fragment=chain.fragment,
     )
 
@@ -201,7 +201,8 @@ def walk(frame: bytes, protocol: int, offset: int, end: int) -> Chain:
     """Follow IPv6 extension headers (RFC 8200 section 4) up to the transport header.
 
     A fragment ends the way: its next header may be in another fragment. One that is the whole
-    packet (RFC 6946) is no fragment.
+    packet (RFC 6946) is no fragment. What the last header says to follow counts even if that is not
+    there: so it is known whose packet is cut short.
     """
     for count in range(MOST_EXTENSIONS + 1):
         if offset > FURTHEST_HEADER:
@@ -217,8 +218,6 @@ def walk(frame: bytes, protocol: int, offset: int, end: int) -> Chain:
             length = (size + 2) * 4
         else:
             length = (size + 1) * 8
-        if offset + length > end:
-            break
         if protocol == FRAGMENT_HEADER and position & 0xFFF9:
             return Chain(next_header, offset + length, fragment=True)
         protocol, offset = next_header, offset + length

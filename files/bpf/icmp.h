@@ -264,7 +264,8 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct packet *pac
 	int result = -1;
 	__u8 type;
 
-	if (packet->defect || packet->fragment || (void *)icmp + ICMP_HEADER > end)
+	if (packet->defect || packet->fragment || (void *)icmp + ICMP_HEADER > end ||
+	    packet->l4 + ICMP_HEADER > network_offset(packet) + packet->length)
 		return XDP_PASS;
 	type = *icmp;
 	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO)) {

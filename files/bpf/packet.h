@@ -174,7 +174,7 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 			break;
 		}
 		header = data + length;
-		if (header + 8 > (__u8 *)end) {
+		if (header + 8 > (__u8 *)end || (!quoted && length + 8 > offset + packet->length)) {
 			packet->defect = DROP_MALFORMED;
 			break;
 		}
@@ -185,8 +185,8 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 				packet->fragment = 1;
 			next = header[0];
 			length += 8;
-			if (field & htons(IP6_OFFSET_MASK))
-				break; /* what follows is no header */
+			if (packet->fragment)
+				break; /* what follows may be no header, or lack its end */
 		} else if (next == IPPROTO_AH) {
 			next = header[0];
 			length += (header[1] + 2) * 4;

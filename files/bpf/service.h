@@ -142,10 +142,15 @@ static __always_inline int service_owns_address(const struct packet *packet)
 {
 	__u8 protocol = packet->protocol;
 
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
 #ifdef WITH_IPV6
-	if (packet->family == 6 && is_extension_header(protocol))
+		if (packet->family != 6 || !is_extension_header(protocol))
+			return 0;
 		protocol = PROTOCOL_ANY;
+#else
+		return 0;
 #endif
+	}
 	return find_service_key(packet, 0, protocol) != NULL;
 }
 

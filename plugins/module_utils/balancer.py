@@ -10,6 +10,7 @@ which is an exchange of the service table, or, if the program itself changes, of
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from .host import Paths, Pins
 from .image import Manifest, Source
 from .link import Link
 from .model import Address, Config
+from .neighbours import Neighbour
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -47,7 +49,7 @@ class Live:
     foreign: Program | None = None
     manifest: Manifest | None = None
     pinned: bool = False
-    """The pins are complete."""
+    """The pins are complete, and no interrupted run has left others."""
 
     @property
     def config(self) -> Config:
@@ -70,6 +72,8 @@ class Plan:
     attach: bool = False
     write: bool = False
     repair: list[str] = field(default_factory=list)
+    hops: set[Neighbour] = field(default_factory=set)
+    """Next hops that the kernel is to keep resolved, and does not yet."""
 
     @property
     def changed(self) -> bool:
@@ -115,11 +119,13 @@ class Balancer:
         self.sources = sources or {}
         self.paths = paths or Paths()
         self.pins = Pins.of(interface, self.paths)
+        self.staging = Pins.staging(interface, self.paths)
 
     # Reading
 
     def live(self, must_exist: bool = True) -> Live:
         """Read the live state. Raises ConfigError if the interface must exist and does not."""
+        host.require_root()
         try:
             interface = link.read_link(self.interface)
         except ConfigError:
@@ -140,7 +146,8 @@ class Balancer:
             live.data_path = DataPath.of(pinned) if pinned else None
         if live.data_path:
             live.manifest = live.data_path.read()
-            live.pinned = self.pins.complete(live.data_path.program, live.data_path.pinned_maps())
+            complete = self.pins.complete(live.data_path.program, live.data_path.pinned_maps())
+            live.pinned = complete and not self.staging.directory.exists()
         return live
 
     def statistics(self) -> tuple[Live, Statistics]:
@@ -176,7 +183,7 @@ class Balancer:
         plan = Plan(live, None)
         if live.attached:
             plan.steps.append(f"detach the program from {self.interface}")
-        if self.pins.directory.exists():
+        if self.pins.directory.exists() or self.staging.directory.exists():
             plan.steps.append(f"remove {self.pins.directory}")
         return plan
 
@@ -204,9 +211,16 @@ class Balancer:
             plan.write = plan.write or bool(changes or wrong)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
-        for version in _versions(_routed(desired)):
+        routed = _routed(desired)
+        for version in _versions(routed):
             if not host.routing_answers(self.paths, version):
                 plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
+        hops, unreachable = neighbours.next_hops(routed)
+        plan.hops = hops - neighbours.managed()
+        if plan.hops and not plan.changed:
+            plan.steps.append("have the kernel keep the next hops resolved")
+        for address in unreachable:
+            plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
         return plan
 
     def _build(self, live: Live, config: Config) -> dict[str, Any]:
@@ -214,10 +228,12 @@ class Balancer:
         if live.data_path:
             capacity = max(capacity, live.data_path.capacity)
         text = join_sources(self.sources)
+        # a host that lost bcc keeps its program, and remembers what compiled it
+        bcc = compiler.bcc_version() or (live.manifest and live.manifest.build.get("bcc"))
         return {
             "sources": hashlib.sha256(text.encode()).hexdigest(),
             "flags": build_flags(config, capacity),
-            "bcc": compiler.bcc_version(),
+            "bcc": bcc,
             "layout": layout.VERSION,
             "capacity": capacity,
         }
@@ -226,10 +242,10 @@ class Balancer:
         """Whether the program must be compiled, and say why."""
         names = {
             "sources": "the sources changed",
-            "flags": "the services use other features",
             "bcc": "bcc changed",
             "layout": "the layout of the maps changed",
             "capacity": "more backends than the maps have room for",
+            "flags": "the services use other features",
         }
         if live.data_path is None:
             plan.steps.append("compile and load the program")
@@ -239,8 +255,7 @@ class Balancer:
             return True
         was = live.manifest.build
         for name, reason in names.items():
-            # a host that lost bcc keeps its program
-            if plan.build[name] is not None and plan.build[name] != was.get(name):
+            if plan.build[name] != was.get(name):
                 plan.steps.append(f"compile and load the program: {reason}")
                 return True
         return False
@@ -252,7 +267,7 @@ class Balancer:
 
         Raises L4lbError of some kind; the old state then forwards as before.
         """
-        host.require_root()
+        host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
             plan = self.plan(config, replace_foreign)
             if plan.desired is None:
@@ -260,46 +275,62 @@ class Balancer:
                     self._remove(plan)
                 return Outcome(plan, None, waited=waited)
             headers = compiler.require_tools() if plan.load else None
-            self._prepare_host(plan, plan.desired)
             live = plan.live
             mode: str | None
-            if plan.load or live.data_path is None or live.manifest is None:
-                mode = self._load(plan, plan.desired)
-            else:
-                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+            try:
+                host.mount_bpffs(self.paths)
+                self.pins.create()  # first, so that removal sees it if this run is killed
+                self._prepare_host(plan, plan.desired)
+                if plan.load or live.data_path is None or live.manifest is None:
+                    mode = self._load(plan, plan.desired)
+                else:
+                    mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+            except BaseException:
+                with contextlib.suppress(L4lbError):  # the first error is the one to tell
+                    if live.data_path is None:
+                        self.pins.remove()
+                    self._forget_hops(_routed(plan.desired), _routed(self.live().config))
+                raise
+            if plan.changed:
+                self._forget_hops(_routed(live.config), _routed(plan.desired))
             return Outcome(plan, mode, headers, waited)
 
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
         """What new backends need before packets go to them."""
-        routed = _routed(desired)
-        for version in _versions(routed):
+        for version in _versions(_routed(desired)):
             if not host.routing_answers(self.paths, version):
                 host.let_routing_answer(self.paths, version)
-        hops, unreachable = neighbours.next_hops(routed)
-        known = neighbours.managed()
-        if hops - known:
-            if not plan.changed:
-                plan.steps.append("have the kernel keep the next hops resolved")
-            neighbours.manage(hops - known)
-        for address in unreachable:
-            plan.warnings.append(f"no route to backend {address}; packets to it are dropped")
-        for address in neighbours.unresolved(hops - known, _RESOLVE_SECONDS):
-            plan.warnings.append(f"next hop {address} does not answer ARP yet")
+        neighbours.manage(plan.hops)
+        for address in neighbours.unresolved(plan.hops, _RESOLVE_SECONDS):
+            plan.warnings.append(f"next hop {address} has not answered yet")
+
+    def _forget_hops(self, gone: Iterable[Address], kept: Iterable[Address]) -> None:
+        """Let go of the next hops of backends that are `gone`, unless others have the same."""
+        needed = set(kept)
+        for interface in host.pinned_interfaces(self.paths):
+            if interface != self.interface:
+                other = Balancer(interface, paths=self.paths).pinned_manifest()
+                needed.update(_routed(other.config) if other else ())
+        unneeded = set(gone) - needed
+        if not unneeded:
+            return
+        hops = neighbours.next_hops(unneeded)[0] - neighbours.next_hops(needed)[0]
+        neighbours.manage([], hops & neighbours.managed())
+        for version in _versions(unneeded) - _versions(needed):
+            host.restore_routing(self.paths, version)
 
     def _load(self, plan: Plan, desired: Config) -> str:
         """Bring a new program with the new state; attaching it is the switch."""
         live = plan.live
         source = _source(live.link)
-        host.mount_bpffs(self.paths)
-        staging = Pins.staging(self.interface, self.paths)
-        staging.remove()
-        staging.create()
+        self.staging.remove()
+        self.staging.create()
         try:
             old = live.data_path if live.manifest else None
             shared = reusable_maps(old.maps, desired, plan.build["capacity"]) if old else {}
             for name, map_ in shared.items():
-                staging.set(name, map_)
-            pin_dir = f'-DPIN_DIR="{staging.directory}"'
+                self.staging.set(name, map_)
+            pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
             new = DataPath.load(self.sources, desired, plan.build["capacity"], [pin_dir])
             if old:
                 new.copy_counters(old)
@@ -307,16 +338,18 @@ class Balancer:
                 desired, source, plan.build, live.manifest, plan.repair, shared.keys()
             )
             try:
-                staging.set("manifest", staged.manifest_map)
+                self.staging.set("manifest", staged.manifest_map)
                 new.switch(staged)
                 mode = self._attach(live, new, desired.mode)
             except BaseException:
                 new.abandon(staged)
                 raise
-            new.finish(staged)
-            self._pin(new)
-        finally:
-            staging.remove()
+        except BaseException:
+            self.staging.remove()
+            raise
+        # Now that the new program is in use, all that it needs stays pinned, come what may.
+        new.finish(staged)
+        self._pin(new)
         return mode
 
     def _change(
@@ -328,8 +361,6 @@ class Balancer:
             source = _source(live.link)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
             try:
-                host.mount_bpffs(self.paths)
-                self.pins.create()
                 self.pins.set("manifest%next", staged.manifest_map)
                 data_path.switch(staged)
             except BaseException:
@@ -338,7 +369,6 @@ class Balancer:
             data_path.finish(staged)
         mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
         if plan.write or not live.pinned:
-            host.mount_bpffs(self.paths)
             self._pin(data_path)
         return mode
 
@@ -361,18 +391,18 @@ class Balancer:
         return link.attach(live.link, data_path.program.fd, current.mode, there.fd)
 
     def _pin(self, data_path: DataPath) -> None:
-        self.pins.create()
         for name, map_ in data_path.pinned_maps().items():
             self.pins.set(name, map_)
         self.pins.set("program", data_path.program)
         self.pins.drop_others({"program", *data_path.pinned_maps()})
+        self.staging.remove()
 
     def _remove(self, plan: Plan) -> None:
         live = plan.live
         if live.attached and live.data_path:
             link.detach(live.link, live.data_path.program.fd)
         self.pins.remove()
-        Pins.staging(self.interface, self.paths).remove()
+        self.staging.remove()
         needed: set[Address] = set()
         for interface in host.pinned_interfaces(self.paths):
             other = Balancer(interface, paths=self.paths).pinned_manifest()

@@ -218,8 +218,12 @@ class DataPath:
         manifest = image.place(config, build or {}, before, self.capacity)
         if "lookup_tables" not in shared:
             manifest.tables.clear()
-        for name in repair:
-            manifest.tables.pop(name, None)
+        damaged = {
+            one.key for one in (before.config.services if before else ()) if one.name in repair
+        }
+        for service in config.services:
+            if service.key in damaged:  # by now it may have another name
+                manifest.tables.pop(service.name, None)
         used = [table.index for table in (before.tables if before else {}).values()]
         spare = image.spare_tables(used)
         self.maps["lookup_tables"].set_inners(

@@ -32,9 +32,9 @@ class Paths:
 
 
 def require_root() -> None:
-    """Raises HostError unless the process may load programs and change interfaces."""
+    """Raises HostError unless the process may load programs, and see those that are loaded."""
     if os.geteuid() != 0:
-        raise HostError("root is needed to load XDP programs; use become: true")
+        raise HostError("root is needed to load XDP programs, and to see them; use become: true")
 
 
 # The bpf file system and pins
@@ -118,7 +118,11 @@ class Pins:
         new.rename(path)
 
     def complete(self, program: Program, maps: Mapping[str, Map]) -> bool:
-        """Whether the pins are those of `program` and `maps`."""
+        """Whether the pins are those of `program` and `maps`, and no others."""
+        if not self.directory.is_dir():
+            return False
+        if {path.name for path in self.directory.iterdir()} != {"program", *maps}:
+            return False
         pinned = self.program()
         if pinned is None or pinned.id != program.id:
             return False
@@ -186,10 +190,10 @@ def lock(interface: str, paths: Paths, patience: float = 60.0) -> Iterator[float
 
 def _try_lock(path: Path) -> int | None:
     """The locked file; None if another holds it, or has just removed what was opened here."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
+    except (FileExistsError, FileNotFoundError):  # another run has just removed the directory
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -32,6 +32,8 @@ except ImportError:
 
 _NTF_USE = 1
 _NTF_EXT_MANAGED = 1
+_IFF_NOARP = 0x80
+_RTN_UNICAST = 1
 _NUD_NONE = 0
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable … permanent
 _PROTOCOL = 214
@@ -50,14 +52,19 @@ if ndmsg is not None:
 
 
 def next_hops(addresses: Iterable[Address]) -> tuple[set[Neighbour], list[Address]]:
-    """The neighbours that packets to `addresses` leave by, and the addresses without a route."""
+    """The neighbours that packets to `addresses` leave by, and the addresses that have none: they
+    are without a route, this host's own, or behind a link without MAC addresses."""
     found: set[Neighbour] = set()
     unreachable = []
     with open_route() as ip:
+        ethernet = {link["index"] for link in ip.get_links() if not link["flags"] & _IFF_NOARP}
         for address in sorted(set(addresses), key=_order):
             try:
                 route = ip.route("get", dst=str(address))[0]
             except NetlinkError:
+                unreachable.append(address)
+                continue
+            if route["type"] != _RTN_UNICAST or route.get_attr("RTA_OIF") not in ethernet:
                 unreachable.append(address)
                 continue
             gateway = route.get_attr("RTA_GATEWAY") or str(address)

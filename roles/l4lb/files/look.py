@@ -6,11 +6,13 @@
 The role gives this to /usr/bin/python3, whichever that is: it must run on any Python 3.
 """
 
-import glob
 import json
 import os
 import platform
 import re
+from pathlib import Path
+
+KERNEL_HEADERS = Path("/sys/kernel/kheaders.tar.xz")
 
 
 def loads(module, attribute):
@@ -25,11 +27,10 @@ def loads(module, attribute):
 def headers():
     """The kernel whose headers are here: the running one, else the newest, else None."""
     release = platform.release()
-    if os.path.isdir(f"/lib/modules/{release}/build/include"):
+    modules = Path("/lib/modules")
+    if (modules / release / "build/include").is_dir() or KERNEL_HEADERS.exists():
         return release
-    if os.path.exists("/sys/kernel/kheaders.tar.xz"):
-        return release
-    found = [path.split("/")[3] for path in glob.glob("/lib/modules/*/build/include")]
+    found = [path.parts[3] for path in modules.glob("*/build/include")]
     return max(found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)], default=None)
 
 
@@ -40,7 +41,7 @@ print(
             "python": ".".join(platform.python_version_tuple()[:2]),
             "release": platform.release(),
             "machine": platform.machine(),
-            "interfaces": sorted(os.listdir("/sys/class/net")),
+            "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
             "headers": headers(),
             # The bcc of PyPI is something else, and has no BPF.
             "bcc": loads("bcc", "BPF"),

@@ -73,8 +73,8 @@ def configuration(rng: random.Random) -> tuple[list[dict[str, Any]], dict[str, A
         port = rng.choice(PORTS)
         protocol = rng.choice(["tcp", "udp"])
         listed = [
-            *backends(rng.choice([0, 1, 3, 5])),
-            *backends(rng.choice([0, 1, 3]), version=6),
+            *backends(rng.choice([0, 1, 3, 5, 5])),
+            *backends(rng.choice([0, 1, 3, 3]), version=6),
         ]
         for backend in listed:
             backend["weight"] = rng.choice([1, 1, 1, 0, 3, 255])

@@ -120,7 +120,7 @@ static __always_inline int parse_outer_ipv4(struct cursor *cursor, struct tunnel
 	    (ip->frag_off & htons(IP_FRAGMENT_BITS)) || !checksum_holds(ip))
 		return -1;
 	cursor->length = ntohs(ip->tot_len);
-	if ((void *)ip + ntohs(ip->tot_len) > cursor->data_end)
+	if (ntohs(ip->tot_len) > cursor->data_end - (void *)ip)
 		return -1;
 	skip(cursor, sizeof(*ip));
 	return ip->protocol;

@@ -22,15 +22,25 @@
 /* An array of maps, each of which holds a single `type`. Exchanging one of them is the only write
  * that packets can see, so it is how a new state takes effect.
  *
- * bcc wants an inner map to copy the shape from. It also generates code that prints and scans the
- * elements of every map, one step per array member, which takes seconds for a large one; to it a
- * byte array is a string, a single step.
+ * bcc wants an inner map to copy the shape from. It is declared by hand: BPF_TABLE would describe
+ * its types to the kernel, which up to Linux 6.1 then takes no map without such a description, as
+ * user space makes them. And bcc generates code that prints and scans the elements of every map,
+ * one step per array member, which takes seconds for a large one; to it a byte array is a string,
+ * a single step.
  */
 #define TABLE_OF(type, name, size)                                                                 \
 	struct name##_image {                                                                      \
 		__u8 bytes[sizeof(type)];                                                          \
 	};                                                                                         \
-	BPF_TABLE("array", __u32, struct name##_image, name##_inner, 1);                           \
+	struct name##_inner_table {                                                                \
+		__u32 key;                                                                         \
+		struct name##_image leaf;                                                          \
+		__u32 max_entries;                                                                 \
+		int flags;                                                                         \
+	};                                                                                         \
+	__attribute__((section("maps/array"))) struct name##_inner_table name##_inner = {          \
+		.max_entries = 1,                                                                  \
+	};                                                                                         \
 	TABLE("array_of_maps$" #name "_inner", __u32, name, size)
 
 #define ASSERT_SIZE(type, bytes)                                                                   \

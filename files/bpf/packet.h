@@ -126,7 +126,7 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 offset, struc
 	if (!quoted) {
 		packet->tos = ip->tos;
 		packet->length = ntohs(ip->tot_len);
-		if ((void *)ip + packet->length > end)
+		if (packet->length > end - (void *)ip)
 			packet->defect = DROP_MALFORMED;
 	}
 	if (FIRST_BYTE(ip) >> 4 != IPVERSION || header < sizeof(*ip) || (void *)ip + header > end)
@@ -160,7 +160,7 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 		packet->tos = ntohl(FIRST_WORD(ip)) >> 20;
 		length = ntohs(ip->payload_len) + sizeof(*ip);
 		packet->length = length;
-		if ((void *)ip + length > end || length > 0xffff)
+		if (length > end - (void *)ip || length > 0xffff)
 			packet->defect = DROP_MALFORMED;
 	}
 	if (FIRST_BYTE(ip) >> 4 != 6)
@@ -295,7 +295,7 @@ found:
 		least = sizeof(struct udphdr);
 	else
 		return 0;
-	if (packet->length < header + least || network + packet->length > end)
+	if (packet->length < header + least || packet->length > end - network)
 		return 0;
 	packet->ports = *(__u32 *)transport;
 #ifdef WITH_FLOW_TABLE

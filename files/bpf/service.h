@@ -206,6 +206,8 @@ static __always_inline __u32 pick_backend(const struct service *service,
 	if (!table)
 		return 0;
 	slot = slot_of(service, packet, flow);
+	/* To the compiler this is certain; the verifier of Linux 6.1 needs to be shown. */
+	asm volatile("" : "+r"(slot));
 	if (slot >= TABLE_SLOTS)
 		return 0;
 	return table->slots[slot];

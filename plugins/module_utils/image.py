@@ -9,11 +9,12 @@ of its own that lives and dies with them; each service table names the manifest 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
@@ -199,16 +200,21 @@ def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> st
 
 def lookup_table(service: Service, seed: int, numbers: dict[Address, int]) -> bytes:
     """A struct lookup_table for the service."""
-    candidates = [
-        schedulers.Candidate(str(backend.address), backend.share) for backend in service.backends
-    ]
-    if service.scheduler == "jhash":
-        positions = schedulers.jhash(candidates)
-    else:
-        positions = schedulers.maglev(candidates, seed)
+    positions = _positions(
+        service.scheduler, tuple((str(b.address), b.share) for b in service.backends), seed
+    )
     by_position = [0, *(numbers[backend.address] for backend in service.backends)]
     table = array("H", map(by_position.__getitem__, positions))
     return table.tobytes().ljust(layout.LOOKUP_TABLE_SIZE, b"\0")
+
+
+@functools.lru_cache(maxsize=64)
+def _positions(scheduler: str, candidates: tuple[tuple[str, int], ...], seed: int) -> Sequence[int]:
+    """The scheduler's table; services often have the same servers."""
+    named = [schedulers.Candidate(*candidate) for candidate in candidates]
+    if scheduler == "jhash":
+        return schedulers.jhash(named)
+    return schedulers.maglev(named, seed)
 
 
 def checksum(table: bytes) -> int:

@@ -287,6 +287,8 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct packet *pac
 	    (quoted.protocol != IPPROTO_TCP && quoted.protocol != IPPROTO_UDP))
 		return XDP_PASS;
 	parse_ports(data, end, &quoted, 1);
+	if (quoted.l4 + ICMP_HEADER > network_offset(packet) + packet->length)
+		return XDP_PASS; /* it reaches into the padding */
 	if (quoted.defect || difference(packet, &quoted.source, &packet->destination))
 		return XDP_PASS;
 	packet->source = quoted.destination;

@@ -174,10 +174,12 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 			break;
 		}
 		header = data + length;
-		if (header + 8 > (__u8 *)end || (!quoted && length + 8 > offset + packet->length)) {
+		if (header + 8 > (__u8 *)end) {
 			packet->defect = DROP_MALFORMED;
 			break;
 		}
+		if (!quoted && length + 8 > offset + packet->length)
+			packet->defect = DROP_MALFORMED; /* what follows still tells the protocol */
 		if (next == IPPROTO_FRAGMENT) {
 			__be16 field = *(__be16 *)(header + 2);
 

@@ -44,6 +44,9 @@ CAPACITIES = (4096, 65536)
 """How many backends programs are compiled for: twice those of a configuration, for a program that
 is used again needs room for those before and those after."""
 
+MOST_PROGRAMS = 16
+"""How many programs a balancer keeps: each holds a dozen files open."""
+
 LONGEST_FRAME = 3520
 """What fits a test run: a page, less the headroom of 256 bytes and the kernel's 320 at the end."""
 
@@ -226,6 +229,12 @@ class Balancer:
         now = self.datapath.statistics(self._manifest)
         return {"drops": set(now.drops), "answers": set(now.answers), "flows": set(now.flows)}
 
+    def close(self) -> None:
+        """Unload all programs."""
+        for datapath in self._compiled.values():
+            _close(datapath)
+        self._compiled.clear()
+
     def _configure(self, services: Iterable[Mapping[str, Any]], options: dict[str, Any]) -> None:
         if self.fib is None:
             options = {"gateway_mac": GATEWAY_MAC, **options}
@@ -259,7 +268,11 @@ class Balancer:
                 }
             )
         kind = tuple(build_flags(fitting, capacity))
-        if kind not in self._compiled:
+        if kind in self._compiled:
+            self._compiled[kind] = self._compiled.pop(kind)
+        else:
+            if len(self._compiled) == MOST_PROGRAMS:
+                _close(self._compiled.pop(next(iter(self._compiled))))
             sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
             self._compiled[kind] = DataPath.load(sources, fitting, capacity, flags=self.flags)
         self.datapath = self._compiled[kind]
@@ -324,6 +337,13 @@ def _grown(before: Mapping[K, Tally], now: Mapping[K, Tally]) -> dict[K, Tally]:
         if tally != old:
             grown[key] = Tally(tally.packets - old.packets, tally.bytes - old.bytes)
     return grown
+
+
+def _close(datapath: DataPath) -> None:
+    """Close the files that bcc would hold open to the end."""
+    loaded = datapath._loaded
+    assert loaded is not None
+    loaded._module.close()
 
 
 def _more(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

@@ -92,6 +92,8 @@ def test_volume(
         except AssertionError as e:
             raise AssertionError(f"with seed {number}: {services}, {options}\n{e}") from e
         sent += BATCH
+        if number % EXACT == 0:
+            balancer.close()
     with capsys.disabled():
         print(f"\n{sent} random packets, seeds {SEED} to {SEED + batches - 1}")
     assert sent >= PACKETS
@@ -245,37 +247,47 @@ def test_property_seed(capsys: pytest.CaptureFixture[str]) -> None:
         print(f"\n{EXAMPLES} examples of hypothesis, seed {SEED}")
 
 
+def ethernet() -> Any:
+    """With both addresses: scapy would ask the network for a destination."""
+    return Ether(src="52:54:00:00:00:01", dst="52:54:00:00:00:02")
+
+
+ETHER = Ether(src="52:54:00:00:00:01", dst="52:54:00:00:00:02")
 SCAPY = {
-    "IPv4 TCP": lambda: Ether() / IP(src="198.51.100.7", dst=ADDRESSES[4][0]) / TCP(dport=443),
+    "IPv4 TCP": lambda: ethernet() / IP(src="198.51.100.7", dst=ADDRESSES[4][0]) / TCP(dport=443),
     "IPv4 UDP in a tag": lambda: (
-        Ether()
+        ethernet()
         / Dot1Q(vlan=5)
         / IP(src="198.51.100.7", dst=ADDRESSES[4][0])
         / UDP(dport=443)
         / b"data"
     ),
-    "IPv6 TCP": lambda: Ether() / IPv6(src="2001:db8:c::7", dst=ADDRESSES[6][0]) / TCP(dport=443),
+    "IPv6 TCP": lambda: (
+        ethernet() / IPv6(src="2001:db8:c::7", dst=ADDRESSES[6][0]) / TCP(dport=443)
+    ),
     "IPv6 UDP in tags": lambda: (
-        Ether()
+        ethernet()
         / Dot1Q(vlan=5)
         / Dot1Q(vlan=6)
         / IPv6(src="2001:db8:c::7", dst=ADDRESSES[6][0])
         / UDP(dport=443)
         / b"data"
     ),
-    "ping": lambda: Ether() / IP(src="198.51.100.7", dst=ADDRESSES[4][0]) / ICMP() / b"data",
+    "ping": lambda: ethernet() / IP(src="198.51.100.7", dst=ADDRESSES[4][0]) / ICMP() / b"data",
     "ping6": lambda: (
-        Ether() / IPv6(src="2001:db8:c::7", dst=ADDRESSES[6][0]) / ICMPv6EchoRequest(data=b"data")
+        ethernet()
+        / IPv6(src="2001:db8:c::7", dst=ADDRESSES[6][0])
+        / ICMPv6EchoRequest(data=b"data")
     ),
     "error": lambda: (
-        Ether()
+        ethernet()
         / IP(src="203.0.113.1", dst=ADDRESSES[4][0])
         / ICMP(type=3, code=1)
         / IP(src=ADDRESSES[4][0], dst="198.51.100.7")
         / TCP(sport=443)
     ),
     "error of IPv6": lambda: (
-        Ether()
+        ethernet()
         / IPv6(src="2001:db8:ff::1", dst=ADDRESSES[6][0])
         / ICMPv6DestUnreach(code=1)
         / IPv6(src=ADDRESSES[6][0], dst="2001:db8:c::7")

@@ -2,22 +2,56 @@
 /* Backends of services: how a packet travels to one, precomputed. */
 #pragma once
 
-#define BACKEND_HAS_MAC 1 /* `destination_mac` is given; else routing finds the next hop */
+#define BACKEND_HAS_NEXTHOP 1 /* it is given, on the balanced interface; else routing finds it */
+#define BACKEND_IPV6 2 /* the family of the backend's address, and so of the outer header */
+#define BACKEND_KEEPS_FLOWS 4 /* enabled or drained */
+#define BACKEND_IPIP 16
+#define BACKEND_GUE 32
+#define BACKEND_GRE 64
+#define BACKEND_L2 128
+
+struct nexthop {
+	__u8 destination[ETH_ALEN];
+	__u8 source[ETH_ALEN];
+	__u16 limit; /* the longest packet that it takes, without outer headers */
+};
+ASSERT_SIZE(struct nexthop, 14);
 
 struct backend {
-	__be32 destination[4]; /* of the outer header; IPv4 in the first word */
-	__be32 source[4];
-	__u32 sum; /* of the outer IPv4 header less tos and length, as checksum_of_sum() takes it */
-	__u32 flags;
-	__u8 destination_mac[ETH_ALEN];
-	__u8 source_mac[ETH_ALEN];
-	__u32 padding[3];
+	struct address destination; /* of the outer header */
+	struct address source;
+	__be32 spread; /* bits of the source's last word that differ by flow */
+	__u16 sum; /* of the outer IPv4 header less tos, length and spread bits */
+	__u16 flags;
+	__u16 service; /* id */
+	__be16 port; /* UDP destination of GUE */
+	struct nexthop nexthop; /* if it is given */
+	__u8 protocol; /* in the outer header */
+	__u8 overhead; /* bytes of outer headers */
+	__u8 padding[4];
 };
 ASSERT_SIZE(struct backend, 64);
 
+/* What a CPU keeps about a backend, together because it is touched together. */
+struct backend_cpu {
+	struct counter sent;
+	/* as the kernel's routing last gave it, see nexthop.h */
+	struct nexthop nexthop;
+	__u16 padding;
+	__u32 ifindex;
+	__u32 asked; /* when, in ticks */
+};
+ASSERT_SIZE(struct backend_cpu, 40);
+
 TABLE("array", struct backend, backends, BACKENDS);
+TABLE("percpu_array", struct backend_cpu, backend_cpus, BACKENDS);
 
 static __always_inline struct backend *find_backend(__u32 number)
 {
 	return backends.lookup(&number);
+}
+
+static __always_inline struct backend_cpu *find_backend_cpu(__u32 number)
+{
+	return backend_cpus.lookup(&number);
 }

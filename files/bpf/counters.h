@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Counters, all per CPU: of services, of backends of a service, of drops. */
+/* Counters, all per CPU: of backends of a service, of the flow table, of answers, and of drops.
+ * What is sent to a service counts once: for a backend, as an answer, or as a drop. Services have
+ * no counters of their own: user space adds those of their backends, past ones included.
+ */
 #pragma once
 
 /* Why a packet to a service was not forwarded. The names and their meaning to
@@ -12,9 +15,25 @@ enum drop {
 	DROP_NO_ROUTE,
 	DROP_NO_NEIGHBOUR,
 	DROP_FORWARDING_OFF,
-	DROP_NO_HEADROOM,
+	DROP_TOO_BIG,
+	DROP_NO_ROOM,
 	DROP_REASONS,
 };
+
+/* What the balancer answers itself; layout.py (ANSWERS). */
+enum answer {
+	ANSWER_ECHO_REPLY,
+	ANSWER_PACKET_TOO_BIG,
+	ANSWERS,
+};
+
+/* What the flow table did; layout.py (FLOW_EVENTS). */
+struct flow_events {
+	__u64 hits;
+	__u64 misses;
+	__u64 replacements; /* misses that took the place of another flow */
+};
+ASSERT_SIZE(struct flow_events, 24);
 
 struct counter {
 	__u64 packets;
@@ -22,23 +41,9 @@ struct counter {
 };
 ASSERT_SIZE(struct counter, 16);
 
-/* What a CPU keeps about a backend, together because it is touched together. */
-struct backend_cpu {
-	struct counter sent;
-	/* The next hop as the kernel's routing last gave it; see nexthop.h. */
-	__u32 asked; /* when, in ticks */
-	__u32 ifindex;
-	__u8 destination[ETH_ALEN];
-	__u8 source[ETH_ALEN];
-	__u32 padding;
-};
-ASSERT_SIZE(struct backend_cpu, 40);
-
 TABLE("percpu_array", __u64, drops, DROP_REASONS);
-#define SERVICE_IDS 8192
-
-TABLE("percpu_array", struct counter, service_sent, SERVICE_IDS);
-TABLE("percpu_array", struct backend_cpu, backend_cpus, BACKENDS);
+TABLE("percpu_array", __u64, answers, ANSWERS);
+TABLE("percpu_array", struct flow_events, flow_events, 1);
 
 static __always_inline int drop(enum drop reason)
 {
@@ -50,20 +55,19 @@ static __always_inline int drop(enum drop reason)
 	return XDP_DROP;
 }
 
-static __always_inline struct backend_cpu *find_backend_cpu(__u32 number)
+static __always_inline int answered(enum answer kind)
 {
-	return backend_cpus.lookup(&number);
+	__u32 key = kind;
+	__u64 *counter = answers.lookup(&key);
+
+	if (counter)
+		*counter += 1;
+	return XDP_TX;
 }
 
 /* The sent frame counts as it is on the wire, encapsulation included. */
-static __always_inline void count(__u32 service_id, struct backend_cpu *cpu, __u32 bytes)
+static __always_inline void count(struct counter *backend, __u32 bytes)
 {
-	struct counter *service = service_sent.lookup(&service_id);
-
-	cpu->sent.packets += 1;
-	cpu->sent.bytes += bytes;
-	if (service) {
-		service->packets += 1;
-		service->bytes += bytes;
-	}
+	backend->packets += 1;
+	backend->bytes += bytes;
 }

@@ -1,46 +1,162 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Encapsulation: the outer header that carries a packet to its backend. */
+/* Encapsulation: the outer headers that carry a packet to its backend.
+ *
+ *   before   | Ethernet, VLAN tags | IP client -> service | ...
+ *   ipip     | Ethernet, VLAN tags | IP balancer -> backend | IP client -> service | ...
+ *   gue      | Ethernet, VLAN tags | IP balancer -> backend | UDP | IP client -> service | ...
+ *   gre      | Ethernet, VLAN tags | IP balancer -> backend | GRE | IP client -> service | ...
+ *   l2       | Ethernet to backend, VLAN tags | IP client -> service | ...
+ *
+ * RFC 2003, 2473, 4213 (IP in IP, either family in either), draft-ietf-intarea-gue (variant 1: the
+ * IP packet follows UDP at once), RFC 2784 (GRE). The outer IPv4 header has DF set and so needs no
+ * id (RFC 6864). DSCP and ECN are copied, as RFC 6040 section 4.1 has it for the normal mode.
+ */
 #pragma once
 
 #define OUTER_TTL 64
+#define GUE_FIRST_PORT 0xc000 /* the upper quarter of all ports is for such (RFC 6335) */
+#define FLOW_LABEL_MASK 0xfffff
+#define MOST_HEADERS 48 /* bytes that are ever added: IPv6 and UDP or ICMP */
 
-/* IP in IP (RFC 2003):
- *
- *   before   | Ethernet | IP client -> service | ...
- *   after    | Ethernet | IP balancer -> backend | IP client -> service | ...
- *
- * The outer header has DF set and so needs no id (RFC 6864). Its tos is the inner one: the DSCP is
- * copied, and the ECN field too, as RFC 6040 section 4.1 has it for the normal mode.
- */
-static __always_inline int encapsulate(struct xdp_md *ctx, struct packet *packet,
-				       struct backend *backend, struct nexthop *nexthop)
+struct gre_header {
+	__be16 flags;
+	__be16 protocol;
+};
+
+static __always_inline void write_ipv4(struct iphdr *ip, const struct packet *packet,
+				       const struct backend *backend, __u32 length, __u64 flow)
 {
-	struct ethhdr *eth;
-	struct iphdr *ip;
-	void *end;
+	__be32 varying = 0;
+	__u32 sum;
 
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(*ip)))
-		return drop(DROP_NO_HEADROOM);
-	/* the frame has moved: read its limits again */
-	eth = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	ip = (void *)(eth + 1);
-	if ((void *)(ip + 1) > end)
-		return drop(DROP_NO_HEADROOM);
-
-	__builtin_memcpy(eth->h_dest, nexthop->destination, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, nexthop->source, ETH_ALEN);
-	eth->h_proto = htons(ETH_P_IP);
-
-	IP_VERSION_AND_LENGTH(ip) = IPVERSION << 4 | sizeof(*ip) / 4;
+#ifdef WITH_SPREAD
+	varying = (__u32)flow & backend->spread;
+#endif
+	FIRST_BYTE(ip) = IPVERSION << 4 | sizeof(*ip) / 4;
 	ip->tos = packet->tos;
-	ip->tot_len = htons(packet->length + sizeof(*ip));
+	ip->tot_len = htons(length);
 	ip->id = 0;
-	ip->frag_off = htons(0x4000); /* don't fragment */
+	ip->frag_off = htons(IP_DONT_FRAGMENT);
 	ip->ttl = OUTER_TTL;
-	ip->protocol = IPPROTO_IPIP;
-	ip->saddr = backend->source[0];
-	ip->daddr = backend->destination[0];
-	ip->check = checksum_of_sum(backend->sum + htons(packet->tos) + ip->tot_len);
+	ip->protocol = backend->protocol;
+	ip->saddr = backend->source.word[0] | varying;
+	ip->daddr = backend->destination.word[0];
+	sum = backend->sum + htons(packet->tos) + ip->tot_len;
+	sum += (varying & 0xffff) + (varying >> 16);
+	ip->check = checksum_of_sum(sum);
+}
+
+/* The flow label spreads flows over equal paths (RFC 6438). */
+static __always_inline void write_ipv6(struct ipv6hdr *ip, const struct packet *packet,
+				       const struct backend *backend, __u32 length, __u64 flow)
+{
+	FIRST_WORD(ip) = htonl(6 << 28 | packet->tos << 20 | ((__u32)flow & FLOW_LABEL_MASK));
+	ip->payload_len = htons(length - sizeof(*ip));
+	ip->nexthdr = backend->protocol;
+	ip->hop_limit = OUTER_TTL;
+	copy_address(&ip->saddr, &backend->source);
+	copy_address(&ip->daddr, &backend->destination);
+#ifdef WITH_SPREAD
+	((__be32 *)&ip->saddr)[3] |= (__u32)flow & backend->spread;
+#endif
+}
+
+/* What is between the outer IP header and the packet. */
+static __always_inline void write_shim(void *shim, const struct packet *packet,
+				       const struct backend *backend, __u32 length, __u64 flow)
+{
+#ifdef WITH_GUE
+	if (backend->flags & BACKEND_GUE) {
+		struct udphdr *udp = shim;
+
+		udp->source = htons(GUE_FIRST_PORT | (flow >> 16 & 0x3fff));
+		udp->dest = backend->port;
+		udp->len = htons(length);
+		udp->check = 0; /* RFC 6935 allows it over IPv6 too */
+	}
+#endif
+#ifdef WITH_GRE
+	if (backend->flags & BACKEND_GRE) {
+		struct gre_header *gre = shim;
+
+		gre->flags = 0;
+		gre->protocol = packet->family == 6 ? htons(ETH_P_IPV6) : htons(ETH_P_IP);
+	}
+#endif
+}
+
+/* Moves the frame's start by `bytes` and its VLAN tags along; the headers in between and the
+ * Ethernet addresses are for the caller to write. The frame's limits are to be read again.
+ */
+static __always_inline int make_room(struct xdp_md *ctx, const struct packet *packet, __u32 bytes)
+{
+	void *data, *end;
+	__u32 *to, *from;
+	int i;
+
+	if (bpf_xdp_adjust_head(ctx, -(int)bytes))
+		return drop(DROP_NO_ROOM);
+#ifdef FILL_HEADROOM
+	/* a test build: whatever is not written shows */
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + MOST_HEADERS > end)
+		return drop(DROP_NO_ROOM);
+#pragma unroll
+	for (i = 0; i < MOST_HEADERS; i++)
+		if (i < bytes)
+			((__u8 *)data)[i] = 0xff;
+#endif
+	if (!is_tagged(packet))
+		return GO_ON;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	to = data + 2 * ETH_ALEN;
+	from = data + bytes + 2 * ETH_ALEN;
+	if ((void *)(to + 2) > end || (void *)(from + 2) > end)
+		return drop(DROP_NO_ROOM);
+	to[0] = from[0];
+	if (packet->type > offsetof(struct ethhdr, h_proto) + VLAN_TAG_LENGTH)
+		to[1] = from[1];
+	return GO_ON;
+}
+
+static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *packet,
+				       const struct backend *backend, const struct nexthop *nexthop,
+				       __u64 flow)
+{
+	__u32 overhead = backend->overhead, length = packet->length + overhead;
+	void *data, *end, *type;
+
+	if (overhead && make_room(ctx, packet, overhead) != GO_ON)
+		return XDP_DROP;
+	/* the frame has moved: read its limits again */
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + sizeof(struct ethhdr) > end)
+		return drop(DROP_NO_ROOM);
+	copy_mac(data, nexthop->destination);
+	copy_mac(data + ETH_ALEN, nexthop->source);
+	if (!overhead)
+		return GO_ON;
+	/* Even the shortest packet that is left behind the headers would do for the shim. */
+	type = data + packet->type;
+	if (backend->flags & BACKEND_IPV6) {
+		struct ipv6hdr *ip = type + sizeof(__be16);
+
+		if ((void *)(ip + 1) + sizeof(struct udphdr) > end)
+			return drop(DROP_NO_ROOM);
+		*(__be16 *)type = htons(ETH_P_IPV6);
+		write_ipv6(ip, packet, backend, length, flow);
+		write_shim(ip + 1, packet, backend, length - sizeof(*ip), flow);
+	} else {
+		struct iphdr *ip = type + sizeof(__be16);
+
+		if ((void *)(ip + 1) + sizeof(struct udphdr) > end)
+			return drop(DROP_NO_ROOM);
+		*(__be16 *)type = htons(ETH_P_IP);
+		write_ipv4(ip, packet, backend, length, flow);
+		write_shim(ip + 1, packet, backend, length - sizeof(*ip), flow);
+	}
 	return GO_ON;
 }

@@ -5,53 +5,104 @@
  * this one into a single text before it compiles (plugins/module_utils/compiler.py).
  *
  * Set by -D: PIN_DIR, where the maps are pinned (absent: they are not); TICKS_PER_SECOND of the
- * kernel; and the features that a service in use needs: WITH_MAGLEV, WITH_JHASH, WITH_ANY_PORT.
+ * kernel; BACKENDS and FLOW_BLOCKS, the sizes of maps; and the features that a service in use needs:
+ * WITH_IPV4, WITH_IPV6, WITH_MAGLEV, WITH_JHASH, WITH_ANY_PORT, WITH_BY_SOURCE, WITH_FLOW_TABLE,
+ * WITH_IPIP, WITH_GUE, WITH_GRE, WITH_L2, WITH_SPREAD.
  */
 #include "maps.h"
 #include "counters.h"
 #include "checksum.h"
-#include "hash.h"
 #include "packet.h"
+#include "hash.h"
 #include "service.h"
 #include "backend.h"
-#include "nexthop.h"
+#include "flow.h"
 #include "encap.h"
+#include "icmp.h"
+#include "nexthop.h"
+
+/* The service of a packet that has no ports, as other fragments of it have none; or a verdict. */
+static __always_inline struct service *find_service_of_fragment(struct packet *packet, int *verdict)
+{
+	struct service *service = NULL;
+
+	*verdict = XDP_PASS;
+#if defined(WITH_ANY_PORT) && defined(WITH_BY_SOURCE)
+	service = find_service_key(packet, 0, packet->protocol);
+	if (is_real(service) && service->flags & SERVICE_BY_SOURCE) {
+		packet->ports = 0;
+		return service;
+	}
+#endif
+	if (service_owns_address(packet))
+		*verdict = drop(DROP_FRAGMENT);
+	return NULL;
+}
+
+/* The service of a packet that is not plain; or a verdict. */
+static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
+							   struct packet *packet, int *verdict)
+{
+	*verdict = XDP_PASS;
+	if (parse(ctx, packet) < 0)
+		return NULL;
+	if (packet->protocol == (packet->family == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
+		*verdict = look_into_icmp(ctx, packet);
+		if (*verdict != GO_ON)
+			return NULL;
+		*verdict = XDP_PASS;
+	}
+	if (packet->defect) {
+		if (service_owns_address(packet))
+			*verdict = drop(packet->defect);
+		return NULL;
+	}
+	if (packet->fragment)
+		return find_service_of_fragment(packet, verdict);
+	return find_service(packet);
+}
 
 int l4lb(struct xdp_md *ctx)
 {
 	struct packet packet = {};
-	struct nexthop nexthop;
+	struct nexthop *nexthop;
 	struct service *service;
-	struct backend *backend;
+	struct backend *backend = NULL;
 	struct backend_cpu *cpu;
-	enum drop defect;
 	__u32 number;
+	__u64 flow;
 	int verdict;
 
-	if (parse(ctx, &packet) < 0)
-		return XDP_PASS;
-	defect = packet.defect;
-	if (defect)
-		return service_owns_address(&packet) ? drop(defect) : XDP_PASS;
-
-	service = find_service(&packet);
+	verdict = XDP_PASS;
+	if (parse_plain(ctx, &packet))
+		service = find_service(&packet);
+	else
+		service = find_service_of_odd(ctx, &packet, &verdict);
 	if (!service)
-		return XDP_PASS;
+		return verdict;
 
-	number = pick_backend(service, &packet);
-	backend = find_backend(number);
+	flow = hash_flow(&packet, &packet.source, packet.ports, service->seed);
+#ifdef WITH_FLOW_TABLE
+	if (service->flags & SERVICE_FLOW_TABLE)
+		number = pick_remembered_backend(service, &packet, flow, &backend);
+	else
+#endif
+		number = pick_backend(service, &packet, flow);
+	if (!backend)
+		backend = find_backend(number);
 	cpu = find_backend_cpu(number);
 	if (!number || !backend || !cpu)
 		return drop(DROP_NO_BACKEND);
 
-	verdict = find_nexthop(ctx, &packet, backend, cpu, &nexthop);
+	nexthop = find_nexthop(ctx, &packet, backend, cpu, &verdict);
+	if (!nexthop)
+		return verdict;
+	if (packet.length > nexthop->limit)
+		return answer_too_big(ctx, &packet, nexthop->limit);
+	verdict = encapsulate(ctx, &packet, backend, nexthop, flow);
 	if (verdict != GO_ON)
 		return verdict;
 
-	verdict = encapsulate(ctx, &packet, backend, &nexthop);
-	if (verdict != GO_ON)
-		return verdict;
-
-	count(service->id, cpu, frame_length(ctx));
-	return transmit(ctx, &nexthop);
+	count(&cpu->sent, frame_length(ctx));
+	return transmit(ctx, &packet, backend, cpu);
 }

@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The next hop of an encapsulated packet: a given MAC address, or what the kernel's routes and
- * neighbours say.
- */
+/* The next hop of a packet: a given MAC address, or what the kernel's routes and neighbours say. */
 #pragma once
 
 #define AF_INET 2
+#define AF_INET6 10
 #define LOOPBACK_IFINDEX 1
-
-struct nexthop {
-	__u32 ifindex;
-	__u8 destination[ETH_ALEN];
-	__u8 source[ETH_ALEN];
-};
 
 /* Why the kernel's routing has no next hop, as a drop. */
 static __always_inline enum drop fib_drop(long result)
@@ -31,57 +24,85 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 					struct backend *backend, struct backend_cpu *cpu)
 {
 	struct bpf_fib_lookup fib = {
-		.family = AF_INET,
-		.l4_protocol = IPPROTO_IPIP,
-		.tos = packet->tos,
+		.l4_protocol = backend->protocol,
 		.ifindex = LOOPBACK_IFINDEX,
-		.ipv4_src = backend->source[0],
-		.ipv4_dst = backend->destination[0],
+		.tot_len = 1, /* fits everywhere; asks for the MTU */
 	};
-	long result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	int ipv6 = backend->flags & BACKEND_IPV6;
+	long result;
 
+	if (ipv6) {
+		fib.family = AF_INET6;
+		fib.flowinfo = htonl(packet->tos << 20);
+		__builtin_memcpy(fib.ipv6_src, &backend->source, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, &backend->destination, sizeof(fib.ipv6_dst));
+	} else {
+		fib.family = AF_INET;
+		fib.tos = packet->tos;
+		fib.ipv4_src = backend->source.word[0];
+		fib.ipv4_dst = backend->destination.word[0];
+	}
+	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS)
 		return result;
+#ifdef WITH_L2
+	/* Only the server itself can take a packet that is not encapsulated, not a router. */
+	if (backend->flags & BACKEND_L2) {
+		if (!ipv6 && fib.ipv4_dst != backend->destination.word[0])
+			return BPF_FIB_LKUP_RET_NOT_FWDED;
+		if (ipv6 && (fib.ipv6_dst[0] != backend->destination.word[0] ||
+			     fib.ipv6_dst[1] != backend->destination.word[1] ||
+			     fib.ipv6_dst[2] != backend->destination.word[2] ||
+			     fib.ipv6_dst[3] != backend->destination.word[3]))
+			return BPF_FIB_LKUP_RET_NOT_FWDED;
+	}
+#endif
 	cpu->ifindex = fib.ifindex;
-	__builtin_memcpy(cpu->destination, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(cpu->source, fib.smac, ETH_ALEN);
+	cpu->nexthop.limit = fib.mtu_result - backend->overhead;
+	__builtin_memcpy(cpu->nexthop.destination, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(cpu->nexthop.source, fib.smac, ETH_ALEN);
 	return result;
 }
 
-/* The answer of the kernel's routing is kept for a second per CPU and backend: short enough to
+/* The next hop of a backend, or NULL and a verdict.
+ *
+ * The answer of the kernel's routing is kept for a second per CPU and backend: short enough to
  * follow a failover, long enough that its price does not matter.
  */
-static __always_inline int find_nexthop(struct xdp_md *ctx, struct packet *packet,
-					struct backend *backend, struct backend_cpu *cpu,
-					struct nexthop *nexthop)
+static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx, struct packet *packet,
+						    struct backend *backend,
+						    struct backend_cpu *cpu, int *verdict)
 {
 	__u32 now;
 	long result;
+	int tried;
 
-	if (backend->flags & BACKEND_HAS_MAC) {
-		nexthop->ifindex = ctx->ingress_ifindex;
-		__builtin_memcpy(nexthop->destination, backend->destination_mac, ETH_ALEN);
-		__builtin_memcpy(nexthop->source, backend->source_mac, ETH_ALEN);
-		return GO_ON;
-	}
+	if (backend->flags & BACKEND_HAS_NEXTHOP)
+		return &backend->nexthop;
 	now = bpf_jiffies64();
-	if (!cpu->ifindex || now - cpu->asked >= TICKS_PER_SECOND) {
-		result = ask_routing(ctx, packet, backend, cpu);
-		if (result != BPF_FIB_LKUP_RET_SUCCESS) {
-			cpu->ifindex = 0;
-			return drop(fib_drop(result));
-		}
+	if (cpu->ifindex && now - cpu->asked < TICKS_PER_SECOND)
+		return &cpu->nexthop;
+	result = ask_routing(ctx, packet, backend, cpu);
+	if (result == BPF_FIB_LKUP_RET_SUCCESS) {
 		cpu->asked = now;
+		return &cpu->nexthop;
 	}
-	nexthop->ifindex = cpu->ifindex;
-	__builtin_memcpy(nexthop->destination, cpu->destination, ETH_ALEN);
-	__builtin_memcpy(nexthop->source, cpu->source, ETH_ALEN);
-	return GO_ON;
+	*verdict = drop(fib_drop(result));
+	tried = !cpu->ifindex && now - cpu->asked < TICKS_PER_SECOND;
+	cpu->ifindex = 0;
+	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && !tried) {
+		cpu->asked = now;
+		*verdict = have_resolved(ctx, packet, backend);
+	}
+	return NULL;
 }
 
-static __always_inline int transmit(struct xdp_md *ctx, struct nexthop *nexthop)
+/* A tagged frame leaves by the interface and with the tags that it came by. */
+static __always_inline int transmit(struct xdp_md *ctx, const struct packet *packet,
+				    const struct backend *backend, const struct backend_cpu *cpu)
 {
-	if (nexthop->ifindex == ctx->ingress_ifindex)
+	if (backend->flags & BACKEND_HAS_NEXTHOP || cpu->ifindex == ctx->ingress_ifindex ||
+	    is_tagged(packet))
 		return XDP_TX;
-	return bpf_redirect(nexthop->ifindex, 0);
+	return bpf_redirect(cpu->ifindex, 0);
 }

@@ -1,26 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Services, and the lookup table of each: which backend a flow is for. */
+/* Services, and the lookup table of each: which backend a new flow is for. */
 #pragma once
 
-#define SERVICE_BITS 14
+#define SERVICE_BITS 15
 #define SERVICE_SLOTS (1 << SERVICE_BITS)
-#define SERVICE_PROBES 64
+#define SERVICE_PROBES 32
 #define TABLE_SLOTS 65537
 #define LOOKUP_TABLES 8192
 #define JHASH_SLOTS 512
 
 #define SERVICE_ADDRESS_ONLY 1 /* no service: marks an address and protocol that has some */
 #define SERVICE_JHASH 2
+#define SERVICE_BY_SOURCE 4 /* affinity: all flows of a client are for one backend */
+#define SERVICE_FLOW_TABLE 8
+
+/* Marks an address that has services of any protocol. */
+#define PROTOCOL_ANY IPPROTO_ICMP
 
 struct service {
-	__be32 address[4]; /* IPv4 in the first word */
+	struct address address;
 	__be16 port; /* 0: every port */
 	__u8 protocol; /* 0: the slot is empty */
-	__u8 family; /* 4 */
-	__u16 id; /* of its counters */
+	__u8 family; /* 4 or 6 */
+	__u16 id; /* of its counters and flows */
 	__u16 table; /* index in lookup_tables */
 	__u32 seed;
-	__u32 flags;
+	__u16 flags;
+	__u16 udp_timeout; /* seconds after which a silent UDP flow is forgotten */
 };
 ASSERT_SIZE(struct service, 32);
 
@@ -48,13 +54,45 @@ ASSERT_SIZE(struct lookup_table, 131088);
 TABLE_OF(struct service_table, services, 1);
 TABLE_OF(struct lookup_table, lookup_tables, LOOKUP_TABLES);
 
-static __always_inline struct service *find_service_key(__be32 address, __be16 port, __u8 protocol)
+/* Port, protocol and family as one word, to compare them at once; 0 is an empty slot. */
+static __always_inline __u32 endpoint_of(const struct service *service)
 {
-	__u32 zero = 0;
+	return *(const __u32 *)&service->port;
+}
+
+/* The same of a packet. */
+static __always_inline __u32 endpoint(__be16 port, __u8 protocol, __u8 family)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return port | protocol << 16 | (__u32)family << 24;
+#else
+	return (__u32)port << 16 | protocol << 8 | family;
+#endif
+}
+
+/* 0 if both are the same; of one family. */
+static __always_inline __u64 difference(const struct packet *packet, const struct address *a,
+					const struct address *b)
+{
+	__u64 bits = a->word[0] ^ b->word[0];
+
+#ifdef WITH_IPV6
+	if (packet->family == 6)
+		bits = (a->half[0] ^ b->half[0]) | (a->half[1] ^ b->half[1]);
+#endif
+	return bits;
+}
+
+static __always_inline struct service *find_service_key(const struct packet *packet, __be16 port,
+							__u8 protocol)
+{
+	const struct address *address = &packet->destination;
+	__u32 wanted = endpoint(port, protocol, packet->family);
+	__u64 hash = address->word[0];
 	struct service_table *table;
 	struct service *service;
 	void *map;
-	__u32 slot, i;
+	__u32 zero = 0, slot, i;
 
 	map = services.lookup(&zero);
 	if (!map)
@@ -62,14 +100,18 @@ static __always_inline struct service *find_service_key(__be32 address, __be16 p
 	table = bpf_map_lookup_elem(map, &zero);
 	if (!table)
 		return NULL;
-	slot = ((address ^ (port | protocol << 16)) * GOLDEN_32) >> (32 - SERVICE_BITS);
+#ifdef WITH_IPV6
+	if (packet->family == 6)
+		hash = address->half[0] + address->half[1] * 3;
+#endif
+	slot = ((hash ^ wanted) * GOLDEN_64) >> (64 - SERVICE_BITS);
 	for (i = 0; i < SERVICE_PROBES; i++) {
 		service = &table->slots[(slot + i) & (SERVICE_SLOTS - 1)];
-		if (!service->protocol)
-			return NULL;
-		if (service->address[0] == address && service->port == port &&
-		    service->protocol == protocol)
+		if (endpoint_of(service) == wanted &&
+		    !difference(packet, &service->address, address))
 			return service;
+		if (!endpoint_of(service))
+			return NULL;
 	}
 	return NULL;
 }
@@ -80,45 +122,78 @@ static __always_inline int is_real(struct service *service)
 	return service && !(service->flags & SERVICE_ADDRESS_ONLY);
 }
 
-static __always_inline struct service *find_service(struct packet *packet)
+/* The service of a packet with ports. */
+static __always_inline struct service *find_service(const struct packet *packet)
 {
 	struct service *service;
 
-	service = find_service_key(packet->destination, packet->ports >> 16, packet->protocol);
+	service = find_service_key(packet, packet->ports >> 16, packet->protocol);
 #ifdef WITH_ANY_PORT
 	if (!service)
-		service = find_service_key(packet->destination, 0, packet->protocol);
+		service = find_service_key(packet, 0, packet->protocol);
 #endif
 	return is_real(service) ? service : NULL;
 }
 
-/* Of a packet without ports all that can be told is whether some service has its address and protocol. */
-static __always_inline int service_owns_address(struct packet *packet)
+/* Whether some service has the address and the protocol, if the packet shows it, of a packet that
+ * has lost its ports.
+ */
+static __always_inline int service_owns_address(const struct packet *packet)
 {
-	return find_service_key(packet->destination, 0, packet->protocol) != NULL;
+	__u8 protocol = packet->protocol;
+
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
+#ifdef WITH_IPV6
+		if (packet->family != 6 || !is_extension_header(protocol))
+			return 0;
+		protocol = PROTOCOL_ANY;
+#else
+		return 0;
+#endif
+	}
+	return find_service_key(packet, 0, protocol) != NULL;
+}
+
+static __always_inline __u32 scheduler_ports(const struct service *service,
+					     const struct packet *packet)
+{
+#ifdef WITH_BY_SOURCE
+	if (service->flags & SERVICE_BY_SOURCE)
+		return 0;
+#endif
+	return packet->ports;
 }
 
 /* The slot of a flow in the lookup table of `service`; always below TABLE_SLOTS. */
-static __always_inline __u32 slot_of(struct service *service, struct packet *packet)
+static __always_inline __u32 slot_of(const struct service *service, const struct packet *packet,
+				     __u64 flow)
 {
-	__u64 flow;
-
 #ifdef WITH_JHASH
 #ifdef WITH_MAGLEV
 	if (service->flags & SERVICE_JHASH)
 #endif
-		return jhash_2words(packet->source, packet->ports, JHASH_SLOTS) % JHASH_SLOTS;
+	{
+		const struct address *source = &packet->source;
+		__u32 word = source->word[0];
+
+#ifdef WITH_IPV6
+		word ^= source->word[1] ^ source->word[2] ^ source->word[3];
 #endif
-#ifdef WITH_MAGLEV
-	flow = mix64(((__u64)packet->ports << 32 | packet->source) ^ service->seed * GOLDEN_64);
+		return jhash_2words(word, scheduler_ports(service, packet), JHASH_SLOTS) %
+		       JHASH_SLOTS;
+	}
+#endif
+#ifdef WITH_BY_SOURCE
+	if (service->flags & SERVICE_BY_SOURCE)
+		flow = hash_flow(packet, &packet->source, 0, service->seed);
+#endif
 	/* the upper half of the hash, scaled: as even as a remainder, and cheaper */
 	return (flow >> 32) * TABLE_SLOTS >> 32;
-#endif
-	return 0;
 }
 
-/* The number of the backend for a flow; 0 if the service has none. */
-static __always_inline __u32 pick_backend(struct service *service, struct packet *packet)
+/* The number of the backend for a new flow; 0 if the service has none. */
+static __always_inline __u32 pick_backend(const struct service *service,
+					  const struct packet *packet, __u64 flow)
 {
 	__u32 zero = 0, index = service->table, slot;
 	struct lookup_table *table;
@@ -130,7 +205,9 @@ static __always_inline __u32 pick_backend(struct service *service, struct packet
 	table = bpf_map_lookup_elem(map, &zero);
 	if (!table)
 		return 0;
-	slot = slot_of(service, packet);
+	slot = slot_of(service, packet, flow);
+	/* To the compiler this is certain; the verifier of Linux 6.1 needs to be shown. */
+	asm volatile("" : "+r"(slot));
 	if (slot >= TABLE_SLOTS)
 		return 0;
 	return table->slots[slot];

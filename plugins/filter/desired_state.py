@@ -14,6 +14,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 PREFIX = "l4lb_"
+_NUMBERS = {"flow_table_size", "udp_timeout", "gue_port", "hash_seed", "port", "weight"}
 
 
 def desired_state(
@@ -117,7 +118,7 @@ def _with_numbers(value: Any, option: str = "") -> Any:
         return {key: _with_numbers(item, key) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_with_numbers(item) for item in value]
-    if option in ("hash_seed", "port", "weight") and isinstance(value, str) and value.isdecimal():
+    if option in _NUMBERS and isinstance(value, str) and value.isdecimal():
         return int(value)
     return value
 

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from . import compiler, host, image, layout, link, neighbours
@@ -30,7 +30,7 @@ from .errors import ConfigError, ForeignProgramError, L4lbError
 from .host import Paths, Pins
 from .image import Manifest, Source
 from .link import Link
-from .model import Config
+from .model import Address, Config
 from .neighbours import Neighbour
 
 _RESOLVE_SECONDS = 1.0
@@ -188,8 +188,8 @@ class Balancer:
         return plan
 
     def _plan_present(self, live: Live, config: Config) -> Plan:
-        source = _source(live.link, config)
-        desired = replace(config, source_address=source.address)
+        source = _source(live.link)
+        desired = _with_sources(config, source)
         plan = Plan(live, desired)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
@@ -212,8 +212,9 @@ class Balancer:
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
         routed = _routed(desired)
-        if routed and not host.routing_answers(self.paths):
-            plan.steps.append("set net.ipv4.conf.lo.forwarding to 1")
+        for version in _versions(routed):
+            if not host.routing_answers(self.paths, version):
+                plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
         hops, unreachable = neighbours.next_hops(routed)
         plan.hops = hops - neighbours.managed()
         if plan.hops and not plan.changed:
@@ -296,13 +297,14 @@ class Balancer:
 
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
         """What new backends need before packets go to them."""
-        if _routed(desired) and not host.routing_answers(self.paths):
-            host.let_routing_answer(self.paths)
+        for version in _versions(_routed(desired)):
+            if not host.routing_answers(self.paths, version):
+                host.let_routing_answer(self.paths, version)
         neighbours.manage(plan.hops)
         for address in neighbours.unresolved(plan.hops, _RESOLVE_SECONDS):
-            plan.warnings.append(f"next hop {address} does not answer ARP yet")
+            plan.warnings.append(f"next hop {address} has not answered yet")
 
-    def _forget_hops(self, gone: Iterable[IPv4Address], kept: Iterable[IPv4Address]) -> None:
+    def _forget_hops(self, gone: Iterable[Address], kept: Iterable[Address]) -> None:
         """Let go of the next hops of backends that are `gone`, unless others have the same."""
         needed = set(kept)
         for interface in host.pinned_interfaces(self.paths):
@@ -314,18 +316,18 @@ class Balancer:
             return
         hops = neighbours.next_hops(unneeded)[0] - neighbours.next_hops(needed)[0]
         neighbours.manage([], hops & neighbours.managed())
-        if not needed:
-            host.restore_routing(self.paths)
+        for version in _versions(unneeded) - _versions(needed):
+            host.restore_routing(self.paths, version)
 
     def _load(self, plan: Plan, desired: Config) -> str:
         """Bring a new program with the new state; attaching it is the switch."""
         live = plan.live
-        source = _source(live.link, desired)
+        source = _source(live.link)
         self.staging.remove()
         self.staging.create()
         try:
             old = live.data_path if live.manifest else None
-            shared = reusable_maps(old.maps, plan.build["capacity"]) if old else {}
+            shared = reusable_maps(old.maps, desired, plan.build["capacity"]) if old else {}
             for name, map_ in shared.items():
                 self.staging.set(name, map_)
             pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
@@ -356,7 +358,7 @@ class Balancer:
         """Bring the new state to the program that is there."""
         live = plan.live
         if plan.write:
-            source = _source(live.link, desired)
+            source = _source(live.link)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
             try:
                 self.pins.set("manifest%next", staged.manifest_map)
@@ -401,14 +403,14 @@ class Balancer:
             link.detach(live.link, live.data_path.program.fd)
         self.pins.remove()
         self.staging.remove()
-        needed: set[IPv4Address] = set()
+        needed: set[Address] = set()
         for interface in host.pinned_interfaces(self.paths):
             other = Balancer(interface, paths=self.paths).pinned_manifest()
             needed.update(_routed(other.config) if other else ())
         hops, _unreachable = neighbours.next_hops(needed)
         neighbours.manage([], neighbours.managed() - hops)
-        if not needed:
-            host.restore_routing(self.paths)
+        for version in {4, 6} - _versions(needed):
+            host.restore_routing(self.paths, version)
 
     def pinned_manifest(self) -> Manifest | None:
         """What the pinned maps hold; None if there are none, or they are of another version."""
@@ -420,7 +422,16 @@ class Balancer:
 def describe(before: Config, after: Config) -> list[str]:
     """What differs between two states, a line for each service."""
     changes = []
-    for option in ("mode", "source_address", "gateway_mac", "hash_seed"):
+    for option in (
+        "mode",
+        "source_address",
+        "source_address6",
+        "gateway_mac",
+        "flow_table_size",
+        "udp_timeout",
+        "gue_port",
+        "hash_seed",
+    ):
         old, new = getattr(before, option), getattr(after, option)
         if old != new:
             changes.append(f"{option}: {old} -> {new}")
@@ -437,16 +448,25 @@ def describe(before: Config, after: Config) -> list[str]:
     return changes
 
 
-def _source(interface: Link, config: Config) -> Source:
-    address = config.source_address or interface.address
-    if address is None:
-        raise ConfigError(
-            "source_address", None, f"{interface.name} has no IPv4 address; give the tunnels one"
-        )
-    return Source(address, interface.mac)
+def _source(interface: Link) -> Source:
+    return Source(interface.address, interface.mac, interface.address6, interface.mtu)
 
 
-def _routed(config: Config) -> list[IPv4Address]:
+def _with_sources(config: Config, source: Source) -> Config:
+    """With the default sources of tunnels filled in. Raises ConfigError if one is needed and the
+    interface has no such address."""
+    for service in config.services:
+        for backend in service.backends:
+            image.outer_source(backend, service, config, source)
+    own, own6 = source.address, source.address6
+    return replace(
+        config,
+        source_address=config.source_address or (IPv4Network(own) if own else None),
+        source_address6=config.source_address6 or (IPv6Network(own6) if own6 else None),
+    )
+
+
+def _routed(config: Config) -> list[Address]:
     """The backends whose next hop is found by routing."""
     if config.gateway_mac:
         return []
@@ -456,3 +476,7 @@ def _routed(config: Config) -> list[IPv4Address]:
         for backend in service.backends
         if not backend.mac
     ]
+
+
+def _versions(addresses: Iterable[Address]) -> set[int]:
+    return {address.version for address in addresses}

@@ -287,15 +287,18 @@ class Program(_Object):
         found = (Map.by_id(number) for number in self.map_ids)
         return {map_.name: map_ for map_ in found if map_ is not None}
 
-    def test_run(self, frame: bytes) -> tuple[int, bytes]:
-        """Run the program once on a frame (BPF_PROG_TEST_RUN): its verdict and what it left."""
+    def test_run(self, frame: bytes, repeat: int = 1) -> tuple[int, bytes]:
+        """Run the program on a frame (BPF_PROG_TEST_RUN): its verdict and what it left.
+
+        repeat: how often, each time on what the time before left.
+        """
         out = ctypes.create_string_buffer(len(frame) + 256)
         options = _TestRunOptions(
             sz=ctypes.sizeof(_TestRunOptions),
             data_in=frame,
             data_size_in=len(frame),
             data_size_out=len(out),
-            repeat=1,
+            repeat=repeat,
         )
         options.data_out = ctypes.cast(out, ctypes.c_char_p)
         _check(

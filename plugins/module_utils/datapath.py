@@ -14,21 +14,22 @@ import functools
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
 from typing import Any
 
 from . import bpf, compiler, image, layout
 from .bpf import Map, Program
 from .errors import L4lbError
 from .image import Manifest, Source
-from .model import Config, Service
+from .model import Address, Config, Service
 
 PROGRAM = "l4lb"
 
 _FIXED_SHAPES = {
     "lookup_tables": bpf.Shape(bpf.ARRAY_OF_MAPS, 4, layout.LOOKUP_TABLES),
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
-    "service_sent": bpf.Shape(bpf.PERCPU_ARRAY, layout.COUNTER.size, layout.SERVICE_IDS),
+    "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
+    "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(layout.FLOW_EVENTS), 1),
+    "hosts": bpf.Shape(bpf.ARRAY, layout.HOST_SIZE, 1),
 }
 _SIZED_SHAPES = {
     "backends": (bpf.ARRAY, layout.BACKEND_SIZE),
@@ -43,15 +44,20 @@ class Count:
     packets: int = 0
     bytes: int = 0
 
+    def __add__(self, other: Count) -> Count:
+        return Count(self.packets + other.packets, self.bytes + other.bytes)
+
 
 @dataclass(frozen=True)
 class Statistics:
     """All counters, summed over CPUs: by service name; by (service name, backend address); drops
-    by reason."""
+    by reason; answers by kind; flows: what the flow table did."""
 
     services: dict[str, Count]
-    backends: dict[tuple[str, IPv4Address], Count]
+    backends: dict[tuple[str, Address], Count]
     drops: dict[str, int]
+    answers: dict[str, int] = field(default_factory=dict)
+    flows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -77,11 +83,12 @@ def build_flags(config: Config, capacity: int) -> list[str]:
     return [
         f"-DTICKS_PER_SECOND={compiler.ticks_per_second()}",
         f"-DBACKENDS={capacity}",
+        f"-DFLOW_BLOCKS={image.flow_blocks(config)}",
         *image.features(config),
     ]
 
 
-def reusable_maps(maps: Mapping[str, Map], capacity: int) -> dict[str, Map]:
+def reusable_maps(maps: Mapping[str, Map], config: Config, capacity: int) -> dict[str, Map]:
     """Those maps of another program that one of this layout and capacity can use.
 
     Not the service table: each program has its own, so that a new program brings its new state
@@ -89,6 +96,7 @@ def reusable_maps(maps: Mapping[str, Map], capacity: int) -> dict[str, Map]:
     """
     shapes = {name: bpf.Shape(*shape, capacity) for name, shape in _SIZED_SHAPES.items()}
     shapes.update(_FIXED_SHAPES)
+    shapes["flows"] = bpf.Shape(bpf.PERCPU_ARRAY, layout.FLOW_BLOCK_SIZE, image.flow_blocks(config))
     return {
         name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
     }
@@ -223,23 +231,33 @@ class DataPath:
             for service in config.services
             if service.name not in manifest.tables
         )
-        old_ids = set(before.service_ids.values()) if before else set()
-        empty = bytes(layout.COUNTER.size * bpf.possible_cpus())
-        self.maps["service_sent"].update_many(
-            (number, empty) for number in manifest.service_ids.values() if number not in old_ids
-        )
         known = _numbers(before)
         in_use = known if "backends" in shared else set()
         records = image.backend_records(manifest, source)
         empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
         self.maps["backend_cpus"].update_many(
-            (number, empty) for number in records if number not in known
+            (number, empty)
+            for number in manifest.all_numbers - (before.all_numbers if before else set())
         )
         self.maps["backends"].update_many(
             (number, record) for number, record in records.items() if number not in in_use
         )
         late = {number: record for number, record in records.items() if number in in_use}
+        if "hosts" in self.maps:
+            self.maps["hosts"].update(0, layout.pack_host(source.address, source.address6))
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), before, late)
+
+    def _keep_counters(self, before: Manifest, manifest: Manifest, gone: Collection[int]) -> None:
+        """Add the counters of backends that are gone to what their service remembers of such."""
+        keys = {service.name: service.key for service in before.config.services}
+        heirs = {service.key: manifest.past[service.name] for service in manifest.config.services}
+        cpus = self.maps["backend_cpus"]
+        for name, numbers in before.numbers.items():
+            former = [number for number in numbers.values() if number in gone]
+            if keys[name] in heirs and former:
+                heir = heirs[keys[name]]
+                records = [cpus.lookup(number) or b"" for number in (heir, *former)]
+                cpus.update(heir, _add_counters(records))
 
     @staticmethod
     def _make_table(service: Service, manifest: Manifest, index: int) -> Map:
@@ -282,10 +300,11 @@ class DataPath:
             for number, record in staged.late.items()
             if current[number * size : (number + 1) * size] != record
         }
-        for number in _numbers(staged.before) - _numbers(staged.manifest):
-            changed[number] = bytes(size)
+        gone = _numbers(staged.before) - _numbers(staged.manifest)
+        changed.update((number, bytes(size)) for number in gone)
         self.maps["backends"].update_many(changed.items())
         if staged.before:
+            self._keep_counters(staged.before, staged.manifest, gone)
             self._clear_tables(staged.before, staged.manifest)
 
     def abandon(self, staged: Staged) -> None:
@@ -301,9 +320,9 @@ class DataPath:
 
     def copy_counters(self, other: DataPath) -> None:
         """Take over the counters of `other` from those of its maps that are not shared."""
-        for name in ("drops", "service_sent", "backend_cpus"):
-            mine, theirs = self.maps[name], other.maps.get(name)
-            if theirs is None or theirs.id == mine.id:
+        for name in ("drops", "answers", "flow_events", "backend_cpus"):
+            mine, theirs = self.maps.get(name), other.maps.get(name)
+            if mine is None or theirs is None or theirs.id == mine.id:
                 continue
             if theirs.shape != replace(mine.shape, max_entries=theirs.shape.max_entries):
                 continue
@@ -321,41 +340,53 @@ class DataPath:
         manifest = manifest or self.read()
         if manifest is None:
             raise L4lbError("the maps do not say what they hold; apply the configuration again")
-        services = _Sums(self.maps["service_sent"])
-        backends = _Sums(self.maps["backend_cpus"])
-        drops = _Sums(self.maps["drops"])
+        sent = _Sums(self.maps["backend_cpus"], 2)
+        drops, answers = _Sums(self.maps["drops"], 1), _Sums(self.maps["answers"], 1)
+        backends = {
+            (name, address): Count(*sent(number))
+            for name, numbers in manifest.numbers.items()
+            for address, number in numbers.items()
+        }
+        services = {name: Count(*sent(number)) for name, number in manifest.past.items()}
+        for (name, _address), count in backends.items():
+            services[name] += count
+        flows: Sequence[int] = [0] * len(layout.FLOW_EVENTS)
+        if "flow_events" in self.maps:
+            flows = _Sums(self.maps["flow_events"], len(layout.FLOW_EVENTS))(0)
         return Statistics(
-            {name: services(number) for name, number in manifest.service_ids.items()},
-            {
-                (name, address): backends(number)
-                for name, numbers in manifest.numbers.items()
-                for address, number in numbers.items()
-            },
-            {reason: drops(number).packets for number, reason in enumerate(layout.DROPS, 1)},
+            services,
+            backends,
+            {reason: drops(number)[0] for number, reason in enumerate(layout.DROPS, 1)},
+            {kind: answers(number)[0] for number, kind in enumerate(layout.ANSWERS)},
+            dict(zip(layout.FLOW_EVENTS, flows)),
         )
 
 
-class _Sums:
-    """Index -> the counter at the head of a per-CPU element, summed over the CPUs."""
+def _add_counters(records: Sequence[bytes]) -> bytes:
+    """The first of some struct backend_cpu of all CPUs, with the counters of all of them."""
+    total = bytearray(records[0])
+    for at in range(0, len(total), layout.BACKEND_CPU_SIZE):
+        pairs = [layout.COUNTER.unpack_from(record, at) for record in records]
+        layout.COUNTER.pack_into(total, at, *map(sum, zip(*pairs)))
+    return bytes(total)
 
-    def __init__(self, map_: Map) -> None:
+
+class _Sums:
+    """Index -> the first `fields` 64-bit counters of a per-CPU element, summed over the CPUs."""
+
+    def __init__(self, map_: Map, fields: int) -> None:
         self._values = map_.lookup_all()
         self._stride = (map_.shape.value_size + 7) // 8 * 8
-        self._pair = map_.shape.value_size >= layout.COUNTER.size
+        self._counters = struct.Struct(f"={fields}Q")
         self._cpus = bpf.possible_cpus()
 
-    def __call__(self, index: int) -> Count:
-        start = index * self._stride * self._cpus
-        packets = total = 0
-        for cpu in range(self._cpus):
-            at = start + cpu * self._stride
-            if self._pair:
-                some, more = layout.COUNTER.unpack_from(self._values, at)
-                total += more
-            else:
-                (some,) = struct.unpack_from("=Q", self._values, at)
-            packets += some
-        return Count(packets, total)
+    def __call__(self, index: int) -> tuple[int, ...]:
+        first = index * self._stride * self._cpus
+        each = (
+            self._counters.unpack_from(self._values, first + cpu * self._stride)
+            for cpu in range(self._cpus)
+        )
+        return tuple(map(sum, zip(*each)))
 
 
 def _numbers(manifest: Manifest | None) -> set[int]:

@@ -65,4 +65,10 @@ def facts(
                 "backends": backends,
             }
         )
-    return {"mode": mode, "services": services, "drops": dict(now.drops)}
+    return {
+        "mode": mode,
+        "services": services,
+        "drops": dict(now.drops),
+        "answers": dict(now.answers),
+        "flow_table": dict(now.flows),
+    }

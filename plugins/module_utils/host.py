@@ -208,25 +208,27 @@ def _try_lock(path: Path) -> int | None:
 # Route lookups
 
 
-def routing_answers(paths: Paths) -> bool:
-    """Whether the kernel answers the data plane's route lookups.
+def routing_answers(paths: Paths, version: int) -> bool:
+    """Whether the kernel answers the data plane's route lookups of this IP version.
 
     It refuses them for an interface that does not forward. The data plane asks from the loopback
     interface, where forwarding lets nothing through that was not let through before.
     """
-    return _loopback_forwarding(paths).read_text(encoding="ascii").strip() != "0"
+    path = _forwarding(paths, version, "lo")
+    return not path.exists() or path.read_text(encoding="ascii").strip() != "0"
 
 
-def let_routing_answer(paths: Paths) -> None:
-    """Make the kernel answer the data plane's route lookups."""
-    _loopback_forwarding(paths).write_text("1\n", encoding="ascii")
+def let_routing_answer(paths: Paths, version: int) -> None:
+    """Make the kernel answer the data plane's route lookups of this IP version."""
+    _forwarding(paths, version, "lo").write_text("1\n", encoding="ascii")
 
 
-def restore_routing(paths: Paths) -> None:
+def restore_routing(paths: Paths, version: int) -> None:
     """Undo `let_routing_answer`: loopback forwards again as all others do."""
-    everywhere = paths.sysctl / "net/ipv4/conf/all/forwarding"
-    _loopback_forwarding(paths).write_text(everywhere.read_text(encoding="ascii"), encoding="ascii")
+    path, everywhere = (_forwarding(paths, version, name) for name in ("lo", "all"))
+    if path.exists() and path.read_text(encoding="ascii") != everywhere.read_text(encoding="ascii"):
+        path.write_text(everywhere.read_text(encoding="ascii"), encoding="ascii")
 
 
-def _loopback_forwarding(paths: Paths) -> Path:
-    return paths.sysctl / "net/ipv4/conf/lo/forwarding"
+def _forwarding(paths: Paths, version: int, interface: str) -> Path:
+    return paths.sysctl / f"net/ipv{version}/conf/{interface}/forwarding"

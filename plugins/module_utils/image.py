@@ -9,28 +9,31 @@ of its own that lives and dies with them; each service table names the manifest 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 from . import layout, schedulers
-from .errors import L4lbError
-from .model import PROTOCOLS, Config, Service
+from .errors import ConfigError, L4lbError
+from .model import PROTOCOLS, Address, Backend, Config, Network, Service
 
 BackendKey = tuple  # (service address, port, protocol, backend address)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the host itself puts into a packet."""
+    """What the balanced interface itself has: its first addresses, MAC address and MTU."""
 
-    address: IPv4Address
+    address: IPv4Address | None
     mac: str
+    address6: IPv6Address | None = None
+    mtu: int = 1500
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,16 @@ class Manifest:
     generation: int = 0
     service_ids: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
-    numbers: dict[str, dict[IPv4Address, int]] = field(default_factory=dict)
+    numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
+    past: dict[str, int] = field(default_factory=dict)
+    """Service -> a number that is no backend's: there the counters of former backends go on."""
     next_number: int = 1
+
+    @property
+    def all_numbers(self) -> set[int]:
+        """Every number that is in use."""
+        backends = {number for numbers in self.numbers.values() for number in numbers.values()}
+        return backends | set(self.past.values())
 
     def dump(self) -> bytes:
         """As JSON."""
@@ -72,6 +83,7 @@ class Manifest:
                     ]
                     for service in self.config.services
                 },
+                "past": self.past,
                 "next_number": self.next_number,
             },
             separators=(",", ":"),
@@ -95,6 +107,7 @@ class Manifest:
                     )
                     for service in config.services
                 },
+                past=raw["past"],
                 next_number=raw["next_number"],
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
@@ -121,10 +134,16 @@ def place(
     spare_ids = (number for number in range(layout.SERVICE_IDS) if number not in taken)
     ids.update((name, next(spare_ids)) for name in old if name not in ids)
 
-    in_use = {number for numbers in before.numbers.values() for number in numbers.values()}
+    in_use = before.all_numbers
     next_number = before.next_number
-    numbers: dict[str, dict[IPv4Address, int]] = {}
+    numbers: dict[str, dict[Address, int]] = {}
+    past: dict[str, int] = {}
     for service in config.services:
+        former = before.past.get(old[service.name])
+        if former is None:
+            former, next_number = _spare(in_use, next_number, capacity)
+            in_use.add(former)
+        past[service.name] = former
         known = before.numbers.get(old[service.name], {})
         numbers[service.name] = mine = {}
         for backend in service.backends:
@@ -139,7 +158,7 @@ def place(
         table = before.tables.get(old[service.name])
         if table and table.digest == table_digest(service, config.hash_seed, numbers[service.name]):
             tables[service.name] = table
-    return Manifest(config, build, before.generation + 1, ids, tables, numbers, next_number)
+    return Manifest(config, build, before.generation + 1, ids, tables, numbers, past, next_number)
 
 
 def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:
@@ -166,29 +185,36 @@ def capacity_for(before: Manifest | None, config: Config) -> int:
         for service in config.services
         for backend in service.backends
     }
-    need = len(old | new) + 1
+    services = {service.key for service in (before.config.services if before else ())}
+    services.update(service.key for service in config.services)
+    need = len(old | new) + len(services) + 1
     return next((size for size in (1024, 4096, 16384) if size >= need), 65536)
 
 
-def table_digest(service: Service, seed: int, numbers: dict[IPv4Address, int]) -> str:
+def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> str:
     """Names all that a lookup table is made from."""
     parts = [service.scheduler, str(seed)]
     parts += (f"{b.address}={b.share}:{numbers[b.address]}" for b in service.backends)
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 
-def lookup_table(service: Service, seed: int, numbers: dict[IPv4Address, int]) -> bytes:
+def lookup_table(service: Service, seed: int, numbers: dict[Address, int]) -> bytes:
     """A struct lookup_table for the service."""
-    candidates = [
-        schedulers.Candidate(str(backend.address), backend.share) for backend in service.backends
-    ]
-    if service.scheduler == "jhash":
-        positions = schedulers.jhash(candidates)
-    else:
-        positions = schedulers.maglev(candidates, seed)
+    positions = _positions(
+        service.scheduler, tuple((str(b.address), b.share) for b in service.backends), seed
+    )
     by_position = [0, *(numbers[backend.address] for backend in service.backends)]
     table = array("H", map(by_position.__getitem__, positions))
     return table.tobytes().ljust(layout.LOOKUP_TABLE_SIZE, b"\0")
+
+
+@functools.lru_cache(maxsize=64)
+def _positions(scheduler: str, candidates: tuple[tuple[str, int], ...], seed: int) -> Sequence[int]:
+    """The scheduler's table; services often have the same servers."""
+    named = [schedulers.Candidate(*candidate) for candidate in candidates]
+    if scheduler == "jhash":
+        return schedulers.jhash(named)
+    return schedulers.maglev(named, seed)
 
 
 def checksum(table: bytes) -> int:
@@ -197,16 +223,15 @@ def checksum(table: bytes) -> int:
 
 
 def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
-    """All that belongs into the service table: services, and a mark for each address that has any
-    with ports, for packets that lost theirs."""
+    """All that belongs into the service table: services, and marks for packets without ports: of
+    each address and protocol that has services with ports, and of each address that has any."""
     config = manifest.config
-    marks = {}
+    marks: dict[tuple[Address, int], layout.ServiceEntry] = {}
     for service in config.services:
-        flags = layout.SERVICE_JHASH if service.scheduler == "jhash" else 0
         protocol = PROTOCOLS[service.protocol]
-        if service.port:
-            marks[service.address, protocol] = layout.ServiceEntry(
-                service.address, 0, protocol, flags=layout.SERVICE_ADDRESS_ONLY
+        for mark in (protocol, layout.PROTOCOL_ANY):
+            marks[service.address, mark] = layout.ServiceEntry(
+                service.address, 0, mark, flags=layout.SERVICE_ADDRESS_ONLY
             )
         yield layout.ServiceEntry(
             service.address,
@@ -215,24 +240,63 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
             manifest.service_ids[service.name],
             manifest.tables[service.name].index,
             config.hash_seed,
-            flags,
+            _service_flags(service, config),
+            config.udp_timeout,
         )
     for service in config.services:
         if not service.port:
-            marks.pop((service.address, PROTOCOLS[service.protocol]), None)
+            marks.pop((service.address, PROTOCOLS[service.protocol]))
     yield from marks.values()
+
+
+def _service_flags(service: Service, config: Config) -> int:
+    flags = layout.SERVICE_JHASH if service.scheduler == "jhash" else 0
+    flags |= layout.SERVICE_BY_SOURCE if service.affinity == "source" else 0
+    flags |= layout.SERVICE_FLOW_TABLE if remembers(service, config) else 0
+    return flags
+
+
+def remembers(service: Service, config: Config) -> bool:
+    """Whether the service uses the flow table."""
+    return service.flow_table and config.flow_table_size > 0
+
+
+def outer_source(backend: Backend, service: Service, config: Config, source: Source) -> Network:
+    """Where tunnels to a backend come from. Raises ConfigError if there is no such address."""
+    version = backend.address.version
+    option = "source_address" if version == 4 else "source_address6"
+    given = config.source_address if version == 4 else config.source_address6
+    if given is not None:
+        return given
+    own = source.address if version == 4 else source.address6
+    if own is None:
+        if service.encapsulation == "l2":
+            return ip_network(bytes(4 if version == 4 else 16))
+        raise ConfigError(
+            option,
+            None,
+            f"{config.interface} has no IPv{version} address for tunnels to "
+            f"{backend.address}; give it one, or set this option",
+        )
+    return ip_network(own)
 
 
 def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
     """Number -> struct backend."""
     config = manifest.config
     return {
-        manifest.numbers[service.name][backend.address]: layout.pack_backend(
-            backend.address,
-            config.source_address or source.address,
-            backend.mac or config.gateway_mac,
-            source.mac,
-        )
+        manifest.numbers[service.name][backend.address]: layout.BackendRecord(
+            address=backend.address,
+            source=outer_source(backend, service, config, source),
+            encapsulation=service.encapsulation,
+            service=manifest.service_ids[service.name],
+            inner_version=service.address.version,
+            keeps_flows=backend.state != "disabled",
+            gue_port=config.gue_port,
+            mac=backend.mac or config.gateway_mac,
+            source_mac=source.mac,
+            mtu=source.mtu,
+        ).pack()
         for service in config.services
         for backend in service.backends
     }
@@ -240,10 +304,27 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
 
 def features(config: Config) -> list[str]:
     """The -D flags for what some service uses."""
-    found = {f"-DWITH_{service.scheduler.upper()}" for service in config.services}
-    if any(service.port == 0 for service in config.services):
-        found.add("-DWITH_ANY_PORT")
-    return sorted(found)
+    found = {"WITH_IPV4", "WITH_MAGLEV", "WITH_IPIP"} if not config.services else set()
+    for service in config.services:
+        found.add(f"WITH_IPV{service.address.version}")
+        found.add(f"WITH_{service.scheduler.upper()}")
+        found.add(f"WITH_{service.encapsulation.upper()}")
+        if service.port == 0:
+            found.add("WITH_ANY_PORT")
+        if service.affinity == "source":
+            found.add("WITH_BY_SOURCE")
+        if remembers(service, config):
+            found.add("WITH_FLOW_TABLE")
+    for given in (config.source_address, config.source_address6):
+        if given is not None and given.prefixlen < given.max_prefixlen:
+            found.add("WITH_SPREAD")
+    return [f"-D{name}" for name in sorted(found)]
+
+
+def flow_blocks(config: Config) -> int:
+    """How many blocks of 1024 flows the flow table has per CPU: a power of two."""
+    blocks = -(-config.flow_table_size // layout.FLOW_BLOCK_FLOWS)
+    return 1 << max(0, blocks - 1).bit_length()
 
 
 def spare_tables(used: Iterable[int]) -> Iterator[int]:

@@ -14,26 +14,36 @@ import struct
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from .errors import L4lbError
+from .model import Address, Network
 
-VERSION = 1
+VERSION = 2
 
-SERVICE_BITS = 14
+SERVICE_BITS = 15
 SERVICE_SLOTS = 1 << SERVICE_BITS
-SERVICE_PROBES = 64
+SERVICE_PROBES = 32
 SERVICE_IDS = 8192
 LOOKUP_TABLES = 8192
 TABLE_SLOTS = 65537
 
 SERVICE_ADDRESS_ONLY = 1
 SERVICE_JHASH = 2
-BACKEND_HAS_MAC = 1
+SERVICE_BY_SOURCE = 4
+SERVICE_FLOW_TABLE = 8
 
-GOLDEN_32 = 0x9E3779B1
+BACKEND_HAS_NEXTHOP = 1
+BACKEND_IPV6 = 2
+BACKEND_KEEPS_FLOWS = 4
+BACKEND_ENCAPSULATIONS = {"ipip": 16, "gue": 32, "gre": 64, "l2": 128}
+
+
+GOLDEN_64 = 0x9E3779B97F4A7C15
 OUTER_TTL = 64
-IPPROTO_IPIP = 4
+PROTOCOL_ANY = 1
+IPPROTO_UDP = 17
+IPPROTO_GRE = 47
 
 DROPS = {
     "malformed": "Header lengths contradict each other or the frame. Expected to be 0; look for a "
@@ -42,20 +52,43 @@ DROPS = {
     "path MTU discovery.",
     "no_backend": "The service has no enabled backend with a weight. Enable one.",
     "no_route": "The host has no route to the backend. Add one, or give the backend a mac.",
-    "no_neighbour": "The next hop does not answer ARP. A few at start are normal; else see whether "
-    "it is up.",
-    "forwarding_off": "net.ipv4.conf.lo.forwarding is 0, so the kernel answers no route lookups. "
-    "Expected to be 0; apply the configuration again.",
-    "no_headroom": "The driver left no room before the frame for the outer header. Expected to be "
-    "0; use mode generic.",
+    "no_neighbour": "The next hop does not answer ARP or neighbour discovery. A few at start are "
+    "normal; else see whether it is up.",
+    "forwarding_off": "net.ipv4.conf.lo.forwarding, or its IPv6 sister, is 0, so the kernel "
+    "answers no route lookups. Expected to be 0; apply the configuration again.",
+    "too_big": "Does not fit the path to the backend with its outer header, and may be fragmented, "
+    "or is an ICMP error, so that the sender cannot be told. Raise the MTU towards the backends.",
+    "no_room": "The driver left no room before the frame for the outer header. Expected to be 0; "
+    "use mode generic.",
 }
 """Why a packet to a service was not forwarded, and what an operator does about it."""
 
+ANSWERS = {
+    "echo_reply": "Pings of a service's address.",
+    "packet_too_big": "Packets that do not fit the path to the backend with their outer header. "
+    "The sender was told the MTU that it may use. Many of them: raise the MTU towards the "
+    "backends, or lower the MSS that the servers announce.",
+}
+"""What the balancer answers itself."""
+
+FLOW_EVENTS = {
+    "hits": "Packets of remembered flows.",
+    "misses": "Packets of flows that were not, or no longer, remembered: new ones.",
+    "replacements": "Misses that took the place of another flow. Many of them: raise "
+    "flow_table_size.",
+}
+"""What the flow table did."""
+
+_MASK_64 = 2**64 - 1
 _HEADER = struct.Struct("=4I")
-_SERVICE = struct.Struct("=4s12xHBBHHII")
-_BACKEND = struct.Struct("=4s12x4s12xII6s6s12x")
+_SERVICE = struct.Struct("=16sHBBHHIHH")
+_BACKEND = struct.Struct("=16s16s4sHHHH6s6sHBB4x")
+_HOST = struct.Struct("=16s16s")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
+FLOW_BLOCK_SIZE = 16384
+FLOW_BLOCK_FLOWS = 1024
+HOST_SIZE = _HOST.size
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 131088
 BACKEND_SIZE = _BACKEND.size
@@ -79,32 +112,39 @@ class ServiceHeader:
 class ServiceEntry:
     """A service as the data plane finds it; port 0 is every port."""
 
-    address: IPv4Address
+    address: Address
     port: int
     protocol: int
     id: int = 0
     table: int = 0
     seed: int = 0
     flags: int = 0
+    udp_timeout: int = 0
 
     @property
     def slot(self) -> int:
         """Where its search begins in the service table."""
-        word = int.from_bytes(self.address.packed, sys.byteorder)
-        word ^= _network(self.port) | self.protocol << 16
-        return (word * GOLDEN_32 & 0xFFFFFFFF) >> (32 - SERVICE_BITS)
+        if self.address.version == 4:
+            key = int.from_bytes(self.address.packed, sys.byteorder)
+        else:
+            upper, lower = struct.unpack("=2Q", self.address.packed)
+            key = (upper + lower * 3) & _MASK_64
+        endpoint = self.port.to_bytes(2, "big") + bytes([self.protocol, self.address.version])
+        key ^= int.from_bytes(endpoint, sys.byteorder)
+        return (key * GOLDEN_64 & _MASK_64) >> (64 - SERVICE_BITS)
 
     def pack(self) -> bytes:
         """As struct service."""
         return _SERVICE.pack(
-            self.address.packed,
+            pack_address(self.address),
             _network(self.port),
             self.protocol,
-            4,
+            self.address.version,
             self.id,
             self.table,
             self.seed,
             self.flags,
+            self.udp_timeout,
         )
 
 
@@ -127,31 +167,78 @@ def pack_service_table(header: ServiceHeader, entries: Iterable[ServiceEntry]) -
     return head + b"".join(slot or empty for slot in slots)
 
 
-def pack_backend(
-    address: IPv4Address, source: IPv4Address, mac: str | None, source_mac: str
-) -> bytes:
-    """A struct backend that is reached by IP in IP; without `mac` by the kernel's routing."""
-    outer = struct.pack(
-        "!BBHHHBBH4s4s",
-        0x45,
-        0,
-        0,
-        0,
-        0x4000,
-        OUTER_TTL,
-        IPPROTO_IPIP,
-        0,
-        source.packed,
-        address.packed,
+@dataclass(frozen=True)
+class BackendRecord:
+    """How packets travel to a backend of a service.
+
+    source: outer source address, or the prefix that flows are spread over; of the backend's family.
+    inner_version: IP version of the service.
+    mac, source_mac, mtu: next hop, if it is given, else routing finds it.
+    """
+
+    address: Address
+    source: Network
+    encapsulation: str
+    service: int
+    inner_version: int
+    keeps_flows: bool = True
+    gue_port: int = 0
+    mac: str | None = None
+    source_mac: str = "00:00:00:00:00:00"
+    mtu: int = 0
+
+    def pack(self) -> bytes:
+        """As struct backend."""
+        flags = BACKEND_ENCAPSULATIONS[self.encapsulation]
+        flags |= BACKEND_HAS_NEXTHOP if self.mac else 0
+        flags |= BACKEND_IPV6 if self.address.version == 6 else 0
+        flags |= BACKEND_KEEPS_FLOWS if self.keeps_flows else 0
+        inner = 4 if self.inner_version == 4 else 41
+        protocol = {"gue": IPPROTO_UDP, "gre": IPPROTO_GRE}.get(self.encapsulation, inner)
+        source = self.source.network_address
+        return _BACKEND.pack(
+            pack_address(self.address),
+            pack_address(source),
+            self.source.hostmask.packed[-4:],
+            _header_sum(source, self.address, protocol) if self.address.version == 4 else 0,
+            flags,
+            self.service,
+            _network(self.gue_port) if self.encapsulation == "gue" else 0,
+            pack_mac(self.mac) if self.mac else bytes(6),
+            pack_mac(self.source_mac) if self.mac else bytes(6),
+            max(0, min(self.mtu, 65535) - self.overhead) if self.mac else 0,
+            protocol,
+            self.overhead,
+        )
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of outer headers, without Ethernet."""
+        if self.encapsulation == "l2":
+            return 0
+        outer = 20 if self.address.version == 4 else 40
+        return outer + {"gue": 8, "gre": 4}.get(self.encapsulation, 0)
+
+
+def _header_sum(source: Address, destination: Address, protocol: int) -> int:
+    """The folded sum of an outer IPv4 header without type of service and length, 0..65535."""
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0x4000, OUTER_TTL, protocol, 0)
+    total = sum(struct.unpack("=10H", header + source.packed + destination.packed))
+    total = (total & 0xFFFF) + (total >> 16)
+    return (total & 0xFFFF) + (total >> 16)
+
+
+def pack_host(address: IPv4Address | None, address6: IPv6Address | None) -> bytes:
+    """A struct host of the host's own addresses; all zero where it has none."""
+    return _HOST.pack(
+        pack_address(address) if address else bytes(16),
+        pack_address(address6) if address6 else bytes(16),
     )
-    return _BACKEND.pack(
-        address.packed,
-        source.packed,
-        sum(struct.unpack("=10H", outer)),
-        BACKEND_HAS_MAC if mac else 0,
-        pack_mac(mac) if mac else bytes(6),
-        pack_mac(source_mac) if mac else bytes(6),
-    )
+
+
+def pack_address(address: Address) -> bytes:
+    """As struct address: 16 bytes, IPv4 in the first four."""
+    return address.packed.ljust(16, b"\0")
 
 
 def pack_mac(mac: str) -> bytes:

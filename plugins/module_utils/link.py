@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from .errors import ConfigError, HostError, KernelError
@@ -28,6 +28,9 @@ _REPLACE = 1 << 4
 _MODE_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
 _MODES = {1: "native", 2: "generic", 3: "offload", 4: "several modes"}
 _RT_SCOPE_LINK = 253
+_IFA_F_UNFIT = 0x01 | 0x08 | 0x20 | 0x40  # temporary or secondary, dadfailed, deprecated, tentative
+AF_INET = 2
+AF_INET6 = 10
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Link:
     mac: str
     mtu: int = 1500
     address: IPv4Address | None = None
+    address6: IPv6Address | None = None
     attached: Attached | None = None
 
 
@@ -75,17 +79,14 @@ def read_link(name: str) -> Link:
             others = ", ".join(m.get_attr("IFLA_IFNAME") for m in ip.get_links())
             raise ConfigError("interface", name, f"no such interface; this host has {others}")
         message = ip.get_links(index)[0]
-        addresses = [
-            IPv4Address(address.get_attr("IFA_LOCAL"))
-            for address in ip.get_addr(index=index, family=2)
-            if address["scope"] < _RT_SCOPE_LINK
-        ]
+        address, address6 = (_first_address(ip, index, family) for family in (AF_INET, AF_INET6))
     return Link(
         index=index,
         name=name,
         mac=message.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00",
         mtu=message.get_attr("IFLA_MTU"),
-        address=addresses[0] if addresses else None,
+        address=IPv4Address(address) if address else None,
+        address6=IPv6Address(address6) if address6 else None,
         attached=_attached(message),
     )
 
@@ -111,6 +112,15 @@ def attach(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> s
 def detach(link: Link, expected_fd: int) -> None:
     """Remove the program open as `expected_fd` from `link`."""
     _set_xdp(link, -1, link.attached.mode if link.attached else "native", expected_fd)
+
+
+def _first_address(ip: Any, index: int, family: int) -> str | None:
+    """The first global address of an interface that is fit to send from."""
+    for message in ip.get_addr(index=index, family=family):
+        if message["scope"] < _RT_SCOPE_LINK and not message["flags"] & _IFA_F_UNFIT:
+            address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            return str(address)
+    return None
 
 
 def _attached(message: Any) -> Attached | None:

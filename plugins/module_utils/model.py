@@ -13,8 +13,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address
-from typing import Any
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+)
+from typing import Any, Union
 
 from .errors import ConfigError
 from .schedulers import JHASH_SLOTS
@@ -22,15 +29,21 @@ from .schedulers import JHASH_SLOTS
 MODES = ("auto", "native", "generic")
 PROTOCOLS = {"tcp": 6, "udp": 17}
 SCHEDULERS = ("maglev", "jhash")
-ENCAPSULATIONS = ("ipip",)
+AFFINITIES = ("flow", "source")
+ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
 STATES = ("enabled", "drained", "disabled")
 
 MAX_SERVICES = 4096
 MAX_BACKENDS = 65535
-"""Backends over all services: the data plane numbers them with 16 bits, 0 means none."""
+"""Of backends, and one more for each service: the data plane numbers them with 16 bits, from 1."""
 MAX_NAME_BYTES = 63
 MAX_WEIGHT = 255
 MAX_SEED = 2**32 - 1
+MAX_FLOWS = 2**24
+MAX_TIMEOUT = 65535
+
+Address = Union[IPv4Address, IPv6Address]
+Network = Union[IPv4Network, IPv6Network]
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
@@ -40,7 +53,7 @@ _INTERFACE = re.compile(r"[^\s/:]{1,15}")
 class Backend:
     """A server behind a service."""
 
-    address: IPv4Address
+    address: Address
     weight: int = 1
     state: str = "enabled"
     mac: str | None = None
@@ -56,15 +69,17 @@ class Service:
     """An address, port and protocol that clients talk to."""
 
     name: str
-    address: IPv4Address
+    address: Address
     port: int
     protocol: str
     scheduler: str = "maglev"
+    affinity: str = "flow"
     encapsulation: str = "ipip"
+    flow_table: bool = True
     backends: tuple[Backend, ...] = ()
 
     @property
-    def key(self) -> tuple[IPv4Address, int, str]:
+    def key(self) -> tuple[Address, int, str]:
         """What the data plane knows the service by; unique."""
         return (self.address, self.port, self.protocol)
 
@@ -75,8 +90,15 @@ class Config:
 
     interface: str
     mode: str = "auto"
-    source_address: IPv4Address | None = None
+    source_address: IPv4Network | None = None
+    """A single address is a network of that one; flows are spread over a larger one."""
+    source_address6: IPv6Network | None = None
     gateway_mac: str | None = None
+    flow_table_size: int = 65536
+    """Flows remembered per CPU."""
+    udp_timeout: int = 30
+    """Seconds after which a silent UDP flow is forgotten."""
+    gue_port: int = 6080
     hash_seed: int = 0
     services: tuple[Service, ...] = field(default=())
 
@@ -96,16 +118,22 @@ class Config:
         if len(services) > MAX_SERVICES:
             raise ConfigError("services", len(services), f"at most {MAX_SERVICES} services fit")
         _unique(services)
-        total = sum(len(service.backends) for service in services)
+        total = sum(len(service.backends) + 1 for service in services)
         if total > MAX_BACKENDS:
             raise ConfigError(
-                "services", f"{total} backends", f"at most {MAX_BACKENDS} over all services fit"
+                "services",
+                f"{total - len(services)} backends of {len(services)} services",
+                f"at most {MAX_BACKENDS} backends and services together fit",
             )
         return cls(
             interface=interface_name(options.get("interface")),
             mode=_choice(options, "mode", "auto", MODES, ""),
-            source_address=_optional(options, "source_address", "", _ipv4),
+            source_address=_optional(options, "source_address", "", _source4),
+            source_address6=_optional(options, "source_address6", "", _source6),
             gateway_mac=_optional(options, "gateway_mac", "", _mac),
+            flow_table_size=_integer(options, "flow_table_size", 65536, 0, MAX_FLOWS, ""),
+            udp_timeout=_integer(options, "udp_timeout", 30, 1, MAX_TIMEOUT, ""),
+            gue_port=_integer(options, "gue_port", 6080, 1, 65535, ""),
             hash_seed=_integer(options, "hash_seed", 0, 0, MAX_SEED, ""),
             services=tuple(sorted(services, key=lambda service: service.name)),
         )
@@ -116,7 +144,11 @@ class Config:
             "interface": self.interface,
             "mode": self.mode,
             "source_address": _text(self.source_address),
+            "source_address6": _text(self.source_address6),
             "gateway_mac": self.gateway_mac,
+            "flow_table_size": self.flow_table_size,
+            "udp_timeout": self.udp_timeout,
+            "gue_port": self.gue_port,
             "hash_seed": self.hash_seed,
             "services": [
                 {
@@ -125,7 +157,9 @@ class Config:
                     "port": service.port,
                     "protocol": service.protocol,
                     "scheduler": service.scheduler,
+                    "affinity": service.affinity,
                     "encapsulation": service.encapsulation,
+                    "flow_table": service.flow_table,
                     "backends": [
                         {
                             "address": str(backend.address),
@@ -172,26 +206,28 @@ def _service(raw: object, where: str) -> Service:
                 f"the jhash scheduler takes at most {JHASH_SLOTS}; use maglev",
             )
     else:
-        backends.sort(key=lambda backend: backend.address)
+        backends.sort(key=lambda backend: (backend.address.version, backend.address))
     return Service(
         name=name,
-        address=_ipv4(options.get("address"), f"{where}.address"),
+        address=_address(options.get("address"), f"{where}.address"),
         port=_integer(options, "port", None, 0, 65535, where),
         protocol=_choice(options, "protocol", None, tuple(PROTOCOLS), where),
         scheduler=scheduler,
+        affinity=_choice(options, "affinity", "flow", AFFINITIES, where),
         encapsulation=_choice(options, "encapsulation", "ipip", ENCAPSULATIONS, where),
+        flow_table=_boolean(options, "flow_table", True, where),
         backends=tuple(backends),
     )
 
 
 def _backends(raw: object, where: str) -> list[Backend]:
     backends: list[Backend] = []
-    seen: set[IPv4Address] = set()
+    seen: set[Address] = set()
     for index, item in enumerate(_list(raw, f"{where}.backends")):
         here = f"{where}.backends[{index}]"
         options = _mapping(item, here)
         _known(options, Backend, here)
-        address = _ipv4(options.get("address"), f"{here}.address", carrier="ipip")
+        address = _address(options.get("address"), f"{here}.address")
         if address in seen:
             raise ConfigError(
                 f"{here}.address", str(address), "listed twice; give it a larger weight instead"
@@ -210,7 +246,7 @@ def _backends(raw: object, where: str) -> list[Backend]:
 
 def _unique(services: Iterable[Service]) -> None:
     names: set[str] = set()
-    keys: dict[tuple[IPv4Address, int, str], str] = {}
+    keys: dict[tuple[Address, int, str], str] = {}
     for service in services:
         if service.name in names:
             raise ConfigError("services", service.name, "two services have this name; rename one")
@@ -278,22 +314,60 @@ def _optional(options: Mapping[str, Any], option: str, where: str, parse: Any) -
     return None if value in (None, "") else parse(value, _join(where, option))
 
 
-def _ipv4(value: object, where: str, carrier: str | None = None) -> IPv4Address:
+def _boolean(options: Mapping[str, Any], option: str, default: bool, at: str) -> bool:
+    value = options.get(option)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise ConfigError(_join(at, option), value, "give true or false")
+    return value
+
+
+def _address(value: object, where: str) -> Address:
     try:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or "%" in value:  # a zone would be lost
             raise ValueError
         address = ip_address(value)
     except ValueError:
-        raise ConfigError(where, value, "not an IP address, as in 192.0.2.10") from None
-    if not isinstance(address, IPv4Address):
-        if carrier:
-            remedy = f"encapsulation {carrier} cannot carry to an IPv6 backend; give an IPv4 one"
-        else:
-            remedy = "only IPv4 is balanced; give an IPv4 address"
-        raise ConfigError(where, value, remedy)
-    if address.is_multicast or address.is_unspecified or address == IPv4Address("255.255.255.255"):
-        raise ConfigError(where, value, "not a unicast address")
+        raise ConfigError(
+            where, value, "not an IP address, as in 192.0.2.10 or 2001:db8::10"
+        ) from None
+    _check_unicast(address, value, where)
+    if isinstance(address, IPv6Address) and (address.is_link_local or address.ipv4_mapped):
+        raise ConfigError(where, value, "neither link-local nor IPv4-mapped addresses are balanced")
     return address
+
+
+def _check_unicast(address: Address, value: object, where: str) -> None:
+    broadcast = address == IPv4Address("255.255.255.255")
+    if address.is_multicast or address.is_unspecified or broadcast:
+        raise ConfigError(where, value, "not a unicast address")
+
+
+def _source4(value: object, where: str) -> Network:
+    return _source(value, where, IPv4Network, "IPv4", "192.0.2.1 or 192.0.2.0/28")
+
+
+def _source6(value: object, where: str) -> Network:
+    return _source(value, where, IPv6Network, "IPv6", "2001:db8::1 or 2001:db8::/112")
+
+
+def _source(value: object, where: str, kind: type, family: str, example: str) -> Network:
+    try:
+        if not isinstance(value, str) or "%" in value:
+            raise ValueError
+        given = ip_interface(value)
+    except ValueError:
+        raise ConfigError(where, value, f"not an IP address or prefix, as in {example}") from None
+    network: Network = given.network
+    if not isinstance(network, kind):
+        raise ConfigError(where, value, f"give an {family} address or prefix, as in {example}")
+    if given.ip != network.network_address:
+        raise ConfigError(
+            where, value, f"neither one address nor a prefix; give {given.ip} or {network}"
+        )
+    _check_unicast(network.network_address, value, where)
+    return network
 
 
 def _mac(value: object, where: str) -> str:
@@ -305,5 +379,8 @@ def _mac(value: object, where: str) -> str:
     return text
 
 
-def _text(address: IPv4Address | None) -> str | None:
-    return None if address is None else str(address)
+def _text(network: Network | None) -> str | None:
+    if network is None:
+        return None
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address if single else network)

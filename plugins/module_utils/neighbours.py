@@ -15,11 +15,12 @@ import errno
 import os
 import time
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 
 from .errors import KernelError
-from .link import open_route
+from .link import AF_INET, AF_INET6, open_route
+from .model import Address
 
 try:
     from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST
@@ -29,7 +30,6 @@ try:
 except ImportError:
     ndmsg = None
 
-_AF_INET = 2
 _NTF_USE = 1
 _NTF_EXT_MANAGED = 1
 _IFF_NOARP = 0x80
@@ -51,14 +51,14 @@ if ndmsg is not None:
     )
 
 
-def next_hops(addresses: Iterable[IPv4Address]) -> tuple[set[Neighbour], list[IPv4Address]]:
+def next_hops(addresses: Iterable[Address]) -> tuple[set[Neighbour], list[Address]]:
     """The neighbours that packets to `addresses` leave by, and the addresses that have none: they
     are without a route, this host's own, or behind a link without MAC addresses."""
     found: set[Neighbour] = set()
     unreachable = []
     with open_route() as ip:
         ethernet = {link["index"] for link in ip.get_links() if not link["flags"] & _IFF_NOARP}
-        for address in sorted(set(addresses)):
+        for address in sorted(set(addresses), key=_order):
             try:
                 route = ip.route("get", dst=str(address))[0]
             except NetlinkError:
@@ -68,7 +68,7 @@ def next_hops(addresses: Iterable[IPv4Address]) -> tuple[set[Neighbour], list[IP
                 unreachable.append(address)
                 continue
             gateway = route.get_attr("RTA_GATEWAY") or str(address)
-            found.add((route.get_attr("RTA_OIF"), IPv4Address(gateway)))
+            found.add((route.get_attr("RTA_OIF"), ip_address(gateway)))
     return found, unreachable
 
 
@@ -76,7 +76,7 @@ def managed() -> set[Neighbour]:
     """Our entries."""
     with open_route() as ip:
         return {
-            (message["ifindex"], IPv4Address(message.get_attr("NDA_DST")))
+            (message["ifindex"], ip_address(message.get_attr("NDA_DST")))
             for message in _dump(ip)
             if message.get_attr("NDA_PROTOCOL") == _PROTOCOL
         }
@@ -91,14 +91,14 @@ def manage(add: Iterable[Neighbour], remove: Iterable[Neighbour] = ()) -> None:
             _remove(ip, neighbour)
 
 
-def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[IPv4Address]:
+def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[Address]:
     """Those of `neighbours` whose MAC address is not known after up to `patience` seconds."""
     waiting = set(neighbours)
     deadline = time.monotonic() + patience
     with open_route() as ip:
         while waiting:
             waiting -= {
-                (message["ifindex"], IPv4Address(message.get_attr("NDA_DST")))
+                (message["ifindex"], ip_address(message.get_attr("NDA_DST")))
                 for message in _dump(ip)
                 if message["state"] & _NUD_USABLE
             }
@@ -109,14 +109,17 @@ def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[IPv4Add
 
 
 def _dump(ip: Any) -> list[Any]:
-    message = ndmsg()
-    message["family"] = _AF_INET
-    return list(ip.nlm_request(message, RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP))
+    found: list[Any] = []
+    for family in (AF_INET, AF_INET6):
+        message = ndmsg()
+        message["family"] = family
+        found += ip.nlm_request(message, RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP)
+    return found
 
 
 def _message(neighbour: Neighbour, attributes: list[Any]) -> Any:
     message = ndmsg()
-    message["family"] = _AF_INET
+    message["family"] = AF_INET if neighbour[1].version == 4 else AF_INET6
     message["ifindex"] = neighbour[0]
     message["state"] = _NUD_NONE
     message["attrs"] = [("NDA_DST", str(neighbour[1])), *attributes]
@@ -146,3 +149,7 @@ def _remove(ip: Any, neighbour: Neighbour) -> None:
     except NetlinkError as e:
         if e.code not in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
             raise KernelError(f"neighbour {neighbour[1]}: {os.strerror(e.code)}", e.code) from e
+
+
+def _order(address: Address) -> tuple[int, int]:
+    return address.version, int(address)

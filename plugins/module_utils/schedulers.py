@@ -68,6 +68,8 @@ def maglev(candidates: Sequence[Candidate], seed: int = 0, slots: int = MAGLEV_S
     )
     if not ranking:
         return array("H", [0]) * slots
+    if len(ranking) == 1:
+        return array("H", [ranking[0][1]]) * slots
     numbers = [number for unused, number in ranking]
     walks = [_walk(candidate.key, seed, slots) for candidate, unused in ranking]
     turns = _turns([candidate.weight for candidate, unused in ranking], slots)

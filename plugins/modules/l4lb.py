@@ -60,13 +60,32 @@ options:
     choices: [auto, native, generic]
     default: auto
   source_address:
-    description: Outer source address of tunnels. The default is the first IPv4 address of O(interface).
+    description:
+      - Outer source address of tunnels over IPv4. The default is the first IPv4 address of O(interface).
+      - Of a prefix, as in V(192.0.2.0/28), each flow takes one address, so that receivers spread flows over CPUs.
+    type: str
+  source_address6:
+    description: The same over IPv6.
     type: str
   gateway_mac:
     description:
       - Send all encapsulated packets to this MAC address.
       - By default the next hop of each backend is found by the routes and neighbours of the host.
     type: str
+  flow_table_size:
+    description:
+      - How many flows are remembered per CPU, rounded up to a power of two from 1024 on. V(0) is none.
+      - From 0 to 16777216. A flow takes 16 bytes.
+    type: int
+    default: 65536
+  udp_timeout:
+    description: Seconds, from 1 to 65535, after which a silent UDP flow is forgotten.
+    type: int
+    default: 30
+  gue_port:
+    description: UDP port of GUE at the backends, from 1 to 65535.
+    type: int
+    default: 6080
   hash_seed:
     description:
       - Another seed gives other lookup tables. Must be the same on every balancer of a fleet.
@@ -84,7 +103,7 @@ options:
         type: str
         required: true
       address:
-        description: IPv4 address that clients talk to.
+        description: IPv4 or IPv6 address that clients talk to.
         type: str
         required: true
       port:
@@ -105,11 +124,28 @@ options:
         type: str
         choices: [maglev, jhash]
         default: maglev
-      encapsulation:
-        description: How packets travel to the backends. V(ipip) is IP in IP (RFC 2003).
+      affinity:
+        description:
+          - Flows that are for one backend together.
+          - V(flow) is each flow by itself. V(source) is all flows of a client's address.
         type: str
-        choices: [ipip]
+        choices: [flow, source]
+        default: flow
+      encapsulation:
+        description:
+          - How packets travel to the backends.
+          - V(ipip) is IP in IP, of either family in either (RFC 2003, 2473, 4213).
+          - V(gue) is generic UDP encapsulation, variant 1, with UDP checksum 0. V(gre) is GRE (RFC 2784).
+          - V(l2) rewrites the MAC addresses only; the backends must be on the same link.
+        type: str
+        choices: [ipip, gue, gre, l2]
         default: ipip
+      flow_table:
+        description:
+          - Whether the backends of flows are remembered, so that a change of backends or weights moves none of them.
+          - Without it packets are balanced a little faster.
+        type: bool
+        default: true
       backends:
         description: Servers behind the service. A service without any drops its packets.
         type: list
@@ -117,7 +153,7 @@ options:
         default: []
         suboptions:
           address:
-            description: IPv4 address of the server. Unique within the service.
+            description: IPv4 or IPv6 address of the server. Unique within the service.
             type: str
             required: true
           weight:
@@ -126,8 +162,8 @@ options:
             default: 1
           state:
             description:
-              - V(enabled) gets flows.
-              - V(drained) and V(disabled) get none. They differ once the balancer remembers flows, which it does not yet.
+              - V(enabled) gets flows. V(drained) gets no new ones, and keeps those that the flow table remembers.
+              - V(disabled) gets nothing.
             type: str
             choices: [enabled, drained, disabled]
             default: enabled
@@ -242,7 +278,13 @@ SERVICE = {
     "port": {"type": "int", "required": True},
     "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
     "scheduler": {"type": "str", "choices": ["maglev", "jhash"], "default": "maglev"},
-    "encapsulation": {"type": "str", "choices": ["ipip"], "default": "ipip"},
+    "affinity": {"type": "str", "choices": ["flow", "source"], "default": "flow"},
+    "encapsulation": {
+        "type": "str",
+        "choices": ["ipip", "gue", "gre", "l2"],
+        "default": "ipip",
+    },
+    "flow_table": {"type": "bool", "default": True},
     "backends": {"type": "list", "elements": "dict", "default": [], "options": BACKEND},
 }
 ARGUMENTS = {
@@ -251,6 +293,10 @@ ARGUMENTS = {
     "mode": {"type": "str", "choices": ["auto", "native", "generic"], "default": "auto"},
     "source_address": {"type": "str"},
     "gateway_mac": {"type": "str"},
+    "source_address6": {"type": "str"},
+    "flow_table_size": {"type": "int", "default": 65536},
+    "udp_timeout": {"type": "int", "default": 30},
+    "gue_port": {"type": "int", "default": 6080},
     "hash_seed": {"type": "int", "default": 0},
     "services": {"type": "list", "elements": "dict", "default": [], "options": SERVICE},
     "replace": {"type": "bool", "default": False},

@@ -91,6 +91,16 @@ ansible_facts:
           type: dict
           returned: always
           sample: {malformed: 0, fragment: 0, no_backend: 0}
+        answers:
+          description: Packets to a service that the balancer answered itself, by kind.
+          type: dict
+          returned: always
+          sample: {echo_reply: 0, packet_too_big: 0}
+        flow_table:
+          description: What the flow table did. C(hits) are packets of remembered flows.
+          type: dict
+          returned: always
+          sample: {hits: 0, misses: 0, replacements: 0}
 """
 
 import time

@@ -21,9 +21,23 @@ def namespace() -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="session")
-def balancer(namespace: Namespace) -> Balancer:
+def shipped(namespace: Namespace) -> Balancer:
     """A balancer that sends to a gateway's MAC address, unless backends have their own."""
     return Balancer(namespace)
+
+
+@pytest.fixture(scope="session")
+def filling(namespace: Namespace) -> Balancer:
+    """The same with a program that fills the room for new headers with 0xFF before it writes them,
+    so that no field goes unset unnoticed; and that has every feature, used or not."""
+    return Balancer(namespace, flags=["-DFILL_HEADROOM"], every_feature=True)
+
+
+@pytest.fixture(params=["shipped", "filling"])
+def balancer(request: pytest.FixtureRequest) -> Balancer:
+    """Either of these: what is cheap runs with both."""
+    made: Balancer = request.getfixturevalue(request.param)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -7,41 +7,65 @@ This shares no code with the data plane: a mistake would have to be made twice t
 Two things are taken from the library, both tested on their own: the configuration's dataclasses
 and the Maglev table. `Model.process` reads as the list of steps that a frame goes through.
 
-References: RFC 791 (IPv4), RFC 768 (UDP), RFC 9293 (TCP), RFC 1071 (checksum), RFC 2003 (IP in IP),
-RFC 6040 (ECN in tunnels), RFC 6864 (identification), Jenkins' lookup3 (jhash), SplitMix64.
+References: those of wire.py, RFC 2003 (IP in IP), RFC 2473 (tunnels in IPv6), RFC 4213 (IPv6 in
+IPv4), RFC 2784 (GRE), draft-ietf-intarea-gue (GUE, variant 1), RFC 6040 (ECN in tunnels), RFC 6864
+(identification), RFC 6935 (UDP checksum 0), RFC 1191 and RFC 8201 (path MTU).
 """
 
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Union
 
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Backend, Config, Service
 from ansible_collections.xdp.l4lb.plugins.module_utils.schedulers import Candidate, maglev
 
-ETHERNET_HEADER = struct.Struct("!6s6sH")
-IPV4_HEADER = struct.Struct("!BBHHHBBH4s4s")
-PORTS = struct.Struct("!HH")
+from tests.packet.flows import JHASH_SLOTS, Flow, FlowTable, jhash_slot, maglev_slot
+from tests.packet.hashing import MASK32, ones_complement_sum, updated_checksum
+from tests.packet.wire import (
+    ACK,
+    ECHO_REPLY,
+    ECHO_REQUEST,
+    ERRORS,
+    ETHER_TYPE,
+    ETHER_TYPES,
+    EXTENSIONS,
+    ICMP,
+    ICMP_HEADER,
+    IPV4_HEADER,
+    IPV6_HEADER,
+    MAC_PAIR,
+    PROTOCOL_NAMES,
+    SYN,
+    TOO_BIG,
+    UDP,
+    Address,
+    Packet,
+    ipv4_header,
+    ipv6_header,
+    parse,
+    pseudo_header,
+    quoted,
+)
 
-ETHERNET_IPV4 = 0x0800
-PROTOCOL_NAMES = {6: "tcp", 17: "udp"}
-SMALLEST_HEADER = {"tcp": 20, "udp": 8}
-"""RFC 9293 section 3.1 and RFC 768: what fits into nothing less is not such a packet."""
-PROTOCOL_IPIP = 4
+TTL = 64
+"""Of every header that is written."""
+IN_IP = {4: 4, 6: 41}
+GRE = 47
+GRE_PROTOCOL = struct.Struct("!HH")
+UDP_HEADER = struct.Struct("!HHHH")
+ENCAPSULATION_BYTES = {"ipip": 0, "gue": UDP_HEADER.size, "gre": GRE_PROTOCOL.size}
+"""What goes between the outer IP header and the packet."""
+OUTER_BYTES = {4: IPV4_HEADER.size, 6: IPV6_HEADER.size}
+FIRST_DYNAMIC_PORT = 0xC000
 
-DONT_FRAGMENT = 0x4000
-MORE_FRAGMENTS = 0x2000
-FRAGMENT_OFFSET = 0x1FFF
-
-TUNNEL_TTL = 64
-JHASH_SLOTS = 512
-MAGLEV_SLOTS = 65537
-MASK32 = 2**32 - 1
-MASK64 = 2**64 - 1
+QUOTED_BYTES = 256
+"""How much of a packet that is too big its sender gets back."""
 
 
 class Verdict(IntEnum):
@@ -56,10 +80,15 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A verdict and the frame it is about; a dropped frame has no bytes to compare."""
+    """A verdict and the frame it is about; a dropped frame has no bytes to compare.
+
+    asks_for: the packet may also leave as a ping from this address to the host, which makes the
+    kernel resolve the address: the first in a second does.
+    """
 
     verdict: Verdict
     frame: bytes | None
+    asks_for: Address | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -67,7 +96,13 @@ class Interface:
     """The interface that frames come in by."""
 
     mac: bytes
-    address: IPv4Address
+    address: IPv4Address | None
+    address6: IPv6Address | None = None
+    mtu: int = 1500
+
+    def own(self, version: int) -> Address | None:
+        """Its address."""
+        return self.address if version == 4 else self.address6
 
 
 @dataclass(frozen=True)
@@ -77,9 +112,12 @@ class Hop:
     neighbour_mac: bytes
     interface_mac: bytes
     same_interface: bool = False
+    mtu: int = 1500
+    on_link: bool = True
+    """The neighbour is the backend itself."""
 
 
-Fib = Mapping[IPv4Address, Union[Hop, str]]
+Fib = Mapping[Address, Union[Hop, str]]
 """Routes and neighbours, as far as a test needs them: a backend's hop, or why it has none."""
 
 
@@ -100,23 +138,16 @@ class Statistics:
     """What was counted. Only what is not zero has an entry, so that two of these compare."""
 
     services: dict[str, Tally] = field(default_factory=dict)
-    backends: dict[tuple[str, IPv4Address], Tally] = field(default_factory=dict)
+    backends: dict[tuple[str, Address], Tally] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
+    flows: dict[str, int] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class Packet:
-    """What the balancer needs to know of a frame."""
-
-    source: IPv4Address
-    destination: IPv4Address
-    protocol: str
-    tos: int
-    total_length: int
-    defect: str | None
-    """Why it cannot be balanced; the ports are not known then."""
-    source_port: int = 0
-    destination_port: int = 0
+    @property
+    def handled(self) -> int:
+        """How many packets were to a service."""
+        sent = sum(tally.packets for tally in self.services.values())
+        return sent + sum(self.drops.values()) + sum(self.answers.values())
 
 
 class NotForUsError(Exception):
@@ -126,21 +157,38 @@ class NotForUsError(Exception):
 class DroppedError(Exception):
     """The frame is addressed to a service, and cannot be forwarded."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, asks_for: Address | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.asks_for = asks_for
 
 
 class Model:
-    """A balancer with a configuration, an interface and the kernel's routes, and its counters."""
+    """A balancer with a configuration, an interface and the kernel's routes, and its counters.
 
-    def __init__(self, config: Config, interface: Interface, fib: Fib | None = None) -> None:
+    flows: those that are remembered from an earlier configuration.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        interface: Interface,
+        fib: Fib | None = None,
+        flows: FlowTable | None = None,
+    ) -> None:
         self.config = config
         self.interface = interface
         self.fib = {} if fib is None else fib
+        self.flows = flows or FlowTable(config.flow_table_size)
         self.statistics = Statistics()
         self._services = {service.key: service for service in config.services}
-        self._addresses = {(service.address, service.protocol) for service in config.services}
+        self._protocols = {(service.address, service.protocol) for service in config.services}
+        self._addresses = {service.address for service in config.services}
+        self._backends = {
+            (service.key, backend.address): backend
+            for service in config.services
+            for backend in service.backends
+        }
         self._tables = {
             service.name: lookup_table(service, config.hash_seed) for service in config.services
         }
@@ -149,130 +197,294 @@ class Model:
         """Take a frame through all steps."""
         try:
             packet = parse(frame)
+            if packet is None:
+                raise NotForUsError
+            if self.is_icmp(packet):
+                return self.process_icmp(frame, packet)
             service = self.service_of(packet)
-            backend = self.choose(service, packet)
-            hop = self.next_hop(backend)
+            flow = Flow(packet.source, packet.source_port, packet.destination_port)
+            backend = self.choose(
+                service, flow, opens=packet.tcp_flags & (SYN | ACK) == SYN, remember=True
+            )
+            return self.forward(frame, packet, service, flow, backend)
         except NotForUsError:
             return Outcome(Verdict.PASS, frame)
         except DroppedError as dropped:
-            drops = self.statistics.drops
-            drops[dropped.reason] = drops.get(dropped.reason, 0) + 1
-            return Outcome(Verdict.DROP, None)
-        sent = (
-            ETHERNET_HEADER.pack(hop.neighbour_mac, hop.interface_mac, ETHERNET_IPV4)
-            + self.outer_header(packet, backend)
-            + frame[ETHERNET_HEADER.size :]
+            count(self.statistics.drops, dropped.reason)
+            return Outcome(Verdict.DROP, None, dropped.asks_for)
+
+    def is_icmp(self, packet: Packet) -> bool:
+        """Whether this is a message of ICMP that can be read."""
+        return (
+            packet.protocol == ICMP[packet.version]
+            and not packet.malformed
+            and not packet.fragment
+            and packet.end - packet.transport >= ICMP_HEADER
         )
-        self.statistics.services.setdefault(service.name, Tally()).add(len(sent))
-        self.statistics.backends.setdefault((service.name, backend.address), Tally()).add(len(sent))
-        return Outcome(Verdict.TX if hop.same_interface else Verdict.REDIRECT, sent)
+
+    def process_icmp(self, frame: bytes, packet: Packet) -> Outcome:
+        """Answer pings, and take errors to the backend whose packet they are about."""
+        kind = frame[packet.transport]
+        if kind == ECHO_REQUEST[packet.version] and packet.destination in self._addresses:
+            count(self.statistics.answers, "echo_reply")
+            return Outcome(Verdict.TX, echo_reply(frame, packet))
+        if kind not in ERRORS[packet.version]:
+            raise NotForUsError
+        quote = quoted(frame, packet)
+        if quote is None or quote.source != packet.destination:
+            raise NotForUsError
+        service = self.lookup(quote.source, quote.source_port, quote.protocol)
+        flow = Flow(quote.destination, quote.destination_port, quote.source_port)
+        backend = self.choose(service, flow, opens=False, remember=False)
+        return self.forward(frame, packet, service, flow, backend)
 
     def service_of(self, packet: Packet) -> Service:
-        """The service a packet is addressed to; the exact port goes before every port."""
-        if packet.defect:
-            if (packet.destination, packet.protocol) in self._addresses:
-                raise DroppedError(packet.defect)
-            raise NotForUsError
-        for port in (packet.destination_port, 0):
-            service = self._services.get((packet.destination, port, packet.protocol))
-            if service:
-                return service
-        raise NotForUsError
-
-    def choose(self, service: Service, packet: Packet) -> Backend:
-        """The backend of a flow, by the service's scheduler."""
-        address_word = int.from_bytes(packet.source.packed, "little")
-        ports_word = int.from_bytes(
-            PORTS.pack(packet.source_port, packet.destination_port), "little"
-        )
-        if service.scheduler == "jhash":
-            slot = jhash_2words(address_word, ports_word, JHASH_SLOTS) % JHASH_SLOTS
+        """The service that a packet is addressed to."""
+        if not packet.malformed and not packet.fragment:
+            return self.lookup(packet.destination, packet.destination_port, packet.protocol)
+        protocol = PROTOCOL_NAMES.get(packet.protocol)
+        if packet.version == 6 and packet.protocol in EXTENSIONS:
+            ours = packet.destination in self._addresses
         else:
-            seed = self.config.hash_seed * 0x9E3779B97F4A7C15 & MASK64
-            mixed = mix64((ports_word << 32 | address_word) ^ seed)
-            slot = (mixed >> 32) * MAGLEV_SLOTS >> 32
+            ours = (packet.destination, protocol) in self._protocols
+        if not ours:
+            raise NotForUsError
+        if packet.malformed:
+            raise DroppedError("malformed")
+        service = self._services.get((packet.destination, 0, protocol or ""))
+        if service is None or service.affinity != "source":
+            raise DroppedError("fragment")
+        return service
+
+    def lookup(self, address: Address, port: int, protocol: int) -> Service:
+        """The service with this address; the exact port goes before every port."""
+        name = PROTOCOL_NAMES.get(protocol, "")
+        service = self._services.get((address, port, name)) or self._services.get(
+            (address, 0, name)
+        )
+        if service is None:
+            raise NotForUsError
+        return service
+
+    def choose(self, service: Service, flow: Flow, *, opens: bool, remember: bool) -> Backend:
+        """The backend of a flow: the one remembered, else by the service's scheduler.
+
+        opens: the packet is the first of its flow, whatever is remembered of an earlier one.
+        """
+        remembers = service.flow_table and self.config.flow_table_size > 0
+        if not remembers:
+            return self.scheduled(service, flow)
+        key = (service.key, flow.hash(self.config.hash_seed))
+        now = time.monotonic()
+        known = self.flows.find(key)
+        if known and not opens:
+            backend = self._backends.get((service.key, known.backend))
+            silent = now - known.seen > self.config.udp_timeout and service.protocol == "udp"
+            if backend and backend.state != "disabled" and not silent:
+                count(self.statistics.flows, "hits")
+                if remember:
+                    known.seen = now
+                return backend
+        count(self.statistics.flows, "misses")
+        backend = self.scheduled(service, flow)
+        if remember and self.flows.insert(key, backend.address, now):
+            count(self.statistics.flows, "replacements")
+        return backend
+
+    def scheduled(self, service: Service, flow: Flow) -> Backend:
+        """The backend of a new flow."""
+        if service.affinity == "source":
+            flow = Flow(flow.source, 0, 0)
+        if service.scheduler == "jhash":
+            slot = jhash_slot(flow.source.packed, flow.ports)
+        else:
+            slot = maglev_slot(flow.hash(self.config.hash_seed))
         backend = self._tables[service.name][slot]
         if backend is None:
             raise DroppedError("no_backend")
         return backend
 
-    def next_hop(self, backend: Backend) -> Hop:
+    def forward(
+        self, frame: bytes, packet: Packet, service: Service, flow: Flow, backend: Backend
+    ) -> Outcome:
+        """Send a packet to its backend, if it fits; its sender is told if it does not."""
+        hop = self.next_hop(service, backend)
+        most = hop.mtu - overhead(service, backend)
+        if packet.length > most:
+            if not packet.dont_fragment or self.is_icmp(packet) or packet.length < QUOTED_BYTES:
+                raise DroppedError("too_big")
+            count(self.statistics.answers, "packet_too_big")
+            return Outcome(Verdict.TX, too_big(frame, packet, most))
+        tags = frame[MAC_PAIR : packet.start - ETHER_TYPE.size]
+        version = packet.version if service.encapsulation == "l2" else backend.address.version
+        sent = (
+            hop.neighbour_mac
+            + hop.interface_mac
+            + tags
+            + ETHER_TYPE.pack(ETHER_TYPES[version])
+            + self.outer_headers(packet, service, flow, backend)
+            + frame[packet.start :]
+        )
+        self.statistics.services.setdefault(service.name, Tally()).add(len(sent))
+        self.statistics.backends.setdefault((service.name, backend.address), Tally()).add(len(sent))
+        return Outcome(Verdict.TX if hop.same_interface else Verdict.REDIRECT, sent)
+
+    def next_hop(self, service: Service, backend: Backend) -> Hop:
         """Where the frame goes: to the MAC address that was given, else as the kernel says."""
         given = backend.mac or self.config.gateway_mac
         if given:
             return Hop(
-                bytes.fromhex(given.replace(":", "")), self.interface.mac, same_interface=True
+                bytes.fromhex(given.replace(":", "")),
+                self.interface.mac,
+                same_interface=True,
+                mtu=self.interface.mtu,
             )
         found = self.fib.get(backend.address, "no_route")
+        if found == "no_neighbour" and self.interface.own(backend.address.version):
+            raise DroppedError(found, asks_for=backend.address)
         if isinstance(found, str):
             raise DroppedError(found)
+        if service.encapsulation == "l2" and not found.on_link:
+            raise DroppedError("no_route")
         return found
 
-    def outer_header(self, packet: Packet, backend: Backend) -> bytes:
-        """The IPv4 header around the packet: RFC 2003 section 3.1, and what it leaves open.
+    def outer_headers(
+        self, packet: Packet, service: Service, flow: Flow, backend: Backend
+    ) -> bytes:
+        """The headers around the packet.
 
         The type of service is the inner one as it is: that copies the DSCP, and it is what RFC 6040
-        section 4.1 asks of the ECN field in normal mode. Identification 0 goes with DF by RFC 6864
-        section 4.1: such a packet is atomic.
+        section 4.1 asks of the ECN field in normal mode.
         """
-        fields = (
-            4 << 4 | IPV4_HEADER.size // 4,
-            packet.tos,
-            IPV4_HEADER.size + packet.total_length,
-            0,
-            DONT_FRAGMENT,
-            TUNNEL_TTL,
-            PROTOCOL_IPIP,
+        if service.encapsulation == "l2":
+            return b""
+        hashed = flow.hash(self.config.hash_seed)
+        if service.encapsulation == "gue":
+            protocol = UDP
+            between = UDP_HEADER.pack(
+                FIRST_DYNAMIC_PORT | hashed >> 16 & 0x3FFF,
+                self.config.gue_port,
+                UDP_HEADER.size + packet.length,
+                0,
+            )
+        elif service.encapsulation == "gre":
+            protocol = GRE
+            between = GRE_PROTOCOL.pack(0, ETHER_TYPES[packet.version])
+        else:
+            protocol = IN_IP[packet.version]
+            between = b""
+        length = len(between) + packet.length
+        source = self.tunnel_source(backend.address.version, hashed)
+        if backend.address.version == 4:
+            outer = ipv4_header(
+                tos=packet.tos,
+                length=IPV4_HEADER.size + length,
+                ttl=TTL,
+                protocol=protocol,
+                source=source,
+                destination=backend.address,
+            )
+        else:
+            outer = ipv6_header(
+                traffic_class=packet.tos,
+                flow_label=hashed & 0xFFFFF,
+                payload_length=length,
+                next_header=protocol,
+                hop_limit=TTL,
+                source=source,
+                destination=backend.address,
+            )
+        return outer + between
+
+    def tunnel_source(self, version: int, hashed: int) -> Address:
+        """The outer source: given, the interface's own, or any of a prefix by the flow."""
+        given: IPv4Network | IPv6Network | None = (
+            self.config.source_address if version == 4 else self.config.source_address6
         )
-        addresses = (
-            (self.config.source_address or self.interface.address).packed,
-            backend.address.packed,
+        if given is None:
+            own = self.interface.own(version)
+            assert own is not None, "the test gives the interface no such address"
+            return own
+        varying = int.from_bytes((hashed & MASK32).to_bytes(4, "little"), "big")
+        host = varying & int(given.hostmask) & MASK32
+        return type(given.network_address)(int(given.network_address) | host)
+
+
+def overhead(service: Service, backend: Backend) -> int:
+    """How much longer packets get on their way to a backend."""
+    if service.encapsulation == "l2":
+        return 0
+    return OUTER_BYTES[backend.address.version] + ENCAPSULATION_BYTES[service.encapsulation]
+
+
+def echo_reply(frame: bytes, packet: Packet) -> bytes:
+    """The answer to a ping: all as it came but for type, direction and time to live."""
+    made = bytearray(frame)
+    made[0:6], made[6:12] = frame[6:12], frame[0:6]
+    if packet.version == 4:
+        swap(made, packet.start + 12, 4)
+        replace(made, packet.start + 8, bytes([TTL]), checksum=packet.start + 10)
+    else:
+        swap(made, packet.start + 8, 16)
+        made[packet.start + 7] = TTL
+    reply = bytes([ECHO_REPLY[packet.version]])
+    replace(made, packet.transport, reply, checksum=packet.transport + 2)
+    return bytes(made)
+
+
+def swap(made: bytearray, start: int, size: int) -> None:
+    """Exchange two neighbouring fields."""
+    middle, end = start + size, start + 2 * size
+    made[start:middle], made[middle:end] = made[middle:end], made[start:middle]
+
+
+def replace(made: bytearray, at: int, byte: bytes, *, checksum: int) -> None:
+    """Replace the first byte of a 16-bit word that a checksum covers."""
+    (before,) = struct.unpack_from("!H", made, at)
+    made[at : at + 1] = byte
+    (after,) = struct.unpack_from("!H", made, at)
+    (old,) = struct.unpack_from("!H", made, checksum)
+    struct.pack_into("!H", made, checksum, updated_checksum(old, before, after))
+
+
+def too_big(frame: bytes, packet: Packet, mtu: int) -> bytes:
+    """Tell the sender of a packet how long the next may be."""
+    kind, code = TOO_BIG[packet.version]
+    rest = struct.pack("!HH", 0, mtu) if packet.version == 4 else struct.pack("!I", mtu)
+    quote = frame[packet.start : packet.start + QUOTED_BYTES]
+
+    def message(checksum: int) -> bytes:
+        return struct.pack("!BBH", kind, code, checksum) + rest + quote
+
+    length = len(message(0))
+    if packet.version == 4:
+        covered = message(0)
+        header = ipv4_header(
+            tos=0,
+            length=IPV4_HEADER.size + length,
+            ttl=TTL,
+            protocol=ICMP[4],
+            source=packet.destination,
+            destination=packet.source,
         )
-        unsummed = IPV4_HEADER.pack(*fields, 0, *addresses)
-        return IPV4_HEADER.pack(*fields, ones_complement_sum(unsummed) ^ 0xFFFF, *addresses)
-
-
-def parse(frame: bytes) -> Packet:
-    """Read Ethernet, IPv4 and the ports.
-
-    Raises NotForUsError if it is none of IPv4 with TCP or UDP.
-    """
-    if len(frame) < ETHERNET_HEADER.size + IPV4_HEADER.size:
-        raise NotForUsError
-    _, _, ether_type = ETHERNET_HEADER.unpack_from(frame)
-    if ether_type != ETHERNET_IPV4:
-        raise NotForUsError
-    first, tos, total_length, _, flags, _, number, _, source, destination = IPV4_HEADER.unpack_from(
-        frame, ETHERNET_HEADER.size
-    )
-    protocol = PROTOCOL_NAMES.get(number)
-    if protocol is None:
-        raise NotForUsError
-    version, header_length = first >> 4, (first & 0x0F) * 4
-    available = len(frame) - ETHERNET_HEADER.size
-
-    def packet(defect: str | None, ports: tuple[int, int] = (0, 0)) -> Packet:
-        return Packet(
-            IPv4Address(source),
-            IPv4Address(destination),
-            protocol,
-            tos,
-            total_length,
-            defect,
-            *ports,
+    else:
+        covered = pseudo_header(packet.destination, packet.source, ICMP[6], length) + message(0)
+        header = ipv6_header(
+            traffic_class=0,
+            flow_label=0,
+            payload_length=length,
+            next_header=ICMP[6],
+            hop_limit=TTL,
+            source=packet.destination,
+            destination=packet.source,
         )
+    checksum = ones_complement_sum(covered) ^ 0xFFFF
+    ethernet = frame[6:12] + frame[0:6] + frame[MAC_PAIR : packet.start]
+    return ethernet + header + message(checksum)
 
-    if (
-        version != 4
-        or header_length < IPV4_HEADER.size
-        or max(header_length, total_length) > available
-    ):
-        return packet("malformed")
-    if flags & (MORE_FRAGMENTS | FRAGMENT_OFFSET):
-        return packet("fragment")
-    if total_length < header_length + SMALLEST_HEADER[protocol]:
-        return packet("malformed")
-    return packet(None, PORTS.unpack_from(frame, ETHERNET_HEADER.size + header_length))
+
+def count(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
 
 
 def lookup_table(service: Service, seed: int) -> Sequence[Backend | None]:
@@ -302,46 +514,3 @@ def jhash_table(backends: Sequence[Backend]) -> Sequence[Backend | None]:
 def usable(backend: Backend) -> bool:
     """Whether a backend takes new flows."""
     return backend.state == "enabled" and backend.weight > 0
-
-
-def ones_complement_sum(data: bytes) -> int:
-    """Add up 16-bit words with end-around carry (RFC 1071 section 1), an odd byte padded with 0."""
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
-
-
-def jhash_2words(first: int, second: int, initial: int) -> int:
-    """Hash two words as the kernel does: hashword() of Jenkins' lookup3 (2006), for two words."""
-    a = b = c = (0xDEADBEEF + (2 << 2) + initial) & MASK32
-    a = (a + first) & MASK32
-    b = (b + second) & MASK32
-    _, _, c = lookup3_final(a, b, c)
-    return c
-
-
-def lookup3_final(a: int, b: int, c: int) -> tuple[int, int, int]:
-    """The last step of lookup3, which mixes three words into c (and, less well, into b)."""
-    c = ((c ^ b) - rotate(b, 14)) & MASK32
-    a = ((a ^ c) - rotate(c, 11)) & MASK32
-    b = ((b ^ a) - rotate(a, 25)) & MASK32
-    c = ((c ^ b) - rotate(b, 16)) & MASK32
-    a = ((a ^ c) - rotate(c, 4)) & MASK32
-    b = ((b ^ a) - rotate(a, 14)) & MASK32
-    c = ((c ^ b) - rotate(b, 24)) & MASK32
-    return a, b, c
-
-
-def rotate(word: int, bits: int) -> int:
-    """Rotate a 32-bit word to the left."""
-    return (word << bits | word >> (32 - bits)) & MASK32
-
-
-def mix64(word: int) -> int:
-    """The finaliser of SplitMix64: mixes 64 bits so that each depends on all."""
-    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & MASK64
-    word = (word ^ word >> 27) * 0x94D049BB133111EB & MASK64
-    return word ^ word >> 31

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.packet.flows import JHASH_SLOTS
 from tests.packet.harness import LONGEST_FRAME, Balancer, service
-from tests.packet.model import JHASH_SLOTS, PORTS, jhash_2words, ones_complement_sum
+from tests.packet.hashing import jhash_2words, ones_complement_sum
 from tests.packet.packets import (
     CLIENT,
     ETHERNET_HEADER,
@@ -23,6 +24,7 @@ from tests.packet.packets import (
     packed,
     udp,
 )
+from tests.packet.wire import PORTS
 
 SERVICES, BACKENDS = 128, 400
 SOURCES = 2
@@ -79,7 +81,7 @@ def source_ports_by_slot(port: int) -> list[int]:
     return [found[slot] for slot in range(JHASH_SLOTS)]
 
 
-def test_outer_checksum(balancer: Balancer, rng: random.Random) -> None:
+def test_outer_checksum(shipped: Balancer, rng: random.Random) -> None:
     servers = [[unicast(rng) for _ in range(BACKENDS)] for _ in range(SERVICES)]
     addresses = [f"192.0.2.{number}" for number in range(SERVICES)]
     services = [
@@ -95,7 +97,7 @@ def test_outer_checksum(balancer: Balancer, rng: random.Random) -> None:
     pairs: set[tuple[bytes, bytes]] = set()
     wrong_once = 0
     for source in [unicast(rng) for _ in range(SOURCES)]:
-        balancer.configure(*services, source_address=source)
+        shipped.configure(*services, source_address=source)
         frames = []
         for address, listed in zip(addresses, servers):
             for slot, server in enumerate(listed):
@@ -112,7 +114,7 @@ def test_outer_checksum(balancer: Balancer, rng: random.Random) -> None:
                     source_port=source_ports[slot], port=443, data=bytes(length - OVERHEAD)
                 )
                 frames.append(frame(segment, destination=address, tos=tos))
-        for outcome in balancer.send_all(frames):
+        for outcome in shipped.send_all(frames):
             assert outcome.frame is not None
             outer = outcome.frame[ETHERNET_HEADER : ETHERNET_HEADER + IPV4_HEADER]
             assert ones_complement_sum(outer) == 0xFFFF

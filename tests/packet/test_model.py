@@ -11,21 +11,22 @@ from ipaddress import IPv4Address
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
-from scapy.layers.inet import IP
-from scapy.layers.l2 import Ether
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import GRE, Ether
+from scapy.packet import Raw
 
-from tests.packet.harness import VIP, backends, service
-from tests.packet.model import (
+from tests.packet.harness import VIP, VIPS, backends, service
+from tests.packet.hashing import (
     MASK32,
     MASK64,
-    Interface,
-    Model,
     jhash_2words,
     lookup3_final,
     mix64,
     ones_complement_sum,
     rotate,
 )
+from tests.packet.model import Interface, Model
 from tests.packet.packets import BALANCER_MAC, frame, mac, tcp
 
 
@@ -126,6 +127,49 @@ def test_encapsulation_is_what_scapy_builds(rng: random.Random) -> None:
         expected = Ether(dst="52:54:00:00:00:fe", src=BALANCER_MAC, type=0x0800) / outer / sent[14:]
         model = Model(config, Interface(mac(BALANCER_MAC), IPv4Address("192.0.2.2")))
         assert model.process(sent).frame == bytes(expected)
+
+
+@pytest.mark.parametrize("inner", [4, 6])
+@pytest.mark.parametrize("outer", [4, 6])
+@pytest.mark.parametrize("encapsulation", ["ipip", "gue", "gre"])
+def test_every_encapsulation_is_what_scapy_builds(
+    rng: random.Random, inner: int, outer: int, encapsulation: str
+) -> None:
+    """But for what is spread by the flow, which is taken from the model's packet."""
+    target = {4: "203.0.113.5", 6: "2001:db8:b::5"}[outer]
+    config = Config.parse(
+        {
+            "interface": "eth0",
+            "gateway_mac": "52:54:00:00:00:fe",
+            "source_address": "203.0.113.1",
+            "source_address6": "2001:db8:a::1",
+            "services": [
+                service(
+                    address=VIPS[inner], encapsulation=encapsulation, backends=[{"address": target}]
+                )
+            ],
+        }
+    )
+    model = Model(config, Interface(mac(BALANCER_MAC), IPv4Address("192.0.2.2")))
+    for _ in range(20):
+        tos, data = rng.getrandbits(8), rng.randbytes(rng.randrange(1400))
+        sent = frame(tcp(data=data), destination=VIPS[inner], tos=tos)
+        made = model.process(sent).frame
+        assert made is not None
+        if outer == 4:
+            header = IP(src="203.0.113.1", dst=target, tos=tos, id=0, flags="DF", ttl=64)
+        else:
+            label = int.from_bytes(made[14:18], "big") & 0xFFFFF
+            header = IPv6(src="2001:db8:a::1", dst=target, tc=tos, fl=label, hlim=64)
+        protocol = {"ipip": {4: 4, 6: 41}[inner], "gue": 17, "gre": 47}[encapsulation]
+        header.setfieldval("proto" if outer == 4 else "nh", protocol)
+        if encapsulation == "gue":
+            port = int.from_bytes(made[len(made) - len(sent) + 6 :][:2], "big")
+            header /= UDP(sport=port, dport=6080, chksum=0)
+        elif encapsulation == "gre":
+            header /= GRE(proto={4: 0x0800, 6: 0x86DD}[inner])
+        ethernet = Ether(dst="52:54:00:00:00:fe", src=BALANCER_MAC)
+        assert made == bytes(ethernet / header / Raw(sent[14:]))
 
 
 def test_frames_are_what_scapy_reads() -> None:

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+import time
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.packet.harness import GATEWAY_MAC, VIP, Balancer, Namespace, service
-from tests.packet.model import Hop, Verdict
-from tests.packet.packets import BALANCER_MAC, frame, mac, tcp
+from tests.packet.harness import GATEWAY_MAC, VIP, VIPS, Balancer, Namespace, service
+from tests.packet.model import Address, Hop, Outcome, Verdict
+from tests.packet.packets import BALANCER_MAC, frame, mac, tcp, udp
 
 BACKEND_MAC = "52:54:00:00:00:0b"
 OTHER_MAC = "52:54:00:00:00:0c"
@@ -58,13 +59,14 @@ def test_the_interface_s_mac_is_the_source(namespace: Namespace) -> None:
 
 
 INGRESS_MAC, FIRST_MAC, SECOND_MAC = "02:00:00:00:00:01", "02:00:00:00:01:01", "02:00:00:00:02:01"
+INGRESS_MTU, FIRST_MTU, SECOND_MTU, ROUTE_MTU = 65536, 1500, 1400, 1300
 
 # A test run has its frames come in by the loopback interface.
 NETWORK = f"""
     link set lo address {INGRESS_MAC}
     link set lo up
     link add first address {FIRST_MAC} type veth peer name first-peer
-    link add second address {SECOND_MAC} type veth peer name second-peer
+    link add second address {SECOND_MAC} mtu {SECOND_MTU} type veth peer name second-peer
     link set first up
     link set first-peer up
     link set second up
@@ -74,6 +76,7 @@ NETWORK = f"""
     route add 203.0.113.0/24 via 198.18.0.254
     route add 203.0.113.128/25 via 198.18.1.254
     route add 203.0.113.7/32 via 198.18.0.253
+    route add 203.0.113.8/32 via 198.18.0.254 mtu lock {ROUTE_MTU}
     route add unreachable 203.0.113.64/32
     route add blackhole 203.0.113.65/32
     route add prohibit 203.0.113.66/32
@@ -84,6 +87,20 @@ NETWORK = f"""
     neighbour add 198.18.1.11 lladdr 52:54:00:02:00:0b dev second nud permanent
     neighbour add 198.18.1.254 lladdr 52:54:00:02:00:fe dev second nud permanent
     neighbour add 198.51.100.200 lladdr 52:54:00:00:00:c8 dev lo nud permanent
+    address add 2001:db8:18::1/64 dev first nodad
+    address add 2001:db8:19::1/64 dev second nodad
+    route add 2001:db8:71::/48 via 2001:db8:18::fe
+    route add 2001:db8:71:8000::/49 via 2001:db8:19::fe
+    route add 2001:db8:71::7/128 via 2001:db8:18::fd
+    route add 2001:db8:71::8/128 via 2001:db8:18::fe mtu lock {ROUTE_MTU}
+    route add unreachable 2001:db8:71::40/128
+    route add blackhole 2001:db8:71::41/128
+    route add prohibit 2001:db8:71::42/128
+    neighbour add 2001:db8:18::11 lladdr 52:54:00:01:06:0b dev first nud permanent
+    neighbour add 2001:db8:18::12 lladdr 52:54:00:01:06:0c dev first nud stale
+    neighbour add 2001:db8:18::fe lladdr 52:54:00:01:06:fe dev first nud permanent
+    neighbour add 2001:db8:19::11 lladdr 52:54:00:02:06:0b dev second nud permanent
+    neighbour add 2001:db8:19::fe lladdr 52:54:00:02:06:fe dev second nud permanent
 """
 
 
@@ -93,56 +110,186 @@ class Route(NamedTuple):
     backend: str
     neighbour_mac: str = ""
     interface_mac: str = ""
+    mtu: int = 0
+    on_link: bool = True
     reason: str = ""
+
+    @property
+    def version(self) -> int:
+        return ip_address(self.backend).version
+
+    @property
+    def hop(self) -> Hop | str:
+        """As the model wants it."""
+        return self.reason or Hop(
+            mac(self.neighbour_mac),
+            mac(self.interface_mac),
+            same_interface=self.interface_mac == INGRESS_MAC,
+            mtu=self.mtu,
+            on_link=self.on_link,
+        )
+
+
+def no(backend: str, reason: str) -> Route:
+    return Route(backend, reason=reason)
 
 
 ROUTES = {
-    "on the first link": Route("198.18.0.11", "52:54:00:01:00:0b", FIRST_MAC),
-    "on the second link": Route("198.18.1.11", "52:54:00:02:00:0b", SECOND_MAC),
-    "a neighbour not heard of lately": Route("198.18.0.12", "52:54:00:01:00:0c", FIRST_MAC),
-    "behind a router": Route("203.0.113.9", "52:54:00:01:00:fe", FIRST_MAC),
-    "behind another by the longer prefix": Route("203.0.113.129", "52:54:00:02:00:fe", SECOND_MAC),
-    "behind the ingress interface": Route("198.51.100.200", "52:54:00:00:00:c8", INGRESS_MAC),
-    "no such neighbour": Route("198.18.0.99", reason="no_neighbour"),
-    "no such router": Route("203.0.113.7", reason="no_neighbour"),
-    "no route": Route("198.51.100.9", reason="no_route"),
-    "unreachable": Route("203.0.113.64", reason="no_route"),
-    "blackhole": Route("203.0.113.65", reason="no_route"),
-    "prohibited": Route("203.0.113.66", reason="no_route"),
+    "on the first link": Route("198.18.0.11", "52:54:00:01:00:0b", FIRST_MAC, FIRST_MTU),
+    "on the second link": Route("198.18.1.11", "52:54:00:02:00:0b", SECOND_MAC, SECOND_MTU),
+    "a neighbour not heard of lately": Route(
+        "198.18.0.12", "52:54:00:01:00:0c", FIRST_MAC, FIRST_MTU
+    ),
+    "behind a router": Route("203.0.113.9", "52:54:00:01:00:fe", FIRST_MAC, FIRST_MTU, False),
+    "behind another by the longer prefix": Route(
+        "203.0.113.129", "52:54:00:02:00:fe", SECOND_MAC, SECOND_MTU, False
+    ),
+    "a route with an MTU": Route("203.0.113.8", "52:54:00:01:00:fe", FIRST_MAC, ROUTE_MTU, False),
+    "behind the ingress interface": Route(
+        "198.51.100.200", "52:54:00:00:00:c8", INGRESS_MAC, INGRESS_MTU
+    ),
+    "no such neighbour": no("198.18.0.99", "no_neighbour"),
+    "no such router": no("203.0.113.7", "no_neighbour"),
+    "no route": no("198.51.100.9", "no_route"),
+    "unreachable": no("203.0.113.64", "no_route"),
+    "blackhole": no("203.0.113.65", "no_route"),
+    "prohibited": no("203.0.113.66", "no_route"),
+    "IPv6 on the first link": Route("2001:db8:18::11", "52:54:00:01:06:0b", FIRST_MAC, FIRST_MTU),
+    "IPv6 on the second link": Route(
+        "2001:db8:19::11", "52:54:00:02:06:0b", SECOND_MAC, SECOND_MTU
+    ),
+    "an IPv6 neighbour not heard of lately": Route(
+        "2001:db8:18::12", "52:54:00:01:06:0c", FIRST_MAC, FIRST_MTU
+    ),
+    "behind an IPv6 router": Route(
+        "2001:db8:71::9", "52:54:00:01:06:fe", FIRST_MAC, FIRST_MTU, False
+    ),
+    "behind another IPv6 router": Route(
+        "2001:db8:71:8000::9", "52:54:00:02:06:fe", SECOND_MAC, SECOND_MTU, False
+    ),
+    "an IPv6 route with an MTU": Route(
+        "2001:db8:71::8", "52:54:00:01:06:fe", FIRST_MAC, ROUTE_MTU, False
+    ),
+    "no such IPv6 neighbour": no("2001:db8:18::99", "no_neighbour"),
+    "no such IPv6 router": no("2001:db8:71::7", "no_neighbour"),
+    "no IPv6 route": no("2001:db8:99::9", "no_route"),
+    "unreachable by IPv6": no("2001:db8:71::40", "no_route"),
+    "blackhole of IPv6": no("2001:db8:71::41", "no_route"),
+    "prohibited by IPv6": no("2001:db8:71::42", "no_route"),
 }
 
 
 @pytest.fixture(scope="module")
-def routed(routed_namespace: Namespace) -> Balancer:
-    """A balancer in NETWORK."""
+def network(routed_namespace: Namespace) -> Namespace:
+    """NETWORK."""
     for command in NETWORK.split("\n"):
         if command.strip():
             routed_namespace.ip(command)
     routed_namespace.write("net/ipv4/ip_forward", "1")
-    fib: dict[IPv4Address, Hop | str] = {
-        IPv4Address(route.backend): route.reason
-        or Hop(
-            mac(route.neighbour_mac),
-            mac(route.interface_mac),
-            same_interface=route.interface_mac == INGRESS_MAC,
-        )
-        for route in ROUTES.values()
-    }
-    return Balancer(routed_namespace, fib=fib)
+    routed_namespace.write("net/ipv6/conf/all/forwarding", "1")
+    return routed_namespace
 
 
+FIB: dict[Address, Hop | str] = {ip_address(route.backend): route.hop for route in ROUTES.values()}
+
+
+@pytest.fixture(scope="module")
+def routed(network: Namespace) -> Balancer:
+    """A balancer in NETWORK."""
+    return Balancer(network, fib=FIB)
+
+
+def verdicts(outcomes: list[Outcome]) -> list[Verdict]:
+    return [outcome.verdict for outcome in outcomes]
+
+
+@pytest.mark.parametrize(
+    ("encapsulation", "inner"),
+    [("ipip", 4), ("ipip", 6), ("gue", 4), ("gre", 6), ("l2", 4), ("l2", 6)],
+)
 @pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
-def test_route(routed: Balancer, route: Route) -> None:
+def test_route(routed: Balancer, route: Route, encapsulation: str, inner: int) -> None:
     """More than one frame: an answer of the kernel's may be kept for the next."""
-    routed.configure(service(backends=[{"address": route.backend}]))
-    outcomes = routed.send_all([frame(tcp(), destination=VIP)] * 5)
-    if route.reason:
-        expected = Verdict.DROP
+    routed.configure(
+        service(
+            address=VIPS[inner], encapsulation=encapsulation, backends=[{"address": route.backend}]
+        )
+    )
+    outcomes = routed.send_all([frame(tcp(), destination=VIPS[inner])] * 5)
+    reason = route.reason
+    if encapsulation == "l2" and not route.on_link:
+        reason = "no_route"
+    drops = routed.check().drops
+    assert drops == ({reason: 5} if reason else {})
+    if reason == "no_neighbour":
+        assert outcomes[0].verdict is Verdict.PASS
+        assert Verdict.DROP in verdicts(outcomes[1:])
+    elif reason:
+        assert verdicts(outcomes) == [Verdict.DROP] * 5
     else:
-        expected = Verdict.TX if route.interface_mac == INGRESS_MAC else Verdict.REDIRECT
-    assert {outcome.verdict for outcome in outcomes} == {expected}
-    assert routed.counted() == routed.model.statistics
-    assert routed.counted().drops == ({route.reason: 5} if route.reason else {})
+        local = route.interface_mac == INGRESS_MAC
+        assert verdicts(outcomes) == [Verdict.TX if local else Verdict.REDIRECT] * 5
+
+
+@pytest.mark.parametrize("tags", [[], [3], [3, 4]], ids=["plain", "tag", "two tags"])
+@pytest.mark.parametrize("inner", [4, 6])
+@pytest.mark.parametrize("backend", ["198.18.0.99", "2001:db8:18::99"])
+def test_what_an_unresolved_neighbour_makes_of_a_packet(
+    routed: Balancer, backend: str, inner: int, tags: list[int]
+) -> None:
+    """A ping that the kernel must resolve it for; long packets and short ones do."""
+    for segment in (udp(), udp(data=bytes(1000))):
+        routed.configure(
+            service(
+                address=VIPS[inner], protocol="udp", port=53, backends=[{"address": "10.0.0.1"}]
+            )
+        )
+        routed.configure(
+            service(address=VIPS[inner], protocol="udp", port=53, backends=[{"address": backend}])
+        )
+        outcome = routed.send(frame(segment, destination=VIPS[inner], tags=tags))
+        assert outcome.verdict is Verdict.PASS
+        assert routed.check().drops == {"no_neighbour": 1}
+
+
+@pytest.mark.parametrize("backend", ["198.18.0.99", "2001:db8:18::99"])
+def test_a_host_without_address_asks_nobody(network: Namespace, backend: str) -> None:
+    balancer = Balancer(network, fib=FIB, own=(None, None))
+    balancer.configure(
+        service(backends=[{"address": backend}]),
+        source_address="198.18.7.7",
+        source_address6="2001:db8:77::7",
+    )
+    outcomes = balancer.send_all([frame(tcp(), destination=VIP)] * 3)
+    assert verdicts(outcomes) == [Verdict.DROP] * 3
+    assert balancer.check().drops == {"no_neighbour": 3}
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        pytest.param(route, id=name)
+        for name, route in ROUTES.items()
+        if route.mtu and route.mtu < INGRESS_MTU
+    ],
+)
+@pytest.mark.parametrize("inner", [4, 6])
+def test_mtu_of_a_route(routed: Balancer, route: Route, inner: int) -> None:
+    """The answer names what the client may use; the ingress interface's MTU is another matter."""
+    routed.configure(service(address=VIPS[inner], backends=[{"address": route.backend}]), mtu=576)
+    outer = {4: 20, 6: 40}[route.version]
+    header = {4: 20, 6: 40}[inner] + 20
+    for length, sent in ((route.mtu - outer, True), (route.mtu - outer + 1, False)):
+        outcome = routed.send(frame(tcp(data=bytes(length - header)), destination=VIPS[inner]))
+        assert outcome.verdict is (Verdict.REDIRECT if sent else Verdict.TX)
+    assert routed.check().answers == {"packet_too_big": 1}
+
+
+def test_mtu_of_a_route_without_df(routed: Balancer) -> None:
+    routed.configure(service(backends=[{"address": "203.0.113.8"}]))
+    sent = frame(tcp(data=bytes(ROUTE_MTU)), destination=VIP, flags=0)
+    assert routed.send(sent).verdict is Verdict.DROP
+    assert routed.check().drops == {"too_big": 1}
 
 
 def test_routes_and_given_macs_side_by_side(routed: Balancer) -> None:
@@ -152,28 +299,107 @@ def test_routes_and_given_macs_side_by_side(routed: Balancer) -> None:
             backends=[
                 *({"address": route.backend} for route in ROUTES.values()),
                 {"address": "198.51.100.10", "mac": BACKEND_MAC},
-                {"address": "198.18.0.13", "mac": OTHER_MAC},
+                {"address": "2001:db8:18::13", "mac": OTHER_MAC},
             ]
         )
     )
     outcomes = routed.send_all(
         frame(tcp(source_port=port), destination=VIP) for port in range(2000)
     )
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.TX, Verdict.REDIRECT, Verdict.DROP}
-    assert routed.counted() == routed.model.statistics
-    assert set(routed.counted().drops) == {"no_route", "no_neighbour"}
+    assert {Verdict.TX, Verdict.REDIRECT, Verdict.DROP, Verdict.PASS} == set(verdicts(outcomes))
+    assert set(routed.check().drops) == {"no_route", "no_neighbour"}
 
 
 def test_a_gateway_s_mac_makes_routes_needless(routed: Balancer) -> None:
-    routed.configure(service(backends=[{"address": "198.51.100.9"}]), gateway_mac=GATEWAY_MAC)
-    assert routed.send(frame(tcp(), destination=VIP)).verdict is Verdict.TX
+    for backend in ("198.51.100.9", "2001:db8:99::9"):
+        routed.configure(service(backends=[{"address": backend}]), gateway_mac=GATEWAY_MAC)
+        assert routed.send(frame(tcp(), destination=VIP)).verdict is Verdict.TX
 
 
-def test_without_forwarding(namespace: Namespace) -> None:
+MOVING, MOVING6, NEIGHBOUR = map(ip_address, ("203.0.114.1", "2001:db8:72::1", "198.18.0.77"))
+
+
+def by_first(neighbour_mac: str, *, on_link: bool = False) -> Hop:
+    return Hop(mac(neighbour_mac), mac(FIRST_MAC), mtu=FIRST_MTU, on_link=on_link)
+
+
+def by_second(neighbour_mac: str) -> Hop:
+    return Hop(mac(neighbour_mac), mac(SECOND_MAC), mtu=SECOND_MTU, on_link=False)
+
+
+CHANGES: list[tuple[str, dict[Address, Hop | str]]] = [
+    (
+        f"""
+        route add 203.0.114.0/24 via 198.18.0.254
+        route add 2001:db8:72::/48 via 2001:db8:18::fe
+        neighbour replace {NEIGHBOUR} dev first lladdr 52:54:00:01:00:77 nud permanent
+        """,
+        {
+            MOVING: by_first("52:54:00:01:00:fe"),
+            MOVING6: by_first("52:54:00:01:06:fe"),
+            NEIGHBOUR: by_first("52:54:00:01:00:77", on_link=True),
+        },
+    ),
+    (
+        f"""
+        route change 203.0.114.0/24 via 198.18.1.254
+        route change 2001:db8:72::/48 via 2001:db8:19::fe
+        neighbour replace {NEIGHBOUR} dev first lladdr 52:54:00:01:00:78 nud permanent
+        """,
+        {
+            MOVING: by_second("52:54:00:02:00:fe"),
+            MOVING6: by_second("52:54:00:02:06:fe"),
+            NEIGHBOUR: by_first("52:54:00:01:00:78", on_link=True),
+        },
+    ),
+    (
+        f"""
+        route delete 203.0.114.0/24
+        route delete 2001:db8:72::/48
+        neighbour delete {NEIGHBOUR} dev first
+        """,
+        {MOVING: "no_route", MOVING6: "no_route", NEIGHBOUR: "no_neighbour"},
+    ),
+    (
+        f"""
+        route add 203.0.114.0/24 via 198.18.1.254
+        route add 2001:db8:72::/48 via 2001:db8:19::fe
+        neighbour replace {NEIGHBOUR} dev first lladdr 52:54:00:01:00:79 nud permanent
+        """,
+        {
+            MOVING: by_second("52:54:00:02:00:fe"),
+            MOVING6: by_second("52:54:00:02:06:fe"),
+            NEIGHBOUR: by_first("52:54:00:01:00:79", on_link=True),
+        },
+    ),
+]
+
+
+def test_changes_of_routes_and_neighbours_are_followed(network: Namespace) -> None:
+    """Within two seconds: to a link, to another, to nowhere and back."""
+    fib: dict[Address, Hop | str] = {}
+    balancer = Balancer(network, fib=fib)
+    backends = [{"address": str(address)} for address in (MOVING, MOVING6, NEIGHBOUR)]
+    balancer.configure(service(backends=backends))
+    frames = [frame(tcp(source_port=port), destination=VIP) for port in range(30)]
+    for commands, hops in CHANGES:
+        for command in filter(str.strip, commands.split("\n")):
+            network.ip(command)
+        fib.update(hops)
+        time.sleep(2)
+        balancer.send_all(frames)
+        balancer.check()
+
+
+@pytest.mark.parametrize(
+    ("backend", "setting"),
+    [("10.0.0.1", "net/ipv4/ip_forward"), ("2001:db8:b::1", "net/ipv6/conf/all/forwarding")],
+)
+def test_without_forwarding(namespace: Namespace, backend: str, setting: str) -> None:
     """The kernel tells no routes then: that has a reason of its own, for its remedy is another."""
     namespace.ip("link set lo up")
-    namespace.write("net/ipv4/ip_forward", "0")
-    balancer = Balancer(namespace, fib={IPv4Address("10.0.0.1"): "forwarding_off"})
-    balancer.configure(service())
+    namespace.write(setting, "0")
+    balancer = Balancer(namespace, fib={ip_address(backend): "forwarding_off"})
+    balancer.configure(service(backends=[{"address": backend}]))
     assert balancer.send(frame(tcp(), destination=VIP)).verdict is Verdict.DROP
-    assert balancer.counted().drops == {"forwarding_off": 1}
+    assert balancer.check().drops == {"forwarding_off": 1}

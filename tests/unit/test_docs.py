@@ -56,6 +56,7 @@ def test_documented_is_what_the_model_knows(documented: set[str], known: Any) ->
         (OPTIONS["mode"], model.MODES),
         (SERVICE["protocol"], model.PROTOCOLS),
         (SERVICE["scheduler"], model.SCHEDULERS),
+        (SERVICE["affinity"], model.AFFINITIES),
         (SERVICE["encapsulation"], model.ENCAPSULATIONS),
         (BACKEND["state"], model.STATES),
     ],
@@ -95,6 +96,10 @@ def test_examples_use_what_is_documented(module: str) -> None:
             Config.parse({key: value for key, value in given.items() if key not in OF_THE_MODULE})
 
 
-def test_the_sample_of_drops_is_real() -> None:
+@pytest.mark.parametrize(
+    ("fact", "names"),
+    [("drops", layout.DROPS), ("answers", layout.ANSWERS), ("flow_table", layout.FLOW_EVENTS)],
+)
+def test_samples_of_counters_are_real(fact: str, names: dict[str, str]) -> None:
     facts = text_of("l4lb_stats", "RETURN")["ansible_facts"]["contains"]["l4lb"]["contains"]
-    assert facts["drops"]["sample"].keys() <= layout.DROPS.keys()
+    assert facts[fact]["sample"].keys() <= names.keys()

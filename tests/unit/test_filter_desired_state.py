@@ -78,6 +78,12 @@ def test_where_the_address_comes_from(variables: dict[str, Any], address: str) -
     assert sorted(found) == sorted([address, "203.0.113.22"])
 
 
+def test_a_host_with_an_ipv6_address_among_others() -> None:
+    hostvars = {"web1": {"l4lb_backend_address": "2001:DB8::21"}}
+    found = [backend["address"] for backend in backends({"backend_group": "webservers"}, hostvars)]
+    assert found == ["203.0.113.22", "2001:db8::21"]
+
+
 def test_a_host_may_be_named_after_its_address() -> None:
     assert backends({"backend_group": "addresses"})[0]["address"] == "203.0.113.5"
 
@@ -93,6 +99,16 @@ def test_options_that_are_none_take_defaults() -> None:
         7,
         "maglev",
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("flow_table_size", 4096), ("udp_timeout", 60), ("gue_port", 6081), ("hash_seed", 7)],
+)
+def test_numbers_may_be_text(option: str, value: int) -> None:
+    """As templates and -e give them."""
+    state = desired_state({**options(backends=[]), option: str(value)}, {}, {})
+    assert state[option] == value
 
 
 @pytest.mark.parametrize(

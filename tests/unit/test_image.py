@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from array import array
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import image, layout
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Manifest, Source, Table
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, Service
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+    MAX_SERVICES,
+    Address,
+    Config,
+    Service,
+)
 
-SOURCE = Source(IPv4Address("10.9.9.9"), "02:00:00:00:00:01")
-Key = tuple[IPv4Address, int, str]
+BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
+SOURCE = Source(IPv4Address("10.9.9.9"), "02:00:00:00:00:01", IPv6Address("2001:db8::99"), mtu=1492)
+Key = tuple[Address, int, str]
 
 
 def config(*services: dict[str, Any], **options: Any) -> Config:
@@ -27,8 +35,7 @@ def config(*services: dict[str, Any], **options: Any) -> Config:
 
 
 def service(count: int = 2, first: str = "10.0.0.1", **options: Any) -> dict[str, Any]:
-    start = int(IPv4Address(first))
-    backends = [{"address": str(IPv4Address(start + index))} for index in range(count)]
+    backends = [{"address": str(ip_address(first) + index)} for index in range(count)]
     defaults = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
     return {**defaults, "backends": backends, **options}
 
@@ -44,7 +51,7 @@ def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
     return after
 
 
-def flat(manifest: Manifest | None) -> dict[tuple[Key, IPv4Address], int]:
+def flat(manifest: Manifest | None) -> dict[tuple[Key, Address], int]:
     """Backend of a service -> its number."""
     if manifest is None:
         return {}
@@ -57,7 +64,7 @@ def flat(manifest: Manifest | None) -> dict[tuple[Key, IPv4Address], int]:
 
 
 def by_key(manifest: Manifest | None, what: str) -> dict[Key, Any]:
-    """service_ids or tables, by what the data plane knows services by."""
+    """service_ids, past or tables, by what the data plane knows services by."""
     if manifest is None:
         return {}
     return {one.key: getattr(manifest, what)[one.name] for one in manifest.config.services}
@@ -73,7 +80,13 @@ def changed(random_: random.Random, services: list[dict[str, Any]]) -> list[dict
             port = random_.randrange(1, 9)
             if all(one["port"] != port for one in services):
                 new = service(random_.randrange(5), name=f"n{random_.random()}", port=port)
-                services.append({**new, "scheduler": random_.choice(["maglev", "jhash"])})
+                services.append(
+                    {
+                        **new,
+                        "address": random_.choice(["192.0.2.10", "2001:db8::10"]),
+                        "scheduler": random_.choice(["maglev", "jhash"]),
+                    }
+                )
         elif what == 1:
             services.remove(chosen)
         elif what == 2:
@@ -88,7 +101,7 @@ def changed(random_: random.Random, services: list[dict[str, Any]]) -> list[dict
         elif what == 6:
             random_.shuffle(chosen["backends"])
         else:
-            address = f"10.0.0.{random_.randrange(1, 30)}"
+            address = f"{random_.choice(['10.0.0.', 'fd00::'])}{random_.randrange(1, 30)}"
             if all(one["address"] != address for one in chosen["backends"]):
                 chosen["backends"].append({"address": address})
     return services
@@ -112,9 +125,14 @@ def test_numbers_stay_with_what_they_number(seed: int) -> None:
         assert {key: new[key] for key in old.keys() & new.keys()} == {
             key: old[key] for key in old.keys() & new.keys()
         }
-        assert len(set(new.values())) == len(new)
-        assert all(0 < number < 300 for number in new.values())
-        assert not {new[key] for key in new.keys() - old.keys()} & set(old.values())
+        old_past, new_past = by_key(before, "past"), by_key(after, "past")
+        assert all(new_past[key] == old_past[key] for key in old_past.keys() & new_past.keys())
+        assert after.all_numbers == {*new.values(), *new_past.values()}
+        assert len(after.all_numbers) == len(new) + len(new_past)
+        assert all(0 < number < 300 for number in after.all_numbers)
+        fresh = {new[key] for key in new.keys() - old.keys()}
+        fresh |= {new_past[key] for key in new_past.keys() - old_past.keys()}
+        assert not fresh & {*old.values(), *old_past.values()}
 
         old_ids, new_ids = by_key(before, "service_ids"), by_key(after, "service_ids")
         assert all(new_ids[key] == old_ids[key] for key in old_ids.keys() & new_ids.keys())
@@ -123,7 +141,8 @@ def test_numbers_stay_with_what_they_number(seed: int) -> None:
         assert not fresh & set(old_ids.values())
 
         assert after.generation == (before.generation if before else 0) + 1
-        assert set(after.service_ids) == set(after.numbers) == set(after.tables)
+        names = set(after.service_ids)
+        assert names == set(after.numbers) == set(after.tables) == set(after.past)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -173,25 +192,26 @@ def test_what_is_no_manifest(text: bytes) -> None:
 
 
 def test_all_numbers_can_be_used_and_no_more() -> None:
-    full = follow(config(service(9)), None, 10)
-    assert sorted(flat(full).values()) == list(range(1, 10))
-    assert flat(follow(config(service(9)), full, 10)) == flat(full)
+    full = follow(config(service(8)), None, 10)
+    assert full.all_numbers == set(range(1, 10))
+    assert len(flat(full)) == 8
+    assert flat(follow(config(service(8)), full, 10)) == flat(full)
     with pytest.raises(L4lbError, match="all 9 backend numbers are in use"):
-        image.place(config(service(10)), {}, full, 10)
+        image.place(config(service(9)), {}, full, 10)
 
 
 def test_a_number_in_use_is_not_given_away_before_the_switch() -> None:
-    full = follow(config(service(9)), None, 10)
+    full = follow(config(service(8)), None, 10)
     with pytest.raises(L4lbError, match="all 9 backend numbers are in use"):
         image.place(config(service(1, first="10.1.0.1")), {}, full, 10)
 
 
 def test_a_number_that_was_given_up_is_reused_last() -> None:
-    manifest = follow(config(service(3)), None, 10)
+    manifest = follow(config(service(3)), None, 11)
     freed = flat(manifest)[next(iter(flat(manifest)))]
     taken: list[int] = []
     for step in range(8):
-        manifest = follow(config(service(1, first=f"10.1.0.{step}")), manifest, 10)
+        manifest = follow(config(service(1, first=f"10.1.0.{step}")), manifest, 11)
         taken += flat(manifest).values()
     assert len(set(taken)) == 8
     assert taken[6] == freed, "after the six that were never used"
@@ -201,20 +221,29 @@ def test_a_number_that_was_given_up_is_reused_last() -> None:
     ("before", "after", "capacity"),
     [
         (None, 0, 1024),
-        (None, 1023, 1024),
-        (None, 1024, 4096),
-        (None, 4095, 4096),
-        (None, 4096, 16384),
-        (None, 16383, 16384),
-        (None, 16384, 65536),
-        (None, 65535, 65536),
+        (None, 1022, 1024),
+        (None, 1023, 4096),
+        (None, 4094, 4096),
+        (None, 4095, 16384),
+        (None, 16382, 16384),
+        (None, 16383, 65536),
+        (None, 65534, 65536),
         (600, 600, 1024),
         (1024, 1, 4096),
     ],
 )
 def test_capacity(before: int | None, after: int, capacity: int) -> None:
+    """For number 0, that of each service's former backends, and each backend's."""
     old = None if before is None else follow(config(service(before)), None, 65536)
     assert image.capacity_for(old, config(service(after))) == capacity
+
+
+def test_capacity_is_for_all_services() -> None:
+    services = [service(0, name=f"s{n}", port=n) for n in range(1, 1025)]
+    assert image.capacity_for(None, config(*services[1:])) == 1024
+    assert image.capacity_for(None, config(*services)) == 4096
+    before = follow(config(*services[:512]), None, 1024)
+    assert image.capacity_for(before, config(*services[512:])) == 4096
 
 
 def test_capacity_is_for_both_the_old_and_the_new() -> None:
@@ -227,8 +256,8 @@ def test_capacity_is_for_both_the_old_and_the_new() -> None:
 def test_every_service_can_be_replaced_at_once() -> None:
     first = config(*(service(0, name=f"s{n}", port=n) for n in range(1, 4097)))
     second = config(*(service(0, name=f"s{n}", port=n) for n in range(5001, 9097)))
-    before = follow(first, None, 1024)
-    after = follow(second, before, 1024)
+    before = follow(first, None, 65536)
+    after = follow(second, before, image.capacity_for(before, second))
     ids = [*before.service_ids.values(), *after.service_ids.values()]
     tables = [table.index for one in (before, after) for table in one.tables.values()]
     assert len(set(ids)) == len(set(tables)) == 8192
@@ -238,14 +267,14 @@ def test_every_service_can_be_replaced_at_once() -> None:
 
 # Lookup tables.
 
-TWO = {IPv4Address("10.0.0.1"): 5, IPv4Address("10.0.0.2"): 6}
+TWO: dict[Address, int] = {IPv4Address("10.0.0.1"): 5, IPv4Address("10.0.0.2"): 6}
 
 
 def only(desired: Config) -> Service:
     return desired.services[0]
 
 
-def digest(seed: int = 0, numbers: dict[IPv4Address, int] | None = None, **options: Any) -> str:
+def digest(seed: int = 0, numbers: dict[Address, int] | None = None, **options: Any) -> str:
     return image.table_digest(only(config(service(**options))), seed, numbers or TWO)
 
 
@@ -255,6 +284,8 @@ def backends(*options: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_what_a_lookup_table_does_not_depend_on() -> None:
     assert digest(name="other", address="192.0.2.11", port=81, protocol="udp") == digest()
+    assert digest(address="2001:db8::10", affinity="source", encapsulation="l2") == digest()
+    assert digest(flow_table=False) == digest()
     assert digest(backends=backends({"mac": "52:54:00:00:00:0b"}, {})) == digest()
     assert digest(backends=backends({}, {})[::-1]) == digest()
     drained, disabled, none = (
@@ -274,6 +305,10 @@ def test_what_a_lookup_table_depends_on() -> None:
         digest(backends=backends({"weight": 2}, {})),
         digest(backends=backends({"weight": 0}, {})),
         digest(count=1),
+        digest(
+            first="fd00::1",
+            numbers={IPv6Address("fd00::1"): 5, IPv6Address("fd00::2"): 6},
+        ),
     ]
     assert len(set(digests)) == len(digests)
 
@@ -308,34 +343,110 @@ def test_without_a_usable_backend_a_table_is_empty(scheduler: str) -> None:
 
 def entries(
     *services: dict[str, Any], **options: Any
-) -> dict[tuple[str, int, int], tuple[int, int]]:
+) -> dict[tuple[str, int, int], layout.ServiceEntry]:
     manifest = follow(config(*services, **options), None, 1024)
     found = list(image.service_entries(manifest))
-    result = {
-        (str(entry.address), entry.port, entry.protocol): (entry.flags, entry.seed)
-        for entry in found
-    }
+    result = {(str(entry.address), entry.port, entry.protocol): entry for entry in found}
     assert len(result) == len(found), "a key that is there twice"
     return result
 
 
-def test_each_address_with_ports_has_a_mark() -> None:
-    assert entries(
-        service(),
+def test_each_address_with_ports_has_marks() -> None:
+    found = entries(
+        service(flow_table=False),
         service(name="tls", port=443, scheduler="jhash"),
         service(name="udp", protocol="udp"),
         service(name="any", address="192.0.2.11", port=0),
         service(name="some", address="192.0.2.11", port=80),
+        service(name="six", address="2001:db8::10", affinity="source", flow_table=False),
         hash_seed=3,
-    ) == {
+        udp_timeout=7,
+    )
+    flows = layout.SERVICE_FLOW_TABLE
+    mark = (layout.SERVICE_ADDRESS_ONLY, 0)
+    assert {key: (entry.flags, entry.seed) for key, entry in found.items()} == {
         ("192.0.2.10", 80, 6): (0, 3),
-        ("192.0.2.10", 443, 6): (layout.SERVICE_JHASH, 3),
-        ("192.0.2.10", 80, 17): (0, 3),
-        ("192.0.2.11", 0, 6): (0, 3),
-        ("192.0.2.11", 80, 6): (0, 3),
-        ("192.0.2.10", 0, 6): (layout.SERVICE_ADDRESS_ONLY, 0),
-        ("192.0.2.10", 0, 17): (layout.SERVICE_ADDRESS_ONLY, 0),
+        ("192.0.2.10", 443, 6): (layout.SERVICE_JHASH | flows, 3),
+        ("192.0.2.10", 80, 17): (flows, 3),
+        ("192.0.2.11", 0, 6): (flows, 3),
+        ("192.0.2.11", 80, 6): (flows, 3),
+        ("2001:db8::10", 80, 6): (layout.SERVICE_BY_SOURCE, 3),
+        ("192.0.2.10", 0, 6): mark,
+        ("192.0.2.10", 0, 17): mark,
+        ("192.0.2.10", 0, layout.PROTOCOL_ANY): mark,
+        ("192.0.2.11", 0, layout.PROTOCOL_ANY): mark,
+        ("2001:db8::10", 0, 6): mark,
+        ("2001:db8::10", 0, layout.PROTOCOL_ANY): mark,
     }
+    assert {entry.udp_timeout for entry in found.values() if (entry.flags, entry.seed) != mark} == {
+        7
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("bits", [32, 128], ids=["IPv4", "IPv6"])
+def test_as_many_services_as_the_model_allows_fit_whatever_their_addresses(
+    seed: int, bits: int
+) -> None:
+    random_ = random.Random(seed)
+    addresses = {
+        (IPv4Address if bits == 32 else IPv6Address)(
+            random_.getrandbits(bits - 8) | 0x20 << bits - 8
+        )
+        for _ in range(MAX_SERVICES)
+    }
+    desired = config(
+        *(
+            service(0, name=f"s{n}", address=str(address), port=random_.randrange(1, 65536))
+            for n, address in enumerate(addresses)
+        )
+    )
+    found = image.service_entries(follow(desired, None, 16384))
+    layout.pack_service_table(layout.ServiceHeader(layout.VERSION, 1, 1), found)
+
+
+def test_numbers_of_a_service_are_those_of_the_manifest() -> None:
+    desired = config(service(), service(name="b", port=81), service(name="c", address="::c"))
+    manifest = follow(desired, None, 1024)
+    for entry in image.service_entries(manifest):
+        if not entry.flags & layout.SERVICE_ADDRESS_ONLY:
+            (one,) = (
+                one
+                for one in desired.services
+                if (one.address, one.port) == (entry.address, entry.port)
+            )
+            assert entry.id == manifest.service_ids[one.name]
+            assert entry.table == manifest.tables[one.name].index
+
+
+@pytest.mark.parametrize(
+    ("size", "listed", "remembered"),
+    [(65536, True, True), (65536, False, False), (0, True, False), (0, False, False)],
+)
+def test_which_services_remember_flows(size: int, listed: bool, remembered: bool) -> None:
+    desired = config(service(flow_table=listed), flow_table_size=size)
+    assert image.remembers(only(desired), desired) == remembered
+    entry = entries(service(flow_table=listed), flow_table_size=size)["192.0.2.10", 80, 6]
+    assert bool(entry.flags & layout.SERVICE_FLOW_TABLE) == remembered
+    assert ("-DWITH_FLOW_TABLE" in image.features(desired)) == remembered
+
+
+@pytest.mark.parametrize(
+    ("size", "rounded"),
+    [
+        (0, 1024),  # the least that a map holds; it is not compiled then
+        (1, 1024),
+        (1024, 1024),
+        (1025, 2048),
+        (5000, 8192),
+        (65536, 65536),
+        (65537, 131072),
+        (2**24, 2**24),
+    ],
+)
+def test_the_size_of_the_flow_table(size: int, rounded: int) -> None:
+    blocks = image.flow_blocks(config(flow_table_size=size))
+    assert blocks * layout.FLOW_BLOCK_FLOWS == rounded
 
 
 @pytest.mark.parametrize(
@@ -347,7 +458,7 @@ def test_each_address_with_ports_has_a_mark() -> None:
         ("52:54:00:00:00:fe", "52:54:00:00:00:0b", "52:54:00:00:00:0b"),
     ],
 )
-@pytest.mark.parametrize("source", [None, "10.8.8.8"])
+@pytest.mark.parametrize("source", [None, "10.8.8.8", "10.8.8.0/28"])
 def test_backend_records(
     gateway: str | None, mac: str | None, expected: str | None, source: str | None
 ) -> None:
@@ -355,26 +466,189 @@ def test_backend_records(
         service(backends=backends({"mac": mac})), gateway_mac=gateway, source_address=source
     )
     manifest = follow(desired, None, 1024)
-    record = layout.pack_backend(
-        IPv4Address("10.0.0.1"),
-        IPv4Address(source or "10.9.9.9"),
-        expected,
-        SOURCE.mac,
+    record = layout.BackendRecord(
+        address=IPv4Address("10.0.0.1"),
+        source=ip_network(source or "10.9.9.9"),
+        encapsulation="ipip",
+        service=0,
+        inner_version=4,
+        gue_port=6080,
+        mac=expected,
+        source_mac=SOURCE.mac,
+        mtu=1492,
     )
-    assert image.backend_records(manifest, SOURCE) == {1: record}
+    number = manifest.numbers["web"][IPv4Address("10.0.0.1")]
+    assert image.backend_records(manifest, SOURCE) == {number: record.pack()}
 
 
 @pytest.mark.parametrize(
-    ("services", "flags"),
+    ("vip", "address", "own"),
     [
-        ([], []),
-        ([service()], ["-DWITH_MAGLEV"]),
-        ([service(scheduler="jhash", port=0)], ["-DWITH_ANY_PORT", "-DWITH_JHASH"]),
+        ("192.0.2.10", "10.0.0.1", "10.9.9.9"),
+        ("192.0.2.10", "fd00::1", "2001:db8::99"),
+        ("2001:db8::10", "fd00::1", "2001:db8::99"),
+        ("2001:db8::10", "10.0.0.1", "10.9.9.9"),
+    ],
+)
+@pytest.mark.parametrize("state", ["enabled", "drained", "disabled"])
+@pytest.mark.parametrize("encapsulation", ["ipip", "gue", "gre", "l2"])
+def test_backend_records_of_both_families(
+    vip: str, address: str, own: str, state: str, encapsulation: str
+) -> None:
+    desired = config(
+        service(name="other", port=1),
+        service(
+            address=vip,
+            encapsulation=encapsulation,
+            backends=[{"address": address, "state": state}],
+        ),
+        gue_port=666,
+    )
+    manifest = follow(desired, None, 1024)
+    record = layout.BackendRecord(
+        address=ip_address(address),
+        source=ip_network(own),
+        encapsulation=encapsulation,
+        service=manifest.service_ids["web"],
+        inner_version=ip_address(vip).version,
+        keeps_flows=state != "disabled",
+        gue_port=666,
+    )
+    number = manifest.numbers["web"][ip_address(address)]
+    assert image.backend_records(manifest, SOURCE)[number] == record.pack()
+
+
+# The outer source.
+
+NO_ADDRESSES = Source(None, "02:00:00:00:00:01")
+
+
+def outer_source(address: str, source: Source, **options: Any) -> str:
+    given = {key: options.pop(key) for key in ("encapsulation",) if key in options}
+    desired = config(service(backends=[{"address": address}], **given), **options)
+    one = only(desired)
+    return str(image.outer_source(one.backends[0], one, desired, source))
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "expected"),
+    [
+        ("10.0.0.1", {}, "10.9.9.9/32"),
+        ("fd00::1", {}, "2001:db8::99/128"),
+        ("10.0.0.1", {"source_address": "10.8.8.8"}, "10.8.8.8/32"),
+        ("10.0.0.1", {"source_address": "10.8.8.0/28"}, "10.8.8.0/28"),
+        ("10.0.0.1", {"source_address6": "2001:db8::/112"}, "10.9.9.9/32"),
+        ("fd00::1", {"source_address": "10.8.8.8"}, "2001:db8::99/128"),
+        ("fd00::1", {"source_address6": "2001:db8:1::/112"}, "2001:db8:1::/112"),
+    ],
+)
+def test_the_outer_source(address: str, options: dict[str, Any], expected: str) -> None:
+    assert outer_source(address, SOURCE, **options) == expected
+
+
+@pytest.mark.parametrize("encapsulation", ["ipip", "gue", "gre"])
+@pytest.mark.parametrize(
+    ("address", "option", "family", "source"),
+    [
+        ("10.0.0.1", "source_address", "IPv4", NO_ADDRESSES),
+        ("fd00::1", "source_address6", "IPv6", NO_ADDRESSES),
+        ("10.0.0.1", "source_address", "IPv4", dataclasses.replace(SOURCE, address=None)),
+        ("fd00::1", "source_address6", "IPv6", dataclasses.replace(SOURCE, address6=None)),
+    ],
+)
+def test_a_tunnel_needs_a_source_of_its_family(
+    address: str, option: str, family: str, source: Source, encapsulation: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        outer_source(address, source, encapsulation=encapsulation)
+    assert str(caught.value) == (
+        f"{option}: None: eth0 has no {family} address for tunnels to {address}; "
+        "give it one, or set this option"
+    )
+    value = {"source_address": "10.8.8.8", "source_address6": "2001:db8::1"}[option]
+    assert outer_source(address, source, encapsulation=encapsulation, **{option: value})
+
+
+@pytest.mark.parametrize(("address", "none"), [("10.0.0.1", "0.0.0.0/32"), ("fd00::1", "::/128")])
+def test_without_a_tunnel_no_source_is_needed(address: str, none: str) -> None:
+    assert outer_source(address, NO_ADDRESSES, encapsulation="l2") == none
+
+
+# What is compiled.
+
+
+@pytest.mark.parametrize(
+    ("services", "options", "flags"),
+    [
+        ([], {}, "IPIP IPV4 MAGLEV"),
+        ([service(flow_table=False)], {}, "IPIP IPV4 MAGLEV"),
+        ([service()], {}, "FLOW_TABLE IPIP IPV4 MAGLEV"),
+        ([service()], {"flow_table_size": 0}, "IPIP IPV4 MAGLEV"),
         (
-            [service(), service(name="b", port=81, scheduler="jhash")],
-            ["-DWITH_JHASH", "-DWITH_MAGLEV"],
+            [service(scheduler="jhash", port=0, flow_table=False)],
+            {},
+            "ANY_PORT IPIP IPV4 JHASH",
+        ),
+        (
+            [service(), service(name="b", port=81, scheduler="jhash", flow_table=False)],
+            {},
+            "FLOW_TABLE IPIP IPV4 JHASH MAGLEV",
+        ),
+        ([service(address="2001:db8::10")], {}, "FLOW_TABLE IPIP IPV6 MAGLEV"),
+        (
+            [service(address="2001:db8::10"), service(name="four")],
+            {},
+            "FLOW_TABLE IPIP IPV4 IPV6 MAGLEV",
+        ),
+        ([service(affinity="source")], {}, "BY_SOURCE FLOW_TABLE IPIP IPV4 MAGLEV"),
+        ([service(encapsulation="gue")], {}, "FLOW_TABLE GUE IPV4 MAGLEV"),
+        ([service(encapsulation="gre")], {}, "FLOW_TABLE GRE IPV4 MAGLEV"),
+        ([service(encapsulation="l2")], {}, "FLOW_TABLE IPV4 L2 MAGLEV"),
+        (
+            [
+                service(encapsulation=encapsulation, name=encapsulation, port=port)
+                for port, encapsulation in enumerate(("ipip", "gue", "gre", "l2"))
+            ],
+            {},
+            "ANY_PORT FLOW_TABLE GRE GUE IPIP IPV4 L2 MAGLEV",
+        ),
+        (
+            [service()],
+            {"source_address": "10.8.8.8", "source_address6": "2001:db8::1"},
+            "FLOW_TABLE IPIP IPV4 MAGLEV",
+        ),
+        ([service()], {"source_address": "10.8.8.0/31"}, "FLOW_TABLE IPIP IPV4 MAGLEV SPREAD"),
+        (
+            [service()],
+            {"source_address6": "2001:db8::/127"},
+            "FLOW_TABLE IPIP IPV4 MAGLEV SPREAD",
         ),
     ],
 )
-def test_only_what_is_used_is_compiled(services: list[dict[str, Any]], flags: list[str]) -> None:
-    assert image.features(config(*services)) == flags
+def test_only_what_is_used_is_compiled(
+    services: list[dict[str, Any]], options: dict[str, Any], flags: str
+) -> None:
+    expected = [f"-DWITH_{name}" for name in flags.split()]
+    assert image.features(config(*services, **options)) == expected
+
+
+def test_every_feature_is_known_to_c_and_the_other_way_round() -> None:
+    everything = config(
+        *(
+            service(
+                name=f"{n}",
+                port=n,
+                encapsulation=encapsulation,
+                address="2001:db8::10" if n % 2 else "192.0.2.10",
+                scheduler="jhash" if n % 2 else "maglev",
+                affinity="source" if n % 2 else "flow",
+            )
+            for n, encapsulation in enumerate(("ipip", "gue", "gre", "l2"))
+        ),
+        source_address="10.8.8.0/28",
+    )
+    text = "".join(path.read_text() for path in BPF.glob("*.[ch]"))
+    tested = set(re.findall(r"^#(?:if|ifdef|ifndef|elif)\b.*", text, re.MULTILINE))
+    known = set(re.findall(r"\bWITH_\w+", "\n".join(tested)))
+    # IP in IP is what is left if nothing else is asked for
+    assert {flag.removeprefix("-D") for flag in image.features(everything)} == known | {"WITH_IPIP"}

@@ -7,27 +7,38 @@ from __future__ import annotations
 
 import random
 import re
+import socket
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import layout, schedulers
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.layout import ServiceEntry, ServiceHeader
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import (
+    BackendRecord,
+    ServiceEntry,
+    ServiceHeader,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import ENCAPSULATIONS, Address
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.[ch]")))
 CODE = re.sub(r"/\*.*?\*/|//[^\n]*", " ", TEXT, flags=re.DOTALL)
 
 DEFINES = dict(re.findall(r"^#define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", CODE, re.MULTILINE))
+ASSERTED = dict(re.findall(r"ASSERT_SIZE\(struct (\w+), ([^;]+)\);", CODE))
+DEFINES["IPPROTO_ICMP"] = str(socket.IPPROTO_ICMP)  # of uapi/linux/in.h
 
 
 def number(expression: str) -> int:
-    """The value of a C expression of integers, +, *, << and names of #defines."""
-    python = re.sub(r"\b(0x[0-9a-fA-F]+|\d+)U?L{0,2}\b", r"\1", expression)
+    """The value of a C expression of integers, +, *, <<, sizes and names of #defines."""
+    python = re.sub(
+        r"\bsizeof\(struct (\w+)\)", lambda found: f"({ASSERTED[found[1]]})", expression
+    )
+    python = re.sub(r"\b(0x[0-9a-fA-F]+|\d+)U?L{0,2}\b", r"\1", python)
     python = re.sub(r"\b[A-Za-z_]\w*\b", lambda found: f"({number(DEFINES[found[0]])})", python)
     if not re.fullmatch(r"[0-9a-fA-Fx()+*<\s-]+", python):
         raise ValueError(f"more than this test understands: {expression}")
@@ -40,44 +51,89 @@ def number(expression: str) -> int:
         ("SERVICE_BITS", layout.SERVICE_BITS),
         ("SERVICE_SLOTS", layout.SERVICE_SLOTS),
         ("SERVICE_PROBES", layout.SERVICE_PROBES),
-        ("SERVICE_IDS", layout.SERVICE_IDS),
         ("LOOKUP_TABLES", layout.LOOKUP_TABLES),
         ("TABLE_SLOTS", layout.TABLE_SLOTS),
         ("TABLE_SLOTS", schedulers.MAGLEV_SLOTS),
         ("JHASH_SLOTS", schedulers.JHASH_SLOTS),
         ("SERVICE_ADDRESS_ONLY", layout.SERVICE_ADDRESS_ONLY),
         ("SERVICE_JHASH", layout.SERVICE_JHASH),
-        ("BACKEND_HAS_MAC", layout.BACKEND_HAS_MAC),
-        ("GOLDEN_32", layout.GOLDEN_32),
+        ("SERVICE_BY_SOURCE", layout.SERVICE_BY_SOURCE),
+        ("SERVICE_FLOW_TABLE", layout.SERVICE_FLOW_TABLE),
+        ("BACKEND_HAS_NEXTHOP", layout.BACKEND_HAS_NEXTHOP),
+        ("BACKEND_IPV6", layout.BACKEND_IPV6),
+        ("BACKEND_KEEPS_FLOWS", layout.BACKEND_KEEPS_FLOWS),
+        ("BACKEND_IPIP", layout.BACKEND_ENCAPSULATIONS["ipip"]),
+        ("BACKEND_GUE", layout.BACKEND_ENCAPSULATIONS["gue"]),
+        ("BACKEND_GRE", layout.BACKEND_ENCAPSULATIONS["gre"]),
+        ("BACKEND_L2", layout.BACKEND_ENCAPSULATIONS["l2"]),
+        ("FLOW_BLOCK_SETS * FLOW_WAYS", layout.FLOW_BLOCK_FLOWS),
+        ("GOLDEN_64", layout.GOLDEN_64),
         ("OUTER_TTL", layout.OUTER_TTL),
+        ("PROTOCOL_ANY", layout.PROTOCOL_ANY),
     ],
 )
 def test_numbers_are_the_same_in_c(name: str, value: int) -> None:
-    assert number(DEFINES[name]) == value
+    assert number(name) == value
 
 
-def test_flags_of_a_kind_do_not_overlap() -> None:
-    for kind in ("SERVICE_ADDRESS_ONLY|SERVICE_JHASH", "BACKEND_HAS_MAC"):
-        flags = [getattr(layout, name) for name in kind.split("|")]
-        assert all(flag.bit_count() == 1 for flag in flags)
-        assert len(set(flags)) == len(flags)
+@pytest.mark.parametrize("kind", ["SERVICE", "BACKEND"])
+def test_flags_of_a_kind_do_not_overlap(kind: str) -> None:
+    sizes = {"SERVICE_BITS", "SERVICE_SLOTS", "SERVICE_PROBES"}
+    names = [name for name in DEFINES if name.startswith(f"{kind}_") and name not in sizes]
+    flags = [number(DEFINES[name]) for name in names]
+    assert len(flags) >= 4
+    assert all(flag.bit_count() == 1 for flag in flags)
+    assert len(set(flags)) == len(flags)
+    assert max(flags) < 1 << 16
+
+
+def test_every_encapsulation_has_a_flag() -> None:
+    assert tuple(layout.BACKEND_ENCAPSULATIONS) == ENCAPSULATIONS
+
+
+def constants(enum: str) -> list[str]:
+    """The names of a C enum, in its order."""
+    body = re.search(rf"enum {enum} \{{(.*?)\}}", CODE, re.DOTALL)
+    assert body
+    return [name.strip() for name in body[1].split(",") if name.strip()]
 
 
 def test_reasons_to_drop_are_in_the_same_order_in_c() -> None:
-    body = re.search(r"enum drop \{(.*?)\}", CODE, re.DOTALL)
-    assert body
-    names = [name.strip() for name in body[1].split(",") if name.strip()]
-    assert names == [
+    assert constants("drop") == [
         "DROP_NONE",
         *(f"DROP_{reason.upper()}" for reason in layout.DROPS),
         "DROP_REASONS",
     ]
 
 
+def test_answers_are_in_the_same_order_in_c() -> None:
+    assert constants("answer") == [
+        *(f"ANSWER_{kind.upper()}" for kind in layout.ANSWERS),
+        "ANSWERS",
+    ]
+
+
+def used(constant: str) -> bool:
+    """Whether C names it anywhere but where it is declared."""
+    return len(re.findall(rf"\b{constant}\b", CODE)) > 1
+
+
 def test_each_reason_to_drop_is_used_and_says_what_to_do() -> None:
     for reason, meaning in layout.DROPS.items():
-        assert len(re.findall(rf"\bDROP_{reason.upper()}\b", CODE)) > 1, f"nothing drops: {reason}"
+        assert used(f"DROP_{reason.upper()}"), f"nothing drops: {reason}"
         assert re.fullmatch(r"\w.*\.( .*\.)+", meaning), reason
+
+
+def test_each_other_counter_is_used() -> None:
+    for kind in layout.ANSWERS:
+        assert used(f"ANSWER_{kind.upper()}"), f"nothing is answered: {kind}"
+    for event in layout.FLOW_EVENTS:
+        assert f"events->{event} += " in CODE, f"never counted: {event}"
+
+
+@pytest.mark.parametrize("meaning", [*layout.ANSWERS.values(), *layout.FLOW_EVENTS.values()])
+def test_each_other_counter_has_a_meaning(meaning: str) -> None:
+    assert re.fullmatch(r"[A-Z].*\.", meaning)
 
 
 SIZES = {
@@ -87,8 +143,13 @@ SIZES = {
     "backend": layout.BACKEND_SIZE,
     "backend_cpu": layout.BACKEND_CPU_SIZE,
     "counter": layout.COUNTER.size,
+    "flow": 16,
+    "flow_set": 64,
+    "flow_block": layout.FLOW_BLOCK_SIZE,
+    "host": layout.HOST_SIZE,
+    "nexthop": 14,
+    "flow_events": 8 * len(layout.FLOW_EVENTS),
 }
-ASSERTED = dict(re.findall(r"ASSERT_SIZE\(struct (\w+), ([^;]+)\);", CODE))
 
 
 def test_every_asserted_struct_is_known_here() -> None:
@@ -100,36 +161,79 @@ def test_sizes_are_the_same_in_c(name: str) -> None:
     assert number(ASSERTED[name]) == SIZES[name]
 
 
-def members(name: str) -> dict[str, tuple[int, int]]:
-    """Member -> (offset, size) of a C struct of integers and arrays of them."""
-    sizes = {"__u8": 1, "__u16": 2, "__be16": 2, "__u32": 4, "__be32": 4, "__u64": 8}
-    sizes["service"] = 32
-    body = re.search(rf"struct {name} \{{(.*?)\n\}};", CODE, re.DOTALL)
+INTEGERS = {"__u8": 1, "__u16": 2, "__be16": 2, "__u32": 4, "__be32": 4, "__u64": 8}
+
+
+def body_of(struct_: str) -> list[tuple[str, str, str]]:
+    """Type, name and length, if it is an array, of each member of a C struct."""
+    body = re.search(rf"struct {struct_} \{{(.*?)\n\}};", CODE, re.DOTALL)
     assert body
-    found = {}
-    offset = 0
-    for kind, member, length in re.findall(r"(\w+) (\w+)(?:\[(\w+)\])?;", body[1]):
-        count = {"": 1, "ETH_ALEN": 6}.get(length) or number(length)
-        offset = -(-offset // sizes[kind]) * sizes[kind]
-        found[member] = (offset, sizes[kind] * count)
-        offset += sizes[kind] * count
+    if struct_ == "address":  # the same bytes as words and as halves
+        assert re.fullmatch(r"\s*union \{\s*__be32 word\[4\];\s*__u64 half\[2\];\s*\};", body[1])
+        return [("__u64", "half", "2")]
+    found = re.findall(r"^\s*(?:struct )?(\w+) (\w+)(?:\[([^]]+)\])?;\s*$", body[1], re.MULTILINE)
+    assert len(found) == body[1].count(";")
     return found
 
 
-def test_members_of_a_service_are_where_c_has_them() -> None:
+def alignment(kind: str) -> int:
+    """Of an integer, or of a struct: that of its member with the largest."""
+    return INTEGERS.get(kind) or max(alignment(inner) for inner, _, _ in body_of(kind))
+
+
+def members(name: str) -> dict[str, tuple[int, int]]:
+    """Member -> (offset, size) of a C struct of integers, structs and arrays of them."""
+    found = {}
+    offset = 0
+    for kind, member, length in body_of(name):
+        size = INTEGERS.get(kind) or sum(size for _, size in members(kind).values())
+        count = {"": 1, "ETH_ALEN": 6}.get(length) or number(length)
+        offset = -(-offset // alignment(kind)) * alignment(kind)
+        found[member] = (offset, size * count)
+        offset += size * count
+    return found
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_no_struct_has_holes(name: str) -> None:
+    """What the compiler would leave blank is a member, so that both sides know of it."""
+    end = 0
+    for offset, size in members(name).values():
+        assert offset == end
+        end += size
+    assert end == SIZES[name]
+
+
+def native(value: int, size: int) -> bytes:
+    return value.to_bytes(size, sys.byteorder)
+
+
+@pytest.mark.parametrize(
+    ("address", "family"),
+    [("1.2.3.4", 4), ("2001:db8:1:2:3:4:5:6", 6)],
+)
+def test_members_of_a_service_are_where_c_has_them(address: str, family: int) -> None:
     entry = ServiceEntry(
-        IPv4Address("1.2.3.4"), 0x1234, 17, id=0x5678, table=0x1ABC, seed=0xDEADBEEF, flags=2
+        ip_address(address),
+        0x1234,
+        17,
+        id=0x5678,
+        table=0x1ABC,
+        seed=0xDEADBEEF,
+        flags=0x21,
+        udp_timeout=0x4321,
     )
     packed = entry.pack()
     expected = {
-        "address": bytes([1, 2, 3, 4]) + bytes(12),
+        "address": ip_address(address).packed.ljust(16, b"\0"),
         "port": b"\x12\x34",
         "protocol": b"\x11",
-        "family": b"\x04",
-        "id": (0x5678).to_bytes(2, sys.byteorder),
-        "table": (0x1ABC).to_bytes(2, sys.byteorder),
-        "seed": (0xDEADBEEF).to_bytes(4, sys.byteorder),
-        "flags": (2).to_bytes(4, sys.byteorder),
+        "family": bytes([family]),
+        "id": native(0x5678, 2),
+        "table": native(0x1ABC, 2),
+        "seed": native(0xDEADBEEF, 4),
+        "flags": native(0x21, 2),
+        "udp_timeout": native(0x4321, 2),
     }
     found = members("service")
     assert found.keys() == expected.keys()
@@ -137,25 +241,209 @@ def test_members_of_a_service_are_where_c_has_them() -> None:
         assert packed[offset : offset + size] == expected[name], name
 
 
+def folded_sum(header: bytes) -> int:
+    """Of 16-bit words as they are in memory."""
+    total = sum(struct.unpack(f"={len(header) // 2}H", header))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def record(**options: object) -> BackendRecord:
+    defaults: dict[str, object] = {
+        "address": IPv4Address("10.0.0.2"),
+        "source": ip_network("10.0.0.1"),
+        "encapsulation": "ipip",
+        "service": 0x0ABC,
+        "inner_version": 4,
+        "mtu": 1500,
+    }
+    return BackendRecord(**{**defaults, **options})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("mac", [None, "52:54:00:00:00:0b"])
 def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
-    packed = layout.pack_backend(
-        IPv4Address("10.0.0.2"), IPv4Address("10.0.0.1"), mac, "02:00:00:00:00:01"
-    )
-    header = bytes.fromhex("4500000000004000400400000a0000010a000002")
+    packed = record(
+        encapsulation="gue",
+        gue_port=0x1234,
+        mac=mac,
+        source_mac="02:00:00:00:00:01",
+        mtu=0x2345,
+    ).pack()
+    header = bytes.fromhex("4500000000004000401100000a0000010a000002")
+    nexthop = bytes.fromhex("52540000000b020000000001") + native(0x2345 - 28, 2)
     expected = {
         "destination": bytes([10, 0, 0, 2]) + bytes(12),
         "source": bytes([10, 0, 0, 1]) + bytes(12),
-        "sum": sum(struct.unpack("=10H", header)).to_bytes(4, sys.byteorder),
-        "flags": (1 if mac else 0).to_bytes(4, sys.byteorder),
-        "destination_mac": bytes.fromhex("52540000000b") if mac else bytes(6),
-        "source_mac": bytes.fromhex("020000000001") if mac else bytes(6),
-        "padding": bytes(12),
+        "spread": bytes(4),
+        "sum": native(folded_sum(header), 2),
+        "flags": native(32 | 4 | (1 if mac else 0), 2),
+        "service": native(0x0ABC, 2),
+        "port": b"\x12\x34",
+        "nexthop": nexthop if mac else bytes(14),
+        "protocol": b"\x11",
+        "overhead": bytes([28]),
+        "padding": bytes(4),
     }
     found = members("backend")
     assert found.keys() == expected.keys()
     for name, (offset, size) in found.items():
         assert packed[offset : offset + size] == expected[name], name
+    assert {name: size for name, (_, size) in members("nexthop").items()} == {
+        "destination": 6,
+        "source": 6,
+        "limit": 2,
+    }
+
+
+def member(packed: bytes, name: str) -> bytes:
+    """A member of a packed struct backend."""
+    offset, size = members("backend")[name]
+    return packed[offset : offset + size]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {"encapsulation": "ipip"},
+            {"flags": native(16 | 4, 2), "protocol": b"\x04", "overhead": b"\x14"},
+        ),
+        (
+            {"encapsulation": "ipip", "inner_version": 6},
+            {"flags": native(16 | 4, 2), "protocol": b"\x29", "overhead": b"\x14"},
+        ),
+        (
+            {"encapsulation": "gre", "inner_version": 6},
+            {"flags": native(64 | 4, 2), "protocol": b"\x2f", "overhead": b"\x18"},
+        ),
+        (
+            {"encapsulation": "gue", "inner_version": 6, "gue_port": 6080},
+            {
+                "flags": native(32 | 4, 2),
+                "protocol": b"\x11",
+                "port": b"\x17\xc0",
+                "overhead": b"\x1c",
+            },
+        ),
+        ({"encapsulation": "l2"}, {"flags": native(128 | 4, 2), "overhead": b"\0"}),
+        ({"encapsulation": "ipip", "gue_port": 6080}, {"port": bytes(2)}),
+        ({"keeps_flows": False}, {"flags": native(16, 2)}),
+        (
+            {"mac": "52:54:00:00:00:0b"},
+            {
+                "flags": native(16 | 4 | 1, 2),
+                "nexthop": bytes.fromhex("52540000000b000000000000") + native(1480, 2),
+            },
+        ),
+        (
+            {"mac": "52:54:00:00:00:0b", "mtu": 65536},  # as the loopback interface has it
+            {"nexthop": bytes.fromhex("52540000000b000000000000") + native(65515, 2)},
+        ),
+        (
+            {"mac": "52:54:00:00:00:0b", "encapsulation": "l2"},
+            {"nexthop": bytes.fromhex("52540000000b000000000000") + native(1500, 2)},
+        ),
+        ({"source": ip_network("10.0.0.16/28")}, {"spread": bytes([0, 0, 0, 15])}),
+        ({"source": ip_network("10.0.0.0/8")}, {"spread": bytes([0, 255, 255, 255])}),
+        (
+            {
+                "address": ip_address("2001:db8::2"),
+                "source": ip_network("2001:db8:1::/112"),
+                "inner_version": 6,
+            },
+            {
+                "destination": ip_address("2001:db8::2").packed,
+                "source": ip_address("2001:db8:1::").packed,
+                "spread": bytes([0, 0, 255, 255]),
+                "sum": bytes(2),
+                "flags": native(16 | 4 | 2, 2),
+                "protocol": b"\x29",
+                "overhead": b"\x28",
+            },
+        ),
+        (
+            {
+                "address": ip_address("2001:db8::2"),
+                "source": ip_network("2001:db8::1"),
+                "encapsulation": "gre",
+                "mac": "52:54:00:00:00:0b",
+            },
+            {
+                "flags": native(64 | 4 | 2 | 1, 2),
+                "nexthop": bytes.fromhex("52540000000b000000000000") + native(1456, 2),
+                "overhead": b"\x2c",
+            },
+        ),
+        (
+            {
+                "address": ip_address("2001:db8::2"),
+                "source": ip_network("2001:db8::1"),
+                "encapsulation": "gue",
+            },
+            {"sum": bytes(2), "overhead": b"\x30", "nexthop": bytes(14)},
+        ),
+        (
+            {"address": ip_address("2001:db8::2"), "source": ip_network("2001:db8:1::/64")},
+            {"spread": bytes([255] * 4), "protocol": b"\x04"},
+        ),
+        (
+            {"address": ip_address("2001:db8::2"), "source": ip_network("2001:db8:1::1")},
+            {"spread": bytes(4)},
+        ),
+    ],
+)
+def test_what_depends_on_how_packets_travel(
+    options: dict[str, object], expected: dict[str, bytes]
+) -> None:
+    packed = record(**options).pack()
+    assert {name: member(packed, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("protocol", [4, 17, 41, 47])
+def test_the_sum_is_that_of_the_header_before_it_varies(protocol: int) -> None:
+    random_ = random.Random(protocol)
+    encapsulation = {4: "ipip", 17: "gue", 41: "ipip", 47: "gre"}[protocol]
+    version = 6 if protocol == 41 else 4
+    pairs = [(random_.getrandbits(32), random_.getrandbits(32)) for _ in range(100)]
+    for pair in [*pairs, (0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFE, 0xFFFF0000), (0, 1)]:
+        source, destination = map(IPv4Address, pair)
+        packed = record(
+            address=destination,
+            source=ip_network(source),
+            encapsulation=encapsulation,
+            inner_version=version,
+        ).pack()
+        start = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0x4000, 64, protocol, 0)
+        header = start + source.packed + destination.packed
+        assert member(packed, "sum") == native(folded_sum(header), 2)
+
+
+@pytest.mark.parametrize(
+    ("address", "address6"),
+    [("10.0.0.1", "2001:db8::1"), ("10.0.0.1", None), (None, "2001:db8::1"), (None, None)],
+)
+def test_members_of_a_host_are_where_c_has_them(address: str | None, address6: str | None) -> None:
+    packed = layout.pack_host(
+        IPv4Address(address) if address else None, IPv6Address(address6) if address6 else None
+    )
+    expected = {
+        "ipv4": IPv4Address(address).packed.ljust(16, b"\0") if address else bytes(16),
+        "ipv6": IPv6Address(address6).packed if address6 else bytes(16),
+    }
+    found = members("host")
+    assert found.keys() == expected.keys()
+    for name, (offset, size) in found.items():
+        assert packed[offset : offset + size] == expected[name], name
+
+
+def test_what_the_flow_table_does_is_in_the_same_order_in_c() -> None:
+    assert list(members("flow_events")) == list(layout.FLOW_EVENTS)
+
+
+def test_counters_come_first_in_what_a_cpu_keeps_about_a_backend() -> None:
+    assert members("backend_cpu")["sent"] == (0, layout.COUNTER.size)
+    assert members("counter") == {"packets": (0, 8), "bytes": (8, 8)}
 
 
 def test_the_head_of_a_service_table() -> None:
@@ -178,43 +466,60 @@ class ServiceTable:
 
     def __init__(self, entries: Iterable[ServiceEntry]) -> None:
         packed = layout.pack_service_table(ServiceHeader(layout.VERSION, 1, 1), entries)
-        self.slots = [packed[offset : offset + 32] for offset in range(16, 16 + 32 * 2**14, 32)]
-        assert len(packed) == 16 + 32 * 2**14
+        self.bits, self.probes = number("SERVICE_BITS"), number("SERVICE_PROBES")
+        end = 16 + 32 * 2**self.bits
+        assert len(packed) == end
+        self.slots = [packed[offset : offset + 32] for offset in range(16, end, 32)]
 
-    def find(self, address: IPv4Address, port: int, protocol: int) -> int | None:
+    def find(self, address: Address, port: int, protocol: int) -> int | None:
         """The id of a service; None if none is found."""
         # What the program loads from the packet, on this machine.
-        (address_word,) = struct.unpack("=I", address.packed)
-        (port_word,) = struct.unpack("=H", port.to_bytes(2, "big"))
-        product = (address_word ^ (port_word | protocol << 16)) * 0x9E3779B1 % 2**32
-        slot = product >> (32 - 14)
-        for probe in range(64):
-            service = self.slots[(slot + probe) & (2**14 - 1)]
+        if address.version == 4:
+            (hash_,) = struct.unpack("=I", address.packed)
+        else:
+            half = struct.unpack("=2Q", address.packed)
+            hash_ = (half[0] + half[1] * 3) % 2**64
+        (endpoint,) = struct.unpack("=I", struct.pack("!HBB", port, protocol, address.version))
+        product = (hash_ ^ endpoint) * 0x9E3779B97F4A7C15 % 2**64
+        slot = product >> (64 - self.bits)
+        for probe in range(self.probes):
+            service = self.slots[(slot + probe) & (2**self.bits - 1)]
             if service[18] == 0:
                 return None
             if (
-                service[:4] == address.packed
+                service[:16] == address.packed.ljust(16, b"\0")
                 and service[16:18] == port.to_bytes(2, "big")
                 and service[18] == protocol
+                and service[19] == address.version
             ):
                 return int.from_bytes(service[20:22], sys.byteorder)
         return None
 
 
-def entries_of(keys: Iterable[tuple[int, int, int]]) -> Iterator[ServiceEntry]:
+Key = tuple[Address, int, int]
+
+
+def entries_of(keys: Iterable[Key]) -> Iterator[ServiceEntry]:
     """Numbered from 1."""
     for id_, (address, port, protocol) in enumerate(dict.fromkeys(keys), 1):
-        yield ServiceEntry(IPv4Address(address), port, protocol, id=id_)
+        yield ServiceEntry(address, port, protocol, id=id_)
 
 
-def with_marks(keys: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """As image.service_entries does: each address and protocol once more, with port 0."""
-    return [*keys, *{(address, 0, protocol): None for address, _port, protocol in keys}]
+def with_marks(keys: list[Key]) -> list[Key]:
+    """As image.service_entries does: each address and protocol once more, with port 0, and each
+    address."""
+    marks = {
+        (address, 0, mark): None
+        for address, _port, protocol in keys
+        for mark in (protocol, layout.PROTOCOL_ANY)
+    }
+    return [*keys, *marks]
 
 
-BASE = int(IPv4Address("192.0.0.0"))
+BASE = IPv4Address("192.0.0.0")
+BASE6 = IPv6Address("2001:db8::")
 RANDOM = random.Random(4)
-KEYS = {
+KEYS: dict[str, list[Key]] = {
     "one": [(BASE, 80, 6)],
     "consecutive addresses": [(BASE + index, 80, 6) for index in range(4096)],
     "every 256th address": [(BASE + 256 * index, 443, 6) for index in range(4096)],
@@ -223,12 +528,27 @@ KEYS = {
         (BASE + index, 53, protocol) for index in range(2048) for protocol in (6, 17)
     ],
     "16 ports each": [(BASE + index, 8000 + port, 6) for index in range(256) for port in range(16)],
-    "random": [(RANDOM.getrandbits(32), RANDOM.getrandbits(16), 6) for _ in range(4096)],
+    "random": [
+        (IPv4Address(RANDOM.getrandbits(32)), RANDOM.getrandbits(16), 6) for _ in range(4096)
+    ],
+    "one of IPv6": [(BASE6 + 1, 80, 6)],
+    "consecutive addresses of IPv6": [(BASE6 + index, 80, 6) for index in range(4096)],
+    "consecutive networks of IPv6": [(BASE6 + (index << 64) + 1, 80, 6) for index in range(4096)],
+    "random of IPv6": [
+        (IPv6Address(RANDOM.getrandbits(128)), RANDOM.getrandbits(16), 17) for _ in range(4096)
+    ],
+    "both families": [
+        (address + index, 443, 6) for index in range(2048) for address in (BASE, BASE6)
+    ],
+    "an IPv4 address in one of IPv6": [
+        (BASE, 80, 6),
+        (IPv6Address(BASE.packed.ljust(16, b"\0")), 80, 6),
+    ],
 }
 
 
 @pytest.mark.parametrize("keys", KEYS.values(), ids=KEYS)
-def test_every_service_is_found_and_nothing_else(keys: list[tuple[int, int, int]]) -> None:
+def test_every_service_is_found_and_nothing_else(keys: list[Key]) -> None:
     entries = list(entries_of(with_marks(keys)))
     table = ServiceTable(entries)
     known = set()
@@ -239,20 +559,22 @@ def test_every_service_is_found_and_nothing_else(keys: list[tuple[int, int, int]
     random_ = random.Random(5)
     for _ in range(2000):
         address, port, protocol = random_.choice(keys)
+        other_address = type(address)(int(address) ^ 1 << random_.randrange(address.max_prefixlen))
         for other in (
-            (IPv4Address(address ^ 1 << random_.randrange(32)), port, protocol),
-            (IPv4Address(address), port ^ 1 << random_.randrange(16), protocol),
-            (IPv4Address(address), port, protocol ^ 1 << random_.randrange(8)),
+            (other_address, port, protocol),
+            (address, port ^ 1 << random_.randrange(16), protocol),
+            (address, port, protocol ^ 1 << random_.randrange(8)),
         ):
             assert (table.find(*other) is not None) == (other in known)
 
 
-def colliding(slot: int, count: int) -> list[tuple[int, int, int]]:
+def colliding(slot: int, count: int) -> list[Key]:
     """Keys that all belong into one slot: what the hash multiplies by has an inverse."""
-    inverse = pow(layout.GOLDEN_32, -1, 2**32)
-    bits = 32 - layout.SERVICE_BITS
-    words = [((slot << bits) + index) * inverse % 2**32 ^ 6 << 16 for index in range(count)]
-    return [(int.from_bytes(struct.pack("=I", word), "big"), 0, 6) for word in words]
+    inverse = pow(layout.GOLDEN_64, -1, 2**64)
+    bits = 64 - layout.SERVICE_BITS
+    (endpoint,) = struct.unpack("=I", struct.pack("!HBB", 0, 6, 6))
+    words = [((slot << bits) + index) * inverse % 2**64 ^ endpoint for index in range(count)]
+    return [(IPv6Address(struct.pack("=2Q", word, 0)), 0, 6) for word in words]
 
 
 @pytest.mark.parametrize("slot", [7, layout.SERVICE_SLOTS - 1], ids=["inside", "at the end"])

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+    ENCAPSULATIONS,
     MAX_BACKENDS,
     MAX_SERVICES,
     Backend,
@@ -58,8 +59,55 @@ WRONG = {
     "not text": (options(interface="e\udc80"), "interface", "e\udc80", "ip link"),
     "unknown option": (options(adress="x"), "adress", "x", "no such option; use interface, mode"),
     "mode": (options(mode="offload"), "mode", "offload", "choose one of auto, native, generic"),
-    "source": (options(source_address="eth0"), "source_address", "eth0", "not an IP address"),
-    "IPv6 source": (options(source_address="::1"), "source_address", "::1", "give an IPv4"),
+    "source": (
+        options(source_address="eth0"),
+        "source_address",
+        "eth0",
+        "not an IP address or prefix, as in 192.0.2.1 or 192.0.2.0/28",
+    ),
+    "source6": (
+        options(source_address6="eth0"),
+        "source_address6",
+        "eth0",
+        "not an IP address or prefix, as in 2001:db8::1 or 2001:db8::/112",
+    ),
+    "source is a number": (options(source_address=1), "source_address", 1, "not an IP address"),
+    "IPv6 source": (
+        options(source_address="2001:db8::1"),
+        "source_address",
+        "2001:db8::1",
+        "give an IPv4 address or prefix, as in 192.0.2.1",
+    ),
+    "IPv4 source for IPv6": (
+        options(source_address6="192.0.2.0/28"),
+        "source_address6",
+        "192.0.2.0/28",
+        "give an IPv6 address or prefix, as in 2001:db8::1",
+    ),
+    "bits beyond the source's prefix": (
+        options(source_address="192.0.2.17/28"),
+        "source_address",
+        "192.0.2.17/28",
+        "neither one address nor a prefix; give 192.0.2.17 or 192.0.2.16/28",
+    ),
+    "source of everything": (
+        options(source_address="0.0.0.0/0"),
+        "source_address",
+        "0.0.0.0/0",
+        "not a unicast address",
+    ),
+    "multicast source": (
+        options(source_address6="ff02::1"),
+        "source_address6",
+        "ff02::1",
+        "not a unicast address",
+    ),
+    "source with a zone": (
+        options(source_address6="fe80::1%eth0"),
+        "source_address6",
+        "fe80::1%eth0",
+        "not an IP address or prefix",
+    ),
     "gateway": (options(gateway_mac="1:2"), "gateway_mac", "1:2", "not a MAC address, as in"),
     "multicast gateway": (
         options(gateway_mac="01:00:5e:00:00:01"),
@@ -69,6 +117,22 @@ WRONG = {
     ),
     "negative seed": (options(hash_seed=-1), "hash_seed", -1, "from 0 to 4294967295"),
     "large seed": (options(hash_seed=2**32), "hash_seed", 2**32, "from 0 to 4294967295"),
+    "negative flow table": (
+        options(flow_table_size=-1),
+        "flow_table_size",
+        -1,
+        "give a whole number from 0 to 16777216",
+    ),
+    "large flow table": (
+        options(flow_table_size=2**24 + 1),
+        "flow_table_size",
+        2**24 + 1,
+        "from 0 to 16777216",
+    ),
+    "no timeout": (options(udp_timeout=0), "udp_timeout", 0, "from 1 to 65535"),
+    "long timeout": (options(udp_timeout=65536), "udp_timeout", 65536, "from 1 to 65535"),
+    "no port of GUE": (options(gue_port=0), "gue_port", 0, "from 1 to 65535"),
+    "large port of GUE": (options(gue_port=65536), "gue_port", 65536, "from 1 to 65535"),
     "services is no list": (
         {"interface": "eth0", "services": {"web": 1}},
         "services",
@@ -110,11 +174,47 @@ WRONG = {
         None,
         "not an IP",
     ),
-    "IPv6 service": (
-        options(service(address="2001:db8::1")),
+    "bad IPv6 address": (
+        options(service(address="2001:db8::10::1")),
         "services[web].address",
-        "2001:db8::1",
-        "only IPv4 is balanced; give an IPv4 address",
+        "2001:db8::10::1",
+        "not an IP address, as in 192.0.2.10 or 2001:db8::10",
+    ),
+    "IPv6 prefix": (
+        options(service(address="2001:db8::/64")),
+        "services[web].address",
+        "2001:db8::/64",
+        "not an IP address",
+    ),
+    "link-local": (
+        options(service(address="fe80::1")),
+        "services[web].address",
+        "fe80::1",
+        "neither link-local nor IPv4-mapped addresses are balanced",
+    ),
+    "IPv4-mapped": (
+        options(service(address="::ffff:192.0.2.10")),
+        "services[web].address",
+        "::ffff:192.0.2.10",
+        "neither link-local nor IPv4-mapped addresses are balanced",
+    ),
+    "zone": (
+        options(service(address="2001:db8::10%eth0")),
+        "services[web].address",
+        "2001:db8::10%eth0",
+        "not an IP address",
+    ),
+    "IPv6 multicast": (
+        options(service(address="ff02::1")),
+        "services[web].address",
+        "ff02::1",
+        "not a unicast address",
+    ),
+    "IPv6 unspecified": (
+        options(service(address="::")),
+        "services[web].address",
+        "::",
+        "not a unicast address",
     ),
     "multicast": (options(service(address="224.0.0.1")), "services[web].address", None, "unicast"),
     "unspecified": (options(service(address="0.0.0.0")), "services[web].address", None, "unicast"),  # noqa: S104
@@ -137,13 +237,39 @@ WRONG = {
         options(service(encapsulation="vxlan")),
         "services[web].encapsulation",
         "vxlan",
-        "choose one of ipip",
+        "choose one of ipip, gue, gre, l2",
+    ),
+    "affinity": (
+        options(service(affinity="client")),
+        "services[web].affinity",
+        "client",
+        "choose one of flow, source",
+    ),
+    "flow table is a number": (
+        options(service(flow_table=1)),
+        "services[web].flow_table",
+        1,
+        "give true or false",
+    ),
+    "flow table is text": (
+        options(service(flow_table="no")),
+        "services[web].flow_table",
+        "no",
+        "give true or false",
     ),
     "two of one name": (
         options(service(), service(port=81)),
         "services",
         "web",
         "two services have this name; rename one",
+    ),
+    "two spellings of one address": (
+        options(
+            service(address="2001:db8::10"), service(name="other", address="2001:DB8:0::0:0010")
+        ),
+        "services[other]",
+        "2001:db8::10 80/tcp",
+        "service web has this address, port and protocol already; merge them",
     ),
     "two of one key": (
         options(service(), service(name="other")),
@@ -176,11 +302,23 @@ WRONG = {
         None,
         "not an IP address",
     ),
-    "IPv6 backend": (
-        options(backend(address="2001:db8::1")),
+    "link-local backend": (
+        options(backend(address="fe80::1")),
         "services[web].backends[0].address",
-        "2001:db8::1",
-        "encapsulation ipip cannot carry to an IPv6 backend; give an IPv4 one",
+        "fe80::1",
+        "neither link-local nor IPv4-mapped addresses are balanced",
+    ),
+    "backend with a zone": (
+        options(backend(address="2001:db8::1%eth0")),
+        "services[web].backends[0].address",
+        "2001:db8::1%eth0",
+        "not an IP address",
+    ),
+    "IPv6 backend twice": (
+        options(service(backends=[{"address": "fd00::1"}, {"address": "FD00:0::1"}])),
+        "services[web].backends[1].address",
+        "fd00::1",
+        "listed twice",
     ),
     "backend twice": (
         options(service(backends=backends(2) + backends(1))),
@@ -261,14 +399,54 @@ RIGHT: dict[str, dict[str, Any]] = {
     "weight 255": options(backend(weight=255)),
     "drained": options(backend(state="drained")),
     "jhash": options(service(scheduler="jhash", backends=backends(512)[::-1])),
+    "every encapsulation": options(
+        *(
+            service(name=name, port=port, encapsulation=name)
+            for port, name in enumerate(ENCAPSULATIONS, 1)
+        )
+    ),
+    "IPv6": options(service(address="2001:db8::10", backends=[{"address": "fd00::1"}])),
+    "IPv6 to IPv4": options(service(address="2001:db8::10")),
+    "IPv4 to IPv6": options(backend(address="2001:db8::1")),
+    "backends of both families": options(
+        service(backends=[{"address": "fd00::1"}, *backends(2), {"address": "fd00::"}])
+    ),
+    "one address, both families": options(service(), service(name="six", address="::c000:20a")),
+    "source prefixes": options(
+        service(), source_address="10.9.9.0/24", source_address6="2001:db8::/112"
+    ),
+    "a prefix of one address": options(service(), source_address="10.9.9.9/32"),
+    "no flow table": options(service(flow_table=False), flow_table_size=0),
+    "the largest numbers": options(
+        service(), flow_table_size=2**24, udp_timeout=65535, gue_port=65535
+    ),
     "all options": options(
-        backend(weight=3, state="disabled", mac="52-54-00-00-00-0B"),
+        service(
+            backends=[
+                {
+                    "address": "10.0.0.1",
+                    "weight": 3,
+                    "state": "disabled",
+                    "mac": "52-54-00-00-00-0B",
+                }
+            ],
+            scheduler="jhash",
+            affinity="source",
+            encapsulation="gue",
+            flow_table=False,
+        ),
         mode="native",
         source_address="10.9.9.9",
+        source_address6="2001:DB8::9",
         gateway_mac="52:54:00:00:00:FE",
+        flow_table_size=1,
+        udp_timeout=1,
+        gue_port=1,
         hash_seed=2**32 - 1,
     ),
-    "empty texts are no values": options(service(), source_address="", gateway_mac=""),
+    "empty texts are no values": options(
+        service(), source_address="", source_address6="", gateway_mac=""
+    ),
 }
 
 
@@ -293,14 +471,69 @@ def test_dump_has_every_option() -> None:
 def test_defaults() -> None:
     config = Config.parse(options(service(backends=backends(1))))
     backend_ = Backend(IPv4Address("10.0.0.0"), 1, "enabled", None)
-    web = Service("web", IPv4Address("192.0.2.10"), 80, "tcp", "maglev", "ipip", (backend_,))
-    assert config == Config("eth0", "auto", None, None, 0, (web,))
+    web = Service(
+        name="web",
+        address=IPv4Address("192.0.2.10"),
+        port=80,
+        protocol="tcp",
+        scheduler="maglev",
+        affinity="flow",
+        encapsulation="ipip",
+        flow_table=True,
+        backends=(backend_,),
+    )
+    assert config == Config(
+        interface="eth0",
+        mode="auto",
+        source_address=None,
+        source_address6=None,
+        gateway_mac=None,
+        flow_table_size=65536,
+        udp_timeout=30,
+        gue_port=6080,
+        hash_seed=0,
+        services=(web,),
+    )
 
 
 def test_the_canonical_form_of_a_mac() -> None:
     config = Config.parse(RIGHT["all options"])
     assert config.gateway_mac == "52:54:00:00:00:fe"
     assert config.services[0].backends[0].mac == "52:54:00:00:00:0b"
+
+
+@pytest.mark.parametrize(
+    ("given", "canonical"),
+    [
+        ("2001:DB8:0:0::10", "2001:db8::10"),
+        ("2001:0db8::0010", "2001:db8::10"),
+        ("::192.0.2.10", "::c000:20a"),
+    ],
+)
+def test_the_canonical_form_of_an_address(given: str, canonical: str) -> None:
+    listed = service(address=given, backends=[{"address": given}])
+    found = Config.parse(options(listed)).dump()["services"][0]
+    assert (found["address"], found["backends"][0]["address"]) == (canonical, canonical)
+
+
+@pytest.mark.parametrize(
+    ("given", "network", "dumped"),
+    [
+        ("10.9.9.9", IPv4Network("10.9.9.9/32"), "10.9.9.9"),
+        ("10.9.9.9/32", IPv4Network("10.9.9.9/32"), "10.9.9.9"),
+        ("10.9.9.0/24", IPv4Network("10.9.9.0/24"), "10.9.9.0/24"),
+        ("10.9.9.0/255.255.255.0", IPv4Network("10.9.9.0/24"), "10.9.9.0/24"),
+        ("2001:DB8::9", IPv6Network("2001:db8::9/128"), "2001:db8::9"),
+        ("2001:db8::/112", IPv6Network("2001:db8::/112"), "2001:db8::/112"),
+    ],
+)
+def test_the_canonical_form_of_a_source(
+    given: str, network: IPv4Network | IPv6Network, dumped: str
+) -> None:
+    option = "source_address" if network.version == 4 else "source_address6"
+    config = Config.parse(options(**{option: given}))
+    assert getattr(config, option) == network
+    assert config.dump()[option] == dumped
 
 
 def test_the_order_of_services_does_not_matter() -> None:
@@ -313,13 +546,13 @@ def test_the_order_of_services_does_not_matter() -> None:
 
 @pytest.mark.parametrize(("scheduler", "matters"), [("maglev", False), ("jhash", True)])
 def test_the_order_of_backends_matters_to_jhash_only(scheduler: str, matters: bool) -> None:
-    listed = [{"address": address} for address in ("10.0.0.9", "10.0.0.10", "9.0.0.11")]
-    config = Config.parse(options(service(scheduler=scheduler, backends=listed)))
+    listed = ["10.0.0.9", "fd00::10", "10.0.0.10", "fd00::9", "9.0.0.11"]
+    in_order = ["9.0.0.11", "10.0.0.9", "10.0.0.10", "fd00::9", "fd00::10"]
+    given = [{"address": address} for address in listed]
+    config = Config.parse(options(service(scheduler=scheduler, backends=given)))
     found = [str(one.address) for one in config.services[0].backends]
-    assert (
-        found == [one["address"] for one in listed] if matters else sorted(found, key=IPv4Address)
-    )
-    other = Config.parse(options(service(scheduler=scheduler, backends=listed[::-1])))
+    assert found == (listed if matters else in_order)
+    other = Config.parse(options(service(scheduler=scheduler, backends=given[::-1])))
     assert (other != config) == matters
 
 
@@ -343,12 +576,14 @@ def test_as_many_services_as_fit() -> None:
 
 
 def test_as_many_backends_as_fit() -> None:
-    many = backends(MAX_BACKENDS + 1)
+    most = MAX_BACKENDS - 2  # each of the two services takes one
+    many = backends(most + 1)
     two = [service(backends=many[:32768]), service(name="b", port=81, backends=many[32768:-1])]
     config = Config.parse(options(*two))
-    assert sum(len(one.backends) for one in config.services) == MAX_BACKENDS
+    assert sum(len(one.backends) for one in config.services) == most
     two[1]["backends"] = many[32768:]
-    with pytest.raises(ConfigError, match="services: '65536 backends': at most 65535 over all"):
+    message = "services: '65534 backends of 2 services': at most 65535 backends and services"
+    with pytest.raises(ConfigError, match=message):
         Config.parse(options(*two))
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils.layout import DROPS
+from ansible_collections.xdp.l4lb.plugins.module_utils import layout
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import ENCAPSULATIONS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text()
@@ -60,8 +61,24 @@ def test_variables_of_hosts_in_a_group() -> None:
     ]
 
 
-def test_drops() -> None:
-    assert rows("drop") == {name: [meaning] for name, meaning in DROPS.items()}
+@pytest.mark.parametrize(
+    ("heading", "meanings"),
+    [("drop", layout.DROPS), ("answer", layout.ANSWERS), ("flow table", layout.FLOW_EVENTS)],
+)
+def test_counters(heading: str, meanings: dict[str, str]) -> None:
+    assert rows(heading) == {name: [meaning] for name, meaning in meanings.items()}
+
+
+def test_what_each_encapsulation_needs() -> None:
+    headers = {"ipip": 0, "gue": 8, "gre": 4}
+    table = rows("`encapsulation`")
+    assert list(table) == list(ENCAPSULATIONS)
+    assert {name: added for name, (*_, added) in table.items()} == {
+        **{name: f"{20 + more}, {40 + more}" for name, more in headers.items()},
+        "l2": "0",
+    }
+    port = f"port {OPTIONS['l4lb_gue_port']['default']} gue"
+    assert all(port in cell for cell in table["gue"][:2])
 
 
 def test_links() -> None:

@@ -1,0 +1,104 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model of flows: how they are hashed, and the table that remembers their backends."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from tests.packet.hashing import GOLDEN_RATIO, MASK64, jhash_2words, mix64
+from tests.packet.wire import PORTS, Address
+
+WAYS = 4
+BLOCK_SETS = 256
+JHASH_SLOTS = 512
+MAGLEV_SLOTS = 65537
+
+Key = tuple
+"""What a flow is remembered by: its service and its hash."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The client's end of a conversation, and the port it talks to."""
+
+    source: Address
+    source_port: int
+    port: int
+
+    def hash(self, seed: int) -> int:
+        """64 bits that differ between flows; the words are read as the packet has them."""
+        return flow_hash(self.source.packed, self.ports, seed)
+
+    @property
+    def ports(self) -> int:
+        """Both ports as a word."""
+        return int.from_bytes(PORTS.pack(self.source_port, self.port), "little")
+
+
+@functools.lru_cache(maxsize=4096)
+def flow_hash(source: bytes, ports: int, seed: int) -> int:
+    """The hash of a flow: mixed once for IPv4, twice for IPv6."""
+    spice = seed * GOLDEN_RATIO & MASK64
+    if len(source) == 4:
+        return mix64((ports << 32 | int.from_bytes(source, "little")) ^ spice)
+    upper, lower = int.from_bytes(source[:8], "little"), int.from_bytes(source[8:], "little")
+    return mix64(mix64(upper ^ spice) ^ lower ^ (ports * GOLDEN_RATIO & MASK64))
+
+
+def maglev_slot(hashed: int) -> int:
+    """The upper half of a hash, scaled to the table."""
+    return (hashed >> 32) * MAGLEV_SLOTS >> 32
+
+
+def jhash_slot(source: bytes, ports: int) -> int:
+    """As the seed does it; the words of an IPv6 address are folded into one."""
+    word = 0
+    for start in range(0, len(source), 4):
+        word ^= int.from_bytes(source[start : start + 4], "little")
+    return jhash_2words(word, ports, JHASH_SLOTS) % JHASH_SLOTS
+
+
+def sets_for(size: int) -> int:
+    """How many sets hold so many flows: a power of two of blocks, which a CPU allocates whole."""
+    blocks = -(-size // (BLOCK_SETS * WAYS))
+    return BLOCK_SETS << max(0, blocks - 1).bit_length()
+
+
+@dataclass
+class Remembered:
+    """A flow in the table."""
+
+    key: Key
+    backend: Address
+    seen: float
+
+
+class FlowTable:
+    """Sets of a few ways each, so that an insert never searches far."""
+
+    def __init__(self, size: int) -> None:
+        self.sets = sets_for(size)
+        self._ways: dict[int, list[Remembered]] = {}
+
+    def find(self, key: Key) -> Remembered | None:
+        """What is remembered of a flow."""
+        return next((flow for flow in self._set(key) if flow.key == key), None)
+
+    def insert(self, key: Key, backend: Address, now: float) -> bool:
+        """Remember a flow. Returns whether another is forgotten for it: the longest unseen."""
+        ways = self._set(key)
+        known = self.find(key)
+        if known:
+            known.backend, known.seen = backend, now
+            return False
+        full = len(ways) == WAYS
+        if full:
+            ways.remove(min(ways, key=lambda flow: flow.seen))
+        ways.append(Remembered(key, backend, now))
+        return full
+
+    def _set(self, key: Key) -> list[Remembered]:
+        return self._ways.setdefault(key[-1] & (self.sets - 1), [])

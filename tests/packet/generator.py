@@ -1,0 +1,216 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Random configurations and packets, for volume: valid, odd and broken ones mixed."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.packet.harness import backends
+from tests.packet.packets import (
+    ATOMIC,
+    AUTHENTICATION,
+    DESTINATION,
+    FIRST_FRAGMENT,
+    LAST_FRAGMENT,
+    MOBILITY,
+    ROUTING,
+    SEGMENTS,
+    Address,
+    Extension,
+    authentication,
+    extension,
+    frame,
+    hop_by_hop,
+    icmp,
+    icmp6,
+    ipv4,
+    ipv6,
+    random_flow,
+    random_flow6,
+)
+
+ADDRESSES: dict[int, list[str]] = {
+    4: ["192.0.2.10", "192.0.2.11", "10.2.0.192"],
+    6: ["2001:db8::10", "2001:db8::11", "c000:20a::"],
+}
+STRANGERS: dict[int, list[str]] = {4: ["192.0.2.99"], 6: ["2001:db8::99"]}
+PORTS = [0, 1, 53, 443, 8080, 65535]
+CLIENTS = 100
+"""Few enough that the flow table forgets none of their flows, and flows come again."""
+FLOW_TABLE_SIZE = 2**18
+LONG = 300
+"""Seconds: no flow is forgotten in the time that a batch takes."""
+
+ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
+STATES = ("enabled",) * 4 + ("drained", "disabled")
+
+CHAINS: list[list[Extension]] = [
+    [hop_by_hop()],
+    [extension(ROUTING, 2)],
+    [extension(DESTINATION, 3), authentication()],
+    [ATOMIC],
+    [hop_by_hop(1), ATOMIC, extension(MOBILITY)],
+    [extension(DESTINATION)] * 8,
+    [extension(DESTINATION)] * 9,
+    [FIRST_FRAGMENT],
+    [LAST_FRAGMENT],
+    [hop_by_hop(), LAST_FRAGMENT, extension(DESTINATION)],
+    [Extension(AUTHENTICATION, bytes([255, *bytes(6)]))],
+]
+
+
+def configuration(rng: random.Random) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Services, and the options of a balancer."""
+    services: dict[Any, dict[str, Any]] = {}
+    for number in range(rng.randint(1, 8)):
+        version = rng.choice([4, 6])
+        address = rng.choice(ADDRESSES[version])
+        port = rng.choice(PORTS)
+        protocol = rng.choice(["tcp", "udp"])
+        listed = [
+            *backends(rng.choice([0, 1, 3, 5, 5])),
+            *backends(rng.choice([0, 1, 3, 3]), version=6),
+        ]
+        for backend in listed:
+            backend["weight"] = rng.choice([1, 1, 1, 0, 3, 255])
+            backend["state"] = rng.choice(STATES)
+            if rng.random() < 0.2:
+                backend["mac"] = "52:54:00:00:01:" + rng.randbytes(1).hex()
+        rng.shuffle(listed)
+        services[address, port, protocol] = {
+            "name": f"s{number}",
+            "address": address,
+            "port": port,
+            "protocol": protocol,
+            "scheduler": rng.choice(["jhash", "jhash", "maglev"]),
+            "affinity": rng.choice(["flow", "source"]),
+            "encapsulation": rng.choice(ENCAPSULATIONS),
+            "flow_table": rng.random() < 0.5,
+            "backends": listed,
+        }
+    return list(services.values()), {
+        "source_address": rng.choice([None, "203.0.113.7", "203.0.113.0/24", "100.64.0.0/10"]),
+        "source_address6": rng.choice([None, "2001:db8:a::1", "2001:db8:5::/64"]),
+        "gue_port": rng.choice([6080, 1, 65535]),
+        "hash_seed": rng.choice([0, 1, rng.getrandbits(32)]),
+        "flow_table_size": rng.choice([0, FLOW_TABLE_SIZE, FLOW_TABLE_SIZE]),
+        "udp_timeout": LONG,
+        "mtu": rng.choice([9000, 1500, 1500, 1280, 576]),
+    }
+
+
+class Traffic:
+    """Frames for services, and some that are not."""
+
+    def __init__(self, rng: random.Random, services: Sequence[dict[str, Any]]) -> None:
+        self._rng = rng
+        self._services = services
+        self._clients: dict[int, list[tuple[Address, int]]] = {
+            4: [random_flow(rng) for _ in range(CLIENTS)],
+            6: [random_flow6(rng) for _ in range(CLIENTS)],
+        }
+
+    def frame(self) -> bytes:
+        """Any frame."""
+        rng = self._rng
+        target = rng.choice(self._services)
+        version = 4 if "." in target["address"] else 6
+        destination = target["address"]
+        if rng.random() < 0.1:
+            destination = rng.choice(STRANGERS[version] + ADDRESSES[version])
+        client, client_port = rng.choice(self._clients[version])
+        port = target["port"] if rng.random() < 0.8 else rng.choice(PORTS)
+        protocol = target["protocol"] if rng.random() < 0.9 else rng.choice(["tcp", "udp"])
+        fields: dict[str, Any] = {
+            "tos": rng.choice([0, 0, 0xB8, rng.getrandbits(8)]),
+            "ttl": rng.choice([64, 63, 1, 255]),
+        }
+        kind = rng.random()
+        if kind < 0.75:
+            data = b"\xda" * self._size()
+            flags = {"flags": rng.choice([0x02, 0x10, 0x10, 0x18, 0x12, rng.getrandbits(8)])}
+            segment: bytes = SEGMENTS[protocol](
+                source_port=client_port,
+                port=port,
+                data=data,
+                **(flags if protocol == "tcp" else {}),
+            )
+        elif kind < 0.82:
+            echo = (icmp, 8) if version == 4 else (icmp6, 128)
+            segment = echo[0](echo[1], rng.choice([0, 0, 1]), data=b"\xda" * self._size())
+        else:
+            segment = self._error(version, destination, port, client, client_port, protocol)
+            client = rng.choice(self._clients[version])[0]
+        if rng.random() < 0.02:
+            fields["protocol"] = rng.choice([0, 1, 4, 41, 44, 47, 50, 58, 59, rng.getrandbits(8)])
+        self._ip_extras(version, fields)
+        if rng.random() < 0.15:
+            fields["tags"] = rng.choice(
+                [[1], [4095, 2], [(0x88A8, 1)], [(0x88A8, 1), 2], [1, 2, 3]]
+            )
+        if rng.random() < 0.15:
+            fields["padding"] = b"\xa5" * rng.choice([1, 6, 18, 64])
+        made = frame(segment, source=client, destination=destination, **fields)
+        return self._mutated(made) if rng.random() < 0.15 else made
+
+    def _size(self) -> int:
+        rng = self._rng
+        return rng.choice([0, 0, 0, 1, 8, 33, 200, 236, 540, 1200, 1240, rng.randrange(1460)])
+
+    def _ip_extras(self, version: int, fields: dict[str, Any]) -> None:
+        rng = self._rng
+        if version == 4:
+            if rng.random() < 0.1:
+                fields["options"] = bytes(4 * rng.randint(1, 10))
+            if rng.random() < 0.15:
+                fields["flags"] = rng.choice([0, 0, 0x2000, 0x0010, 0x6000, 0x8000])
+        else:
+            fields["flow_label"] = rng.getrandbits(20)
+            if rng.random() < 0.2:
+                fields["extensions"] = rng.choice(CHAINS)
+
+    def _error(
+        self,
+        version: int,
+        service: str,
+        port: int,
+        client: Address,
+        client_port: int,
+        protocol: str,
+    ) -> bytes:
+        rng = self._rng
+        fields: dict[str, Any] = {}
+        self._ip_extras(version, fields)
+        back = SEGMENTS[protocol](source_port=port, port=client_port, data=bytes(self._size()))
+        source = service if rng.random() < 0.95 else STRANGERS[version][0]
+        build: Callable[..., bytes] = ipv4 if version == 4 else ipv6
+        quote = build(back, source=source, destination=client, **fields)
+        if rng.random() < 0.5:
+            quote = quote[: rng.choice([28, 48, 60, 128, rng.randrange(len(quote))])]
+        types = (3, 11, 12, 5) if version == 4 else (1, 2, 3, 4, 5)
+        return (icmp if version == 4 else icmp6)(
+            rng.choice(types), rng.choice([0, 1, 4]), rest=rng.getrandbits(32), data=quote
+        )
+
+    def _mutated(self, made: bytes) -> bytes:
+        """Cut off, with lengths that lie, or with any bytes wrong."""
+        rng = self._rng
+        kind = rng.random()
+        if kind < 0.3:
+            return made[: rng.randint(14, len(made))]
+        if kind < 0.6:
+            at = rng.choice([16, 18, 20, 22, 26])
+            near = len(made) + rng.randint(-64, 8)
+            length = rng.choice([0, 1, 20, 40, max(0, near), rng.getrandbits(16)])
+            return made[:at] + struct.pack("!H", length) + made[at + 2 :]
+        changed = bytearray(made)
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            changed[rng.randrange(12, min(len(made), 120))] ^= rng.choice(
+                [1 << rng.randrange(8), 0xFF, rng.getrandbits(8)]
+            )
+        return bytes(changed)

@@ -90,8 +90,17 @@ def _start_links(host: Host, cables: list[network.Cable]) -> None:
     ports = [cable for cable in cables if cable.far == host.name and cable.bridge]
     links = [*host.plan.interfaces, *(port.end for port in ports)]
     offloads = [f"ethtool -K {link} gro on tx off tso off gso off" for link in links]
-    host.run(["sh", "-ec", "\n".join(offloads)])
+    host.run(["sh", "-ec", "\n".join(offloads + _steering(host, links))])
     host.ip(network.start_links(host.plan, ports))
+
+
+def _steering(host: Host, links: list[str]) -> list[str]:
+    """Commands that have one CPU handle what a host receives, and so forwards."""
+    if host.plan.cpu is None:
+        return []
+    return [
+        f"echo {1 << host.plan.cpu:x} >/sys/class/net/{link}/queues/rx-0/rps_cpus" for link in links
+    ]
 
 
 def _start_services(host: Host) -> None:
@@ -144,9 +153,7 @@ def _programs(hosts: dict[str, Host], cables: list[network.Cable]) -> Iterator[C
             "namespace": str(host.network),
             "interface": host.plan.decapsulate,
             "addresses": [
-                str(address.ip)
-                for address in host.plan.interfaces[host.plan.decapsulate].addresses
-                if address.version == 4
+                str(address.ip) for address in host.plan.interfaces[host.plan.decapsulate].addresses
             ],
         }
         for host in hosts.values()

@@ -2,7 +2,7 @@
 """Compiles files/bpf/decap.c once and attaches it in several network namespaces.
 
 Run by /usr/bin/python3, to which bcc belongs. Compiles at once, then reads from standard input
-a JSON list of {"namespace": file, "interface": name, "addresses": [IPv4, ...]}.
+a JSON list of {"namespace": file, "interface": name, "addresses": [those where tunnels end]}.
 """
 
 from __future__ import annotations
@@ -50,6 +50,14 @@ def kernel_headers() -> list[str]:
     return [f"-I{build / part}" for part in parts]
 
 
+def tunnel_end(interface: str, address: str) -> bytes:
+    """struct tunnel_end of the program."""
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        parsed = ipaddress.IPv6Address(f"::ffff:{parsed}")
+    return struct.pack("=I16s", socket.if_nametoindex(interface), parsed.packed)
+
+
 def main() -> None:
     try:
         from bcc import BPF
@@ -60,9 +68,8 @@ def main() -> None:
     tunnel_ends = bpf[b"tunnel_ends"]
     for end in json.load(sys.stdin):
         with network(Path(end["namespace"])):
-            index = socket.if_nametoindex(end["interface"])
             for address in end["addresses"]:
-                key = struct.pack("=I4s", index, ipaddress.IPv4Address(address).packed)
+                key = tunnel_end(end["interface"], address)
                 tunnel_ends[tunnel_ends.Key.from_buffer_copy(key)] = tunnel_ends.Leaf(1)
             bpf.attach_xdp(end["interface"].encode(), program, XDP_FLAGS_DRV_MODE)
 

@@ -134,8 +134,8 @@ class Host:
             return socket.socket(family, kind, protocol)
 
     def listening(self, port: int) -> bool:
-        """Whether something accepts TCP connections on a port."""
-        return bool(self.run(["ss", "-Hltn", f"sport = :{port}"]).stdout)
+        """Whether something listens on a port, of TCP or UDP."""
+        return bool(self.run(["ss", "-Hltun", f"sport = :{port}"]).stdout)
 
     def ip(self, commands: list[str]) -> None:
         """Give ip(8) several commands at once."""

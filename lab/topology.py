@@ -45,6 +45,7 @@ class HostPlan:
     routes: tuple[str, ...] = ()
     sysctls: dict[str, Any] = dataclasses.field(default_factory=dict)
     bpffs: bool = True
+    cpu: int | None = None
     decapsulate: str | None = None
     services: dict[str, Service] = dataclasses.field(default_factory=dict)
 

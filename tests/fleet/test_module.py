@@ -485,7 +485,7 @@ DAMAGE = {
         "path.maps['lookup_tables'].inner(tables['web'].index).update(0, bytes(131088))"
     ),
     "a lookup table is gone": "path.maps['lookup_tables'].delete(tables['web'].index)",
-    "a backend record": "path.maps['backends'].update(1, bytes(64))",
+    "a backend record": "path.maps['backends'].update(max(numbers['web'].values()), bytes(64))",
     "the service table": "services.update(0, head[:16] + bytes(len(head) - 16))",
     "the head of the service table": "services.update(0, bytes([99]) + head[1:])",
     "no service table": "path.maps['services'].delete(0)",
@@ -497,7 +497,7 @@ import subprocess
 def run(command):
     subprocess.run(command.split(), check=True)
 live = Balancer("eth0").live()
-path, tables = live.data_path, live.manifest.tables
+path, tables, numbers = live.data_path, live.manifest.tables, live.manifest.numbers
 services = path.maps["services"].inner(0)
 head = services.lookup(0)
 exec(given["damage"])
@@ -646,9 +646,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"services": [service(1, 1)]},
         "services[web].backends[1].address: '203.0.113.21': listed twice",
     ),
-    "IPv6 backend": (
-        {"services": [service({"address": "2001:db8:2::21"})]},
-        "'2001:db8:2::21': encapsulation ipip cannot carry to an IPv6 backend; give an IPv4 one",
+    "wrong family": (
+        {"source_address6": "192.0.2.1"},
+        "source_address6: '192.0.2.1': give an IPv6 address or prefix, as in 2001:db8::1",
     ),
     "typo": ({"services": [service(prot="tcp")]}, "prot. Supported parameters include: address"),
     "choice": ({"mode": "fast"}, "value of mode must be one of: auto, native, generic, got: fast"),
@@ -1062,7 +1062,7 @@ def test_stats(lab: Lab, lb1: Host, tmp_path: Path) -> None:
     assert negative["msg"] == "interval: -1.0: give a number of seconds, 0 or more"
 
     eth0 = found["eth0"]
-    assert eth0.keys() == {"mode", "services", "drops"}
+    assert eth0.keys() == {"mode", "services", "drops", "answers", "flow_table"}
     assert eth0["mode"] == "native"
     assert set(eth0["drops"].values()) == {0}
     web = eth0["services"][1]

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Traffic of a client that knows what became of it: numbered datagrams, downloads, frames sent."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import selectors
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from lab.host import ENVIRONMENT
+from lab.topology import LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lab.host import Host
+
+ETH_P_ALL = 3
+PATIENCE = 10.0  # seconds until what shall come must have come
+QUIET = 0.5  # seconds without an answer after which none is under way any more
+BUFFER = 64 << 20
+SO_RCVBUFFORCE = 33
+
+# Options that have curl give up when nothing moves, however long the whole of it takes.
+STALLED = ("--speed-limit", "1", "--speed-time", "10")
+
+
+class Stream:
+    """Datagrams to lab/echo.py on several flows, all of which send the next number at once.
+
+    with Stream(client, ("192.0.2.10", 7)) as stream:
+        stream.await_answers()
+    """
+
+    def __init__(
+        self, host: Host, address: tuple[str, int], flows: int = 16, interval: float = 0.01
+    ) -> None:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.interval = interval
+        self.numbers = 0
+        self.answers: list[dict[int, list[str]]] = [{} for _ in range(flows)]
+        """By flow: number -> the servers that answered it."""
+        self._sockets = [host.socket(family, socket.SOCK_DGRAM) for _ in range(flows)]
+        for each in self._sockets:
+            each.setblocking(False)
+            each.connect(address)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Stream:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        for each in self._sockets:
+            each.close()
+
+    def await_answers(self, flows: list[int] | None = None) -> None:
+        """Until something sent from now on is answered on every one of the flows."""
+        number = self.numbers
+        waiting = set(range(len(self.answers)) if flows is None else flows)
+        deadline = time.monotonic() + PATIENCE
+        while waiting:
+            if time.monotonic() > deadline:
+                raise LabError(f"no answer on flows {waiting} within {PATIENCE} s")
+            time.sleep(self.interval)
+            waiting -= {flow for flow in waiting if max(self.answers[flow], default=-1) >= number}
+
+    def servers(self, flow: int) -> list[str]:
+        """Who answered on a flow, one after the other."""
+        result: list[str] = []
+        for _, servers in sorted(self.answers[flow].items()):
+            result += [server for server in servers if result[-1:] != [server]]
+        return result
+
+    def duplicates(self) -> int:
+        """Answers beyond the first of each."""
+        return sum(len(servers) - 1 for flow in self.answers for servers in flow.values())
+
+    def lost(self, flow: int) -> list[int]:
+        """The numbers of a flow that nobody answered; all are in when the stream has ended."""
+        return [number for number in range(self.numbers) if number not in self.answers[flow]]
+
+    def gap(self, flow: int) -> float:
+        """Seconds that a flow was without answers at a stretch: as many as it lost numbers."""
+        longest = run = 0
+        for number in range(self.numbers):
+            run = 0 if number in self.answers[flow] else run + 1
+            longest = max(longest, run)
+        return longest * self.interval
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as waiting:
+            for flow, each in enumerate(self._sockets):
+                waiting.register(each, selectors.EVENT_READ, flow)
+            due = time.monotonic()
+            while not self._stopping.is_set():
+                for each in self._sockets:
+                    with contextlib.suppress(OSError):  # what was said of an earlier one
+                        each.send(str(self.numbers).encode())
+                self.numbers += 1
+                # From when it really was sent: after a pause no burst follows.
+                due = max(due, time.monotonic() - self.interval) + self.interval
+                while (left := due - time.monotonic()) > 0:
+                    self._receive(waiting, left)
+            while self._receive(waiting, QUIET):
+                pass
+
+    def _receive(self, waiting: selectors.BaseSelector, patience: float) -> int:
+        ready = waiting.select(patience)
+        for key, _ in ready:
+            with contextlib.suppress(OSError):
+                server, number = self._sockets[key.data].recv(2048).decode().split()
+                self.answers[key.data].setdefault(int(number), []).append(server)
+        return len(ready)
+
+
+class Download:
+    """A running download with curl; `server` is who serves it."""
+
+    def __init__(self, host: Host, url: str, rate: str = "1G") -> None:
+        command = ["curl", "-sS", *STALLED, "--limit-rate", rate, "-D/dev/stderr", url]
+        digest = host.inside("sh", "-c", '"$@" | sha256sum', "sh", *command)
+        self.process = subprocess.Popen(
+            digest,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.server = ""
+        headers = self.process.stderr
+        while headers and (line := headers.readline()).strip():
+            name, _, value = line.partition(":")
+            if name.lower() == "x-server":
+                self.server = value.strip()
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return self.process.poll() is None
+
+    def digest(self) -> str:
+        """Wait for the end; the SHA-256 of what came."""
+        output, errors = self.process.communicate()
+        if errors:
+            raise LabError(f"download from {self.server}: {errors.strip()}")
+        return output.split()[0]
+
+
+class Frames:
+    """What a host sends to some addresses; packets without IP options or extension headers."""
+
+    def __init__(self, host: Host, interface: str, addresses: Iterable[str]) -> None:
+        self._socket = host.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+        self._socket.bind((interface, ETH_P_ALL))
+        self._socket.setblocking(False)
+        self._packed = {_packed(address) for address in addresses}
+        self._seen: dict[tuple[bytes, int], tuple[int, int]] = {}
+
+    def __enter__(self) -> Frames:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def count(self, address: str, port: int) -> tuple[int, int]:
+        """Frames and their bytes to a TCP or UDP port so far."""
+        for frame in self._sent():
+            start, end = (38, 54) if frame[12:14] == b"\x86\xdd" else (30, 34)
+            if frame[start:end] in self._packed:
+                # After the addresses comes the transport header: source port, destination port.
+                key = frame[start:end], int.from_bytes(frame[end + 2 : end + 4], "big")
+                packets, octets = self._seen.get(key, (0, 0))
+                self._seen[key] = packets + 1, octets + len(frame)
+        return self._seen.get((_packed(address), port), (0, 0))
+
+    def _sent(self) -> Iterator[bytes]:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame, origin = self._socket.recvfrom(2048)
+                if origin[2] == socket.PACKET_OUTGOING:
+                    yield frame
+
+
+def _packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed

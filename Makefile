@@ -44,6 +44,9 @@ fleet: setup ## several balancers in the laboratory (root)
 molecule: setup ## the role in the laboratory, from virgin hosts to removal (root)
 	@molecule test
 
+bench: setup ## what a packet and a change cost, against the targets; build/bench.json (root)
+	@python -m tests.bench
+
 setup: ## the development environment and the packages of the system (root)
 	@tools/setup
 
@@ -54,4 +57,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet fleet molecule setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet fleet molecule bench setup python clean

@@ -1,0 +1,123 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long the control plane takes, on a balancer of its own that is attached to a veth."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.xdp.l4lb.plugins.module_utils import host
+from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+
+from tests.bench import ROOT
+from tests.bench.sandbox import ip
+from tests.bench.subjects import GATEWAY_MAC, OWN_ADDRESS, sources
+
+INTERFACE = "bench0"
+GATEWAY = "192.0.2.1"
+HOST_PYTHON = "/usr/bin/python3"
+"""That of the distribution, to which bcc belongs and which Ansible would use."""
+
+
+class UnexpectedError(Exception):
+    """A change changed nothing, or the other way round."""
+
+
+@contextmanager
+def interface() -> Iterator[None]:
+    """The balancer's interface, with a route to all backends."""
+    ip(f"link add {INTERFACE} type veth peer name {INTERFACE}p")
+    ip(f"link set {INTERFACE}p up")
+    ip(f"link set {INTERFACE} up")
+    ip(f"address add {OWN_ADDRESS}/24 dev {INTERFACE}")
+    ip(f"neighbour add {GATEWAY} lladdr {GATEWAY_MAC} dev {INTERFACE}")
+    ip(f"route add 10.0.0.0/8 via {GATEWAY}")
+    host.let_routing_answer(host.Paths(), 4)
+    try:
+        yield
+    finally:
+        ip(f"link delete {INTERFACE}")
+
+
+def options(services: list[dict[str, Any]]) -> dict[str, Any]:
+    """Those of the module."""
+    return {"interface": INTERFACE, "gateway_mac": GATEWAY_MAC, "services": services}
+
+
+def replace_one(services: list[dict[str, Any]], times: int) -> list[float]:
+    """Seconds that the library takes to exchange the last backend of the first service."""
+    first, *others = services
+    kept, last = first["backends"][:-1], first["backends"][-1]
+    spare = {**last, "address": "10.255.255.1"}
+    either = [
+        Config.parse(options([{**first, "backends": [*kept, backend]}, *others]))
+        for backend in (last, spare)
+    ]
+    balancer = Balancer(INTERFACE, sources())
+    balancer.apply(either[0])
+    taken = []
+    for turn in range(1, times + 1):
+        start = time.perf_counter()
+        outcome = balancer.apply(either[turn % 2])
+        taken.append(time.perf_counter() - start)
+        if not outcome.plan.changed or outcome.plan.load:
+            raise UnexpectedError(f"replacing a backend did: {outcome.plan.steps}")
+    balancer.apply(None)
+    return taken
+
+
+def second_run(services: list[dict[str, Any]], times: int) -> list[float]:
+    """Seconds that the module takes on the host when there is nothing to do: from the start of
+    Python to its end, with the very file that Ansible sends."""
+    with tempfile.TemporaryDirectory() as folder:
+        payload = _payload(options(services), Path(folder))
+        command = [HOST_PYTHON, str(payload)]
+
+        def run() -> None:
+            ran = subprocess.run(command, check=True, capture_output=True, text=True)
+            if json.loads(ran.stdout)["changed"]:
+                raise UnexpectedError(f"the second run did: {json.loads(ran.stdout)['steps']}")
+
+        taken = [_seconds(run) for _turn in range(times)]
+    Balancer(INTERFACE, sources()).apply(None)
+    return taken
+
+
+def _payload(module_options: dict[str, Any], folder: Path) -> Path:
+    """Let Ansible apply the options, and keep what it ran."""
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_KEEP_REMOTE_FILES": "1",
+        "ANSIBLE_REMOTE_TMP": str(folder),
+        "ANSIBLE_PYTHON_INTERPRETER": HOST_PYTHON,
+        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
+    }
+    playbook = folder / "playbook.json"
+    task = {"xdp.l4lb.l4lb": module_options}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
+    playbook.write_text(json.dumps([play]), encoding="utf-8")
+    ansible = [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", "-c", "local"]
+    ansible.append(str(playbook))
+    ran = subprocess.run(ansible, capture_output=True, text=True, env=environment, cwd=ROOT)
+    if ran.returncode != 0:
+        raise UnexpectedError(f"{ran.stdout}{ran.stderr}")
+    (payload,) = folder.glob("ansible-tmp-*/AnsiballZ_l4lb.py")
+    return payload
+
+
+def _seconds(function: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start

@@ -1,0 +1,143 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The programs that are measured, loaded and filled."""
+
+from __future__ import annotations
+
+import functools
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, schedulers
+from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Program
+from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+
+from tests.bench import ROOT
+
+HERE = Path(__file__).parent
+OWN_MAC = "52:54:00:00:00:02"
+OWN_ADDRESS = "192.0.2.2"
+GATEWAY_MAC = "52:54:00:00:00:fe"
+
+SEED_SLOTS = 512
+SEED_SERVER = struct.Struct("QQ4s4s6s2x")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a program says it has done."""
+
+    sent: int = 0
+    hits: int = 0
+    """In the flow table."""
+    misses: int = 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A program to measure."""
+
+    program: Program
+    tally: Callable[[], Tally] | None = None
+    keep: object = None
+    """What must not be closed while it runs."""
+
+
+def compile_own(name: str, flags: Sequence[str] = ()) -> compiler.Loaded:
+    """Compile and load the program of this name from the file of this name."""
+    text = (HERE / f"{name}.c").read_text(encoding="utf-8")
+    return compiler.load(text, flags, name)
+
+
+@functools.cache
+def baseline() -> Subject:
+    """Returns XDP_TX."""
+    loaded = compile_own("baseline")
+    return Subject(loaded.program, keep=loaded)
+
+
+@functools.cache
+def floor() -> Subject:
+    """Parses, makes room and writes a header."""
+    loaded = compile_own("floor")
+    return Subject(loaded.program, keep=loaded)
+
+
+@functools.cache
+def seed() -> Subject:
+    """The seed's algorithm, with a server in each of its slots."""
+    loaded = compile_own("seed")
+    servers = loaded.maps["servers"]
+    first = IPv4Address("10.0.0.1")
+    servers.update_many(
+        (
+            slot,
+            SEED_SERVER.pack(
+                0,
+                0,
+                IPv4Address(OWN_ADDRESS).packed,
+                (first + slot).packed,
+                bytes.fromhex(GATEWAY_MAC.replace(":", "")),
+            ),
+        )
+        for slot in range(SEED_SLOTS)
+    )
+
+    def tally() -> Tally:
+        values = (servers.lookup(slot) or b"" for slot in range(SEED_SLOTS))
+        return Tally(sum(SEED_SERVER.unpack(value)[0] for value in values))
+
+    return Subject(loaded.program, tally, loaded)
+
+
+def sources() -> dict[str, str]:
+    """The files of files/bpf, name -> text."""
+    folder = ROOT / "files" / "bpf"
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.[ch]")}
+
+
+def balancer(options: Mapping[str, Any], use: str = "") -> Subject:
+    """This project's program, serving the configuration that `options` describe.
+
+    use: those who name the same use of the same options share one, flow table and all.
+
+    Raises L4lbError.
+    """
+    return _balancer(json.dumps(options, sort_keys=True), use)
+
+
+@functools.cache
+def _balancer(options: str, use: str) -> Subject:
+    del use
+    config = Config.parse(json.loads(options))
+    data_path = DataPath.load(sources(), config)
+    with mock.patch.object(schedulers, "maglev", _maglev_once):
+        manifest = data_path.write(config, Source(IPv4Address(OWN_ADDRESS), OWN_MAC))
+
+    def tally() -> Tally:
+        statistics = data_path.statistics(manifest)
+        sent = sum(count.packets for count in statistics.services.values())
+        return Tally(sent, statistics.flows.get("hits", 0), statistics.flows.get("misses", 0))
+
+    return Subject(data_path.program, tally, data_path)
+
+
+_maglev = schedulers.maglev
+_tables: dict[object, Any] = {}
+
+
+def _maglev_once(candidates: Sequence[schedulers.Candidate], *rest: Any) -> Any:
+    """A thousand services with the same backends have the same table: compute it once."""
+    key = (*candidates, *rest)
+    if key not in _tables:
+        _tables[key] = _maglev(candidates, *rest)
+    return _tables[key]

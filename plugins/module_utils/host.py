@@ -28,6 +28,7 @@ class Paths:
 
     bpffs: Path = Path("/sys/fs/bpf")
     run: Path = Path("/run/l4lb")
+    etc: Path = Path("/etc/l4lb")
     sysctl: Path = Path("/proc/sys")
 
 

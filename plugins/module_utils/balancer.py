@@ -32,7 +32,7 @@ from .image import Manifest, Source
 from .link import Link
 from .model import Address, Config
 from .neighbours import Neighbour
-from .saved import Saved
+from .saved import Saved, saved_interfaces
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -165,8 +165,11 @@ class Balancer:
                 live.saved = self.saved.read()
         return live
 
-    def statistics(self) -> tuple[Live, Statistics]:
-        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+    def balancing(self) -> tuple[Live, DataPath, Manifest]:
+        """The live state, and what there is for sure if the interface balances.
+
+        Raises L4lbError if it does not, or if that cannot be read.
+        """
         live = self.live()
         if live.data_path is None or not live.attached:
             raise L4lbError(f"no balancer is attached to {self.interface}")
@@ -175,7 +178,12 @@ class Balancer:
                 f"the maps of {self.interface} are of another version of the collection; "
                 "apply the configuration again"
             )
-        return live, live.data_path.statistics(live.manifest)
+        return live, live.data_path, live.manifest
+
+    def statistics(self) -> tuple[Live, Statistics]:
+        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+        live, data_path, manifest = self.balancing()
+        return live, data_path.statistics(manifest)
 
     # Planning
 
@@ -437,6 +445,11 @@ class Balancer:
         neighbours.manage([], neighbours.managed() - hops)
         for version in {4, 6} - _versions(needed):
             host.restore_routing(self.paths, version)
+
+    def others(self) -> list[str]:
+        """The other interfaces of this host that have a balancer, or have one saved."""
+        names = {*host.pinned_interfaces(self.paths), *saved_interfaces(self.paths)}
+        return sorted(names - {self.interface})
 
     def pinned_manifest(self) -> Manifest | None:
         """What the pinned maps hold; None if there are none, or they are of another version."""

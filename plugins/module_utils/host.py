@@ -35,7 +35,9 @@ class Paths:
 def require_root() -> None:
     """Raises HostError unless the process may load programs, and see those that are loaded."""
     if os.geteuid() != 0:
-        raise HostError("root is needed to load XDP programs, and to see them; use become: true")
+        raise HostError(
+            "root is needed to load XDP programs, and to see them; use become: true or sudo"
+        )
 
 
 # The bpf file system and pins

@@ -86,8 +86,10 @@ _BACKEND = struct.Struct("=16s16s4sHHHH6s6sHBB4x")
 _HOST = struct.Struct("=16s16s")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
+_NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
+FLOW_BLOCK_SETS = 256
 HOST_SIZE = _HOST.size
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 131088
@@ -234,6 +236,13 @@ def pack_host(address: IPv4Address | None, address6: IPv6Address | None) -> byte
         pack_address(address) if address else bytes(16),
         pack_address(address6) if address6 else bytes(16),
     )
+
+
+def next_hop_interface(records: bytes, cpu: int) -> int:
+    """The interface that routing last gave for a backend, from its struct backend_cpu of each CPU;
+    0 if it was not asked."""
+    index: int = _NEXT_HOP_INTERFACE.unpack_from(records, cpu * BACKEND_CPU_SIZE)[0]
+    return index
 
 
 def pack_address(address: Address) -> bytes:

@@ -63,7 +63,7 @@ class Saved:
             self._new.unlink(missing_ok=True)
             fd = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(fd, "wb") as file:
-                file.write(_text(config.dump()).encode() + b"\n")
+                file.write(text(config.dump()).encode())
                 file.flush()
                 os.fsync(fd)
 
@@ -113,16 +113,15 @@ def saved_interfaces(paths: Paths) -> list[str]:
     return sorted(name for name in names if Saved(name, paths).path.exists())
 
 
-def _text(config: dict[str, Any]) -> str:
+def text(config: dict[str, Any]) -> str:
     """The file for what `Config.dump` gives: JSON with a line for each backend."""
     services = config["services"]
     frame = [{**service, "backends": []} for service in services]
     state = {"version": VERSION, "config": {**config, "services": frame}}
     gap = '"backends": []'  # in a string the quotes would be escaped
     head, *tails = json.dumps(state, indent=2, ensure_ascii=False).split(gap)
-    return head + "".join(
-        f'"backends": {_rows(service["backends"])}{tail}' for service, tail in zip(services, tails)
-    )
+    rows = (f'"backends": {_rows(service["backends"])}' for service in services)
+    return head + "".join(row + tail for row, tail in zip(rows, tails)) + "\n"
 
 
 def _rows(backends: list[dict[str, Any]]) -> str:

@@ -214,6 +214,12 @@ steps:
   type: list
   elements: str
   sample: ['web: changed']
+others:
+  description: Other interfaces of the host that have a balancer, or have one saved.
+  returned: success
+  type: list
+  elements: str
+  sample: [eth1]
 headers:
   description: The kernel headers that the program was compiled with.
   returned: when it was compiled
@@ -355,6 +361,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     state, replace = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
     config = Config.parse(params)
+    host.require_root()
     sources = unpack_sources(packed)
     use_right_python()
     balancer = Balancer(config.interface, sources)
@@ -364,7 +371,10 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if desired:
             warn_of_missing(module)
         if link.IPRoute is None and not host.pinned_interfaces(balancer.paths):
-            return predict_on_virgin_host(config) if desired else {"changed": False, "steps": []}
+            others = balancer.others()
+            if desired:
+                return {**predict_on_virgin_host(config), "others": others}
+            return {"changed": False, "steps": [], "others": others}
         plan = balancer.plan(desired, replace)
         result: dict[str, Any] = {}
     else:
@@ -387,6 +397,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         **result,
         "changed": plan.changed,
         "steps": plan.steps,
+        "others": balancer.others(),
         "diff": {"before": plan.before, "after": plan.after},
     }
 

@@ -329,12 +329,19 @@ def flow(host: Host, protocol: str, source: str, destination: str, code: int = 0
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"scheduler": "jhash"}, {"affinity": "source", "flow_table": False}]
+    ("options", "ports"),
+    [
+        ({}, (22001, 22002)),
+        ({"scheduler": "jhash"}, (22003, 22004)),
+        ({"affinity": "source", "flow_table": False}, (22005, 22006)),
+    ],
 )
-def test_flow_foresees_who_answers(lab: Lab, lb1: Host, options: dict[str, Any]) -> None:
+def test_flow_foresees_who_answers(
+    lab: Lab, lb1: Host, options: dict[str, Any], ports: tuple[int, ...]
+) -> None:
     everyone = {**DEPLOYED, "services": [service(*WEB, **options)]}
     l4lb(lb1, "apply", "-", given=everyone)
-    for port in (22001, 22002):
+    for port in ports:
         before = look(lb1) if options.get("flow_table", True) else ""
         found = flow(lb1, "tcp", f"{CLIENT}:{port}", f"{VIP}:80")
         if before:

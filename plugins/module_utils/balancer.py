@@ -28,7 +28,7 @@ from .datapath import (
 )
 from .errors import ConfigError, ForeignProgramError, L4lbError
 from .host import Paths, Pins
-from .image import Manifest, Source
+from .image import Manifest, Room, Source
 from .link import Link
 from .model import Address, Config
 from .neighbours import Neighbour
@@ -224,18 +224,19 @@ class Balancer:
         return plan
 
     def _build(self, live: Live, config: Config) -> dict[str, Any]:
-        capacity = image.capacity_for(live.manifest, config)
-        if live.data_path:
-            capacity = max(capacity, live.data_path.capacity)
+        room = image.room_for(live.manifest, config)
+        if live.data_path and live.manifest:
+            room |= live.data_path.room
         text = join_sources(self.sources)
         # a host that lost bcc keeps its program, and remembers what compiled it
         bcc = compiler.bcc_version() or (live.manifest and live.manifest.build.get("bcc"))
         return {
             "sources": hashlib.sha256(text.encode()).hexdigest(),
-            "flags": build_flags(config, capacity),
+            "flags": build_flags(config, room),
             "bcc": bcc,
             "layout": layout.VERSION,
-            "capacity": capacity,
+            "backends": room.backends,
+            "tables": room.tables,
         }
 
     def _plan_load(self, live: Live, plan: Plan) -> bool:
@@ -244,7 +245,8 @@ class Balancer:
             "sources": "the sources changed",
             "bcc": "bcc changed",
             "layout": "the layout of the maps changed",
-            "capacity": "more backends than the maps have room for",
+            "backends": "more backends than the maps have room for",
+            "tables": "more lookup tables than the maps have room for",
             "flags": "the services use other features",
         }
         if live.data_path is None:
@@ -327,23 +329,20 @@ class Balancer:
         self.staging.create()
         try:
             old = live.data_path if live.manifest else None
-            shared = reusable_maps(old.maps, desired, plan.build["capacity"]) if old else {}
+            room = Room(plan.build["backends"], plan.build["tables"])
+            shared = reusable_maps(old.maps, desired, room) if old else {}
             for name, map_ in shared.items():
                 self.staging.set(name, map_)
             pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
-            new = DataPath.load(self.sources, desired, plan.build["capacity"], [pin_dir])
+            new = DataPath.load(self.sources, desired, room, [pin_dir])
             if old:
                 new.copy_counters(old)
             staged = new.stage(
                 desired, source, plan.build, live.manifest, plan.repair, shared.keys()
             )
-            try:
-                self.staging.set("manifest", staged.manifest_map)
-                new.switch(staged)
-                mode = self._attach(live, new, desired.mode)
-            except BaseException:
-                new.abandon(staged)
-                raise
+            self.staging.set("manifest", staged.manifest_map)
+            new.switch(staged)
+            mode = self._attach(live, new, desired.mode)
         except BaseException:
             self.staging.remove()
             raise
@@ -360,12 +359,8 @@ class Balancer:
         if plan.write:
             source = _source(live.link)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
-            try:
-                self.pins.set("manifest%next", staged.manifest_map)
-                data_path.switch(staged)
-            except BaseException:
-                data_path.abandon(staged)
-                raise
+            self.pins.set("manifest%next", staged.manifest_map)
+            data_path.switch(staged)
             data_path.finish(staged)
         mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
         if plan.write or not live.pinned:

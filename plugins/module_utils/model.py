@@ -57,6 +57,8 @@ class Backend:
     weight: int = 1
     state: str = "enabled"
     mac: str | None = None
+    held: bool = False
+    """An operator set this state, which is not enabled; a new configuration does not change it."""
 
     @property
     def share(self) -> int:
@@ -166,6 +168,7 @@ class Config:
                             "weight": backend.weight,
                             "state": backend.state,
                             "mac": backend.mac,
+                            **({"held": True} if backend.held else {}),
                         }
                         for backend in service.backends
                     ],
@@ -239,8 +242,11 @@ def _backends(raw: object, where: str) -> list[Backend]:
                 weight=_integer(options, "weight", 1, 0, MAX_WEIGHT, here),
                 state=_choice(options, "state", "enabled", STATES, here),
                 mac=_optional(options, "mac", here, _mac),
+                held=_boolean(options, "held", False, here),
             )
         )
+        if backends[-1].held and backends[-1].state == "enabled":
+            raise ConfigError(f"{here}.held", True, "only drained and disabled backends are held")
     return backends
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .errors import ConfigError
-from .model import MAX_WEIGHT, STATES, Address, Backend, Config, Service
+from .model import MAX_WEIGHT, STATES, Address, Backend, Config, Service, ServiceKey
 
 
 def change_backend(
@@ -40,7 +40,7 @@ def change_backend(
             backend = replace(backend, state=state, held=state != "enabled")
         return backend
 
-    names = {found.name for found in services_with(config, address, service)}
+    chosen = find_backend(config, address, service)
     services = tuple(
         replace(
             each,
@@ -49,35 +49,37 @@ def change_backend(
                 for backend in each.backends
             ),
         )
-        if each.name in names
+        if each.key in chosen
         else each
         for each in config.services
     )
     return replace(config, services=services)
 
 
-def services_with(config: Config, address: Address, name: str | None = None) -> list[Service]:
-    """The services that have this backend; only the one called `name` if that is given.
+def find_backend(
+    config: Config, address: Address, service: str | None = None
+) -> dict[ServiceKey, tuple[Service, Backend]]:
+    """A backend in one service, or in all that have it.
 
-    Raises ConfigError, which lists what there is, if there are none.
+    Raises ConfigError, which lists what there is, if there is none.
     """
     where = config.interface
-    services = [each for each in config.services if name in (None, each.name)]
+    services = [each for each in config.services if service in (None, each.name)]
     if not services:
         there = ", ".join(each.name for each in config.services) or "none"
-        raise ConfigError("service", name, f"{where} has no such service, but {there}")
-    found = [each for each in services if backend_of(each, address)]
+        raise ConfigError("service", service, f"{where} has no such service, but {there}")
+    found = {
+        each.key: (each, backend)
+        for each in services
+        for backend in each.backends
+        if backend.address == address
+    }
     if not found:
         addresses = dict.fromkeys(one.address for each in services for one in each.backends)
         there = ", ".join(map(str, addresses)) or "none"
-        of = f"service {name} on {where}" if name else where
+        of = f"service {service} on {where}" if service else where
         raise ConfigError("address", str(address), f"{of} has no such backend, but {there}")
     return found
-
-
-def backend_of(service: Service, address: Address) -> Backend | None:
-    """The backend with this address, if the service has it."""
-    return next((one for one in service.backends if one.address == address), None)
 
 
 def keep_holds(config: Config, before: Config) -> tuple[Config, list[str]]:

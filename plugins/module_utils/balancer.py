@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -27,6 +27,7 @@ from .datapath import (
     reusable_maps,
 )
 from .errors import ConfigError, ForeignProgramError, L4lbError
+from .holds import keep_holds
 from .host import Paths, Pins
 from .image import Manifest, Room, Source
 from .link import Link
@@ -150,8 +151,9 @@ class Balancer:
             live.pinned = complete and not self.staging.directory.exists()
         return live
 
-    def statistics(self) -> tuple[Live, Statistics]:
-        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+    def at_work(self) -> tuple[Live, DataPath, Manifest]:
+        """The live state, and what of it is there then. Raises L4lbError if the interface has no
+        balancer."""
         live = self.live()
         if live.data_path is None or not live.attached:
             raise L4lbError(f"no balancer is attached to {self.interface}")
@@ -160,7 +162,12 @@ class Balancer:
                 f"the maps of {self.interface} are of another version of the collection; "
                 "apply the configuration again"
             )
-        return live, live.data_path.statistics(live.manifest)
+        return live, live.data_path, live.manifest
+
+    def statistics(self) -> tuple[Live, Statistics]:
+        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+        live, data_path, manifest = self.at_work()
+        return live, data_path.statistics(manifest)
 
     # Planning
 
@@ -177,7 +184,15 @@ class Balancer:
             )
         if config is None:
             return self._plan_absent(live)
-        return self._plan_present(live, config)
+        desired, warnings = keep_holds(config, live.config)
+        plan = self._plan_present(live, desired)
+        plan.warnings += warnings
+        return plan
+
+    def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
+        """What `change` would do. Changes nothing. Raises as `change` does."""
+        live, _data_path, manifest = self.at_work()
+        return self._plan_present(live, edit(manifest.config), manifest.build)
 
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
@@ -187,14 +202,17 @@ class Balancer:
             plan.steps.append(f"remove {self.pins.directory}")
         return plan
 
-    def _plan_present(self, live: Live, config: Config) -> Plan:
+    def _plan_present(
+        self, live: Live, config: Config, build: dict[str, Any] | None = None
+    ) -> Plan:
+        """build: of the program that is there, to keep it; None: find out whether it will do."""
         source = _source(live.link)
         desired = _with_sources(config, source)
         plan = Plan(live, desired)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
-        plan.build = self._build(live, desired)
-        plan.load = self._plan_load(live, plan)
+        plan.build = build or self._build(live, desired)
+        plan.load = not build and self._plan_load(live, plan)
         wrong_mode = config.mode not in ("auto", live.mode)
         if plan.load or not live.attached or wrong_mode:
             plan.attach = True
@@ -265,37 +283,52 @@ class Balancer:
     # Changing
 
     def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
-        """Make the live state what `config` says; None: remove the balancer.
+        """Make the live state what `config` says, but for holds; None: remove the balancer.
 
         Raises L4lbError of some kind; the old state then forwards as before.
         """
         host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
-            plan = self.plan(config, replace_foreign)
-            if plan.desired is None:
-                if plan.changed:
-                    self._remove(plan)
-                return Outcome(plan, None, waited=waited)
-            headers = compiler.require_tools() if plan.load else None
-            live = plan.live
-            mode: str | None
-            try:
-                host.mount_bpffs(self.paths)
-                self.pins.create()  # first, so that removal sees it if this run is killed
-                self._prepare_host(plan, plan.desired)
-                if plan.load or live.data_path is None or live.manifest is None:
-                    mode = self._load(plan, plan.desired)
-                else:
-                    mode = self._change(plan, plan.desired, live.data_path, live.manifest)
-            except BaseException:
-                with contextlib.suppress(L4lbError):  # the first error is the one to tell
-                    if live.data_path is None:
-                        self.pins.remove()
-                    self._forget_hops(_routed(plan.desired), _routed(self.live().config))
-                raise
+            return self._carry_out(self.plan(config, replace_foreign), waited)
+
+    def change(self, edit: Callable[[Config], Config]) -> Outcome:
+        """Make the live state what `edit` makes of it, which no other run can change meanwhile.
+
+        The program stays, so neither C sources nor a compiler are needed, and `edit` must not ask
+        for what takes another one: states and weights of backends do not.
+
+        Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the old
+        state then forwards as before.
+        """
+        host.require_root()
+        with host.lock(self.interface, self.paths) as waited:
+            return self._carry_out(self.plan_change(edit), waited)
+
+    def _carry_out(self, plan: Plan, waited: float) -> Outcome:
+        if plan.desired is None:
             if plan.changed:
-                self._forget_hops(_routed(live.config), _routed(plan.desired))
-            return Outcome(plan, mode, headers, waited)
+                self._remove(plan)
+            return Outcome(plan, None, waited=waited)
+        headers = compiler.require_tools() if plan.load else None
+        live = plan.live
+        mode: str | None
+        try:
+            host.mount_bpffs(self.paths)
+            self.pins.create()  # first, so that removal sees it if this run is killed
+            self._prepare_host(plan, plan.desired)
+            if plan.load or live.data_path is None or live.manifest is None:
+                mode = self._load(plan, plan.desired)
+            else:
+                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+        except BaseException:
+            with contextlib.suppress(L4lbError):  # the first error is the one to tell
+                if live.data_path is None:
+                    self.pins.remove()
+                self._forget_hops(_routed(plan.desired), _routed(self.live().config))
+            raise
+        if plan.changed:
+            self._forget_hops(_routed(live.config), _routed(plan.desired))
+        return Outcome(plan, mode, headers, waited)
 
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
         """What new backends need before packets go to them."""

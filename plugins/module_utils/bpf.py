@@ -14,6 +14,7 @@ import ctypes
 import errno
 import functools
 import os
+import struct
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from .errors import HostError, KernelError
 ARRAY = 2
 PERCPU_ARRAY = 6
 ARRAY_OF_MAPS = 12
+
+_PROGRAM_XDP = 6
+_TICKS = struct.pack("=2Bhi2Bhi", 0x85, 0, 0, 118, 0x95, 0, 0, 0)
+"""call bpf_jiffies64; exit"""
 
 
 @functools.cache
@@ -294,6 +299,15 @@ class Program(_Object):
             _libbpf().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), "BPF_PROG_TEST_RUN"
         )
         return options.retval, out.raw[: options.data_size_out]
+
+
+def ticks() -> int:
+    """The lower 32 bits of the kernel's tick counter, in which programs tell the time.
+
+    User space cannot read it, so a program that returns it is run.
+    """
+    program = _libbpf().bpf_prog_load(_PROGRAM_XDP, b"l4lb_ticks", b"GPL", _TICKS, 2, None)
+    return Program(_check(program, "load a program that tells the time")).test_run(bytes(14))[0]
 
 
 def _key(number: int) -> Any:

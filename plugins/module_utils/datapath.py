@@ -305,6 +305,30 @@ class DataPath:
             stride = len(values) // theirs.shape.max_entries
             mine.update_many((i, values[i * stride : (i + 1) * stride]) for i in range(count))
 
+    def packets(self, number: int) -> int:
+        """How many packets were sent to a backend."""
+        record = self.maps["backend_cpus"].lookup(number) or b""
+        return sum(
+            layout.COUNTER.unpack_from(record, at)[0]
+            for at in range(0, len(record), layout.BACKEND_CPU_SIZE)
+        )
+
+    def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, list[float]]:
+        """For each flow that the flow table remembers of these owners, the seconds since its last
+        packet."""
+        flows = []
+        if "flows" in self.maps:
+            table = self.maps["flows"]
+            for index in range(table.shape.max_entries):  # not all at once: it may be gigabytes
+                flows += layout.flows_of(owners, table.lookup(index) or b"")
+        now, second = bpf.ticks(), compiler.ticks_per_second()
+        found: dict[layout.FlowOwner, dict[int, float]] = {owner: {} for owner in owners}
+        for owner, hash_, tick in flows:
+            silence = (now - tick) % 2**32 / second
+            # each CPU that saw packets of a flow remembers it
+            found[owner][hash_] = min(silence, found[owner].get(hash_, silence))
+        return {owner: list(silences.values()) for owner, silences in found.items()}
+
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """The verdict of the program on one frame, and what it makes of it."""
         return self.program.test_run(frame)

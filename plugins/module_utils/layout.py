@@ -10,9 +10,10 @@ meaning, so that a program never uses maps of another layout.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -233,6 +234,21 @@ def pack_host(address: IPv4Address | None, address6: IPv6Address | None) -> byte
         pack_address(address) if address else bytes(16),
         pack_address(address6) if address6 else bytes(16),
     )
+
+
+FlowOwner = tuple  # (number of a backend, id of its service)
+
+
+def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[tuple[FlowOwner, int, int]]:
+    """The flows of these owners in some struct flow_block: owner, hash, tick of the last packet."""
+    by_word = {int.from_bytes(struct.pack("=2H", *owner), sys.byteorder): owner for owner in owners}
+    words = memoryview(blocks).cast("I")
+    found = words[3::4].tolist()
+    if by_word.keys().isdisjoint(found):
+        return
+    flows = zip(found, memoryview(blocks).cast("Q")[0::2], words[2::4])
+    for word, hash_, tick in itertools.compress(flows, map(by_word.__contains__, found)):
+        yield by_word[word], hash_, tick
 
 
 def pack_address(address: Address) -> bytes:

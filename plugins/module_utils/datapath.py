@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import functools
 import struct
+import sys
+from array import array
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,8 +24,12 @@ from .bpf import Map, Program
 from .errors import L4lbError
 from .image import Manifest, Source
 from .model import Address, Config, Service
+from .schedulers import JHASH_SLOTS
 
 PROGRAM = "l4lb"
+
+_MOST_FLOWS_READ = 1 << 22
+"""64 MB of a flow table, in a fraction of a second."""
 
 _FIXED_SHAPES = {
     "lookup_tables": bpf.Shape(bpf.ARRAY_OF_MAPS, 4, layout.LOOKUP_TABLES),
@@ -330,6 +337,33 @@ class DataPath:
             count = min(theirs.shape.max_entries, mine.shape.max_entries)
             stride = len(values) // theirs.shape.max_entries
             mine.update_many((i, values[i * stride : (i + 1) * stride]) for i in range(count))
+
+    def slots(self, service: Service, manifest: Manifest) -> Sequence[int]:
+        """The lookup table of a service: slot -> number of a backend, 0 for none."""
+        inner = self.maps["lookup_tables"].inner(manifest.tables[service.name].index)
+        content = inner.lookup(0) if inner else None
+        length = JHASH_SLOTS if service.scheduler == "jhash" else layout.TABLE_SLOTS
+        return array("H", (content or bytes(layout.LOOKUP_TABLE_SIZE))[: 2 * length])
+
+    def remembered_flows(self) -> dict[tuple[int, int], int]:
+        """How many flows the flow table remembers, by (id of the service, number of the backend).
+
+        Those count that ended long ago: there is no telling. Of a very large table only a part is
+        read; flows are spread evenly over it.
+        """
+        if "flows" not in self.maps:
+            return {}
+        flows = self.maps["flows"]
+        blocks = flows.shape.max_entries
+        read = max(1, _MOST_FLOWS_READ // (layout.FLOW_BLOCK_FLOWS * bpf.possible_cpus()))
+        read = min(read, blocks)
+        counts = Counter(memoryview(flows.lookup_all(read)).cast("I")[3::4])
+        owners = (
+            (struct.unpack("=HH", word.to_bytes(4, sys.byteorder)), n) for word, n in counts.items()
+        )
+        return {
+            (service, backend): n * blocks // read for (backend, service), n in owners if backend
+        }
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """The verdict of the program on one frame, and what it makes of it."""

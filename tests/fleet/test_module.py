@@ -1138,7 +1138,7 @@ def test_stats(lab: Lab, lb1: Host, tmp_path: Path) -> None:
         (WEB["web3"], 5, "drained"),
     ]
     assert all(type(each["packets"]) is type(each["bytes"]) is int for each in web["backends"])
-    assert web["backends"][0].keys() == {"address", "weight", "state", "packets", "bytes"}
+    assert web["backends"][0].keys() == {"address", "weight", "state", "held", "packets", "bytes"}
     assert web["packets"] == sum(each["packets"] for each in web["backends"]) > 0
 
     idle = rates["ansible_facts"]["l4lb"]["eth0"]["services"][1]

@@ -13,11 +13,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
-import itertools
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -244,16 +243,6 @@ class Map(_Object):
         """The map at `key` of a map of maps; None if there is none."""
         value = self.lookup(key)
         return None if value is None else Map.by_id(int.from_bytes(value, sys.byteorder))
-
-    def set_inners(self, inners: Iterable[tuple[int, Callable[[int], Map]]]) -> None:
-        """Fill in many maps of a map of maps, each made, from its key, when its turn comes.
-
-        In portions: the kernel waits for all CPUs once per system call, and each map in hand is an
-        open file, of which a process may have 1024.
-        """
-        remaining = iter(inners)
-        while portion := [(key, make(key)) for key, make in itertools.islice(remaining, 256)]:
-            self.update_many((key, inner.fd.to_bytes(4, sys.byteorder)) for key, inner in portion)
 
     def set_inner(self, key: int, inner: Map) -> None:
         """Make `inner` the map at `key` of a map of maps: one atomic exchange."""

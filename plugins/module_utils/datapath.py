@@ -316,7 +316,7 @@ class DataPath:
     def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, list[float]]:
         """For each flow that the flow table remembers of these owners, the seconds since its last
         packet."""
-        flows = []
+        flows: list[tuple[layout.FlowOwner, int, int]] = []
         if "flows" in self.maps:
             table = self.maps["flows"]
             for index in range(table.shape.max_entries):  # not all at once: it may be gigabytes

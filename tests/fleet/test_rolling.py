@@ -178,3 +178,32 @@ def test_no_request_fails(directory: Path, lab: Lab) -> None:
         assert set(requests.answers[ended[requests] :]) == {f"{name} 2" for name in SERVERS}
     assert kept.opened < len(kept.answers) / 5
     assert single.opened >= len(single.answers)
+
+
+def test_without_draining_requests_fail(directory: Path, lab: Lab) -> None:
+    """So the test above can tell."""
+    with Requests(lab.host("client"), (VIP, 80), kept=True) as requests:
+        requests.await_answers()
+        playbook(directory, lab, "first.yml", "-e", "version=3", "--limit", "web1")
+    assert requests.failures
+
+
+def test_a_fleet_keeps_what_was_drained(directory: Path, lab: Lab) -> None:
+    """The playbook drain on every balancer; deploys of the role, which verifies what it did."""
+    drain = ["xdp.l4lb.drain", "-e", "l4lb_backend=203.0.113.22", "-e", "l4lb_quiet=0.5"]
+    with Requests(lab.host("client"), (VIP, 80), kept=False) as before:
+        before.await_answers()
+        playbook(directory, lab, *drain)
+    assert before.failures == []
+    warned = playbook(directory, lab, "xdp.l4lb.deploy", "-e", "l4lb_serial=100%")
+    assert "backend 203.0.113.22 stays drained, as an operator set" in " ".join(warned.split())
+    assert served(lab) == {"web1", "web3"}
+    playbook(directory, lab, *drain, "-e", "l4lb_backend_state=enabled")
+    assert served(lab) == set(SERVERS)
+
+
+def served(lab: Lab) -> set[str]:
+    with Requests(lab.host("client"), (VIP, 80), kept=False) as requests:
+        requests.await_answers()
+    assert requests.failures == []
+    return {answer.split()[0] for answer in requests.answers}

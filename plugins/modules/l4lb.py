@@ -165,6 +165,8 @@ options:
             description:
               - V(enabled) gets flows. V(drained) gets no new ones, and keeps those that the flow table remembers.
               - V(disabled) gets nothing.
+              - What M(xdp.l4lb.l4lb_backend) has set takes precedence, with a warning, until it enables the backend, or
+                the backend is removed.
             type: str
             choices: [enabled, drained, disabled]
             default: enabled
@@ -179,6 +181,7 @@ options:
     description: The C sources of the data plane, packed. The action plugin sets this. It is of no use to set it.
     type: str
 seealso:
+  - module: xdp.l4lb.l4lb_backend
   - module: xdp.l4lb.l4lb_stats
 """
 

@@ -11,6 +11,9 @@ moment at which the new state takes effect, and `finish` removes what is no long
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,8 +23,12 @@ from .bpf import Map, Program
 from .errors import L4lbError
 from .image import Manifest, Room, Source
 from .model import Address, Config, Service
+from .schedulers import JHASH_SLOTS
 
 PROGRAM = "l4lb"
+
+_MOST_FLOWS_READ = 1 << 22
+"""64 MB of a flow table, in a fraction of a second."""
 
 _FIXED_SHAPES = {
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
@@ -338,7 +345,7 @@ class DataPath:
     def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, list[float]]:
         """For each flow that the flow table remembers of these owners, the seconds since its last
         packet."""
-        flows = []
+        flows: list[tuple[layout.FlowOwner, int, int]] = []
         if "flows" in self.maps:
             table = self.maps["flows"]
             for index in range(table.shape.max_entries):  # not all at once: it may be gigabytes
@@ -350,6 +357,34 @@ class DataPath:
             # each CPU that saw packets of a flow remembers it
             found[owner][hash_] = min(silence, found[owner].get(hash_, silence))
         return {owner: list(silences.values()) for owner, silences in found.items()}
+
+    def slots(self, service: Service, manifest: Manifest) -> Sequence[int]:
+        """The lookup table of a service: slot -> number of a backend, 0 for none."""
+        length = JHASH_SLOTS if service.scheduler == "jhash" else layout.TABLE_SLOTS
+        if image.is_settled(service):
+            return array("H", [image.only_number(service, manifest)]) * length
+        content = self.maps["lookup_tables"].lookup(manifest.tables[service.name].index)
+        return array("H", (content or bytes(layout.LOOKUP_TABLE_SIZE))[: 2 * length])
+
+    def remembered_flows(self) -> dict[tuple[int, int], int]:
+        """How many flows the flow table remembers, by (id of the service, number of the backend).
+
+        Those count that ended long ago: there is no telling. Of a very large table only a part is
+        read; flows are spread evenly over it.
+        """
+        if "flows" not in self.maps:
+            return {}
+        flows = self.maps["flows"]
+        blocks = flows.shape.max_entries
+        read = max(1, _MOST_FLOWS_READ // (layout.FLOW_BLOCK_FLOWS * bpf.possible_cpus()))
+        read = min(read, blocks)
+        counts = Counter(memoryview(flows.lookup_all(read)).cast("I")[3::4])
+        owners = (
+            (struct.unpack("=HH", word.to_bytes(4, sys.byteorder)), n) for word, n in counts.items()
+        )
+        return {
+            (service, backend): n * blocks // read for (backend, service), n in owners if backend
+        }
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """The verdict of the program on one frame, and what it makes of it."""

@@ -283,11 +283,16 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
     yield from marks.values()
 
 
-def _table_or_backend(service: Service, manifest: Manifest) -> int:
-    if not is_settled(service):
-        return manifest.tables[service.name].index
+def only_number(service: Service, manifest: Manifest) -> int:
+    """The number of the backend that all new flows of a settled service have; 0 for none."""
     numbers = manifest.numbers[service.name]
     return sum(numbers[backend.address] for backend in service.backends if backend.share)
+
+
+def _table_or_backend(service: Service, manifest: Manifest) -> int:
+    if is_settled(service):
+        return only_number(service, manifest)
+    return manifest.tables[service.name].index
 
 
 def _service_flags(service: Service, manifest: Manifest) -> int:

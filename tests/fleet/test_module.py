@@ -504,7 +504,7 @@ DAMAGE = {
     "no forwarding on loopback": "run('sysctl -qw net.ipv4.conf.lo.forwarding=0')",
     "neighbours are gone": "for n in 21, 22: run(f'ip neigh del 203.0.113.{n} dev eth0')",
     "a lookup table": "path.maps['lookup_tables'].update(tables['web'].index, bytes(131074))",
-    "a backend record": "path.maps['backends'].update(max(numbers['web'].values()), bytes(64))",
+    "a backend record": "path.maps['backends'].update(max(numbers['web'].values()), bytes(128))",
     "the service table": "services.update(0, head[:16] + bytes(len(head) - 16))",
     "the head of the service table": "services.update(0, bytes([99]) + head[1:])",
     "no service table": "path.maps['services'].delete(0)",

@@ -105,7 +105,7 @@ static __always_inline struct flow *find_place(struct flow_set *set, __u32 now)
  */
 static __always_inline __u32 pick_remembered_backend(const struct service *service,
 						     const struct packet *packet, __u64 hash,
-						     struct backend **backend)
+						     __u32 seed, struct backend **backend)
 {
 	__u32 now = bpf_jiffies64(), zero = 0, number;
 	struct flow_events *events = flow_events.lookup(&zero);
@@ -114,7 +114,7 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 	int i;
 
 	if (!set || !events)
-		return pick_backend(service, packet, hash);
+		return pick_backend(service, packet, hash, seed);
 #pragma unroll
 	for (i = 0; i < FLOW_WAYS; i++) {
 		if (is_flow(&set->ways[i], service, hash)) {
@@ -132,7 +132,7 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		}
 	}
 	events->misses += 1;
-	number = pick_backend(service, packet, hash);
+	number = pick_backend(service, packet, hash, seed);
 	if (packet->quotes || !number)
 		return number;
 	if (!place) {

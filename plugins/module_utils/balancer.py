@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -27,8 +27,9 @@ from .datapath import (
     reusable_maps,
 )
 from .errors import ConfigError, ForeignProgramError, L4lbError
+from .holds import keep_holds
 from .host import Paths, Pins
-from .image import Manifest, Source
+from .image import Manifest, Room, Source
 from .link import Link
 from .model import Address, Config
 from .neighbours import Neighbour
@@ -150,8 +151,9 @@ class Balancer:
             live.pinned = complete and not self.staging.directory.exists()
         return live
 
-    def statistics(self) -> tuple[Live, Statistics]:
-        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+    def at_work(self) -> tuple[Live, DataPath, Manifest]:
+        """The live state, and what of it is there then. Raises L4lbError if the interface has no
+        balancer."""
         live = self.live()
         if live.data_path is None or not live.attached:
             raise L4lbError(f"no balancer is attached to {self.interface}")
@@ -160,7 +162,12 @@ class Balancer:
                 f"the maps of {self.interface} are of another version of the collection; "
                 "apply the configuration again"
             )
-        return live, live.data_path.statistics(live.manifest)
+        return live, live.data_path, live.manifest
+
+    def statistics(self) -> tuple[Live, Statistics]:
+        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+        live, data_path, manifest = self.at_work()
+        return live, data_path.statistics(manifest)
 
     # Planning
 
@@ -177,7 +184,15 @@ class Balancer:
             )
         if config is None:
             return self._plan_absent(live)
-        return self._plan_present(live, config)
+        desired, warnings = keep_holds(config, live.config)
+        plan = self._plan_present(live, desired)
+        plan.warnings += warnings
+        return plan
+
+    def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
+        """What `change` would do. Changes nothing. Raises as `change` does."""
+        live, _data_path, manifest = self.at_work()
+        return self._plan_present(live, edit(manifest.config), manifest.build)
 
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
@@ -187,14 +202,17 @@ class Balancer:
             plan.steps.append(f"remove {self.pins.directory}")
         return plan
 
-    def _plan_present(self, live: Live, config: Config) -> Plan:
+    def _plan_present(
+        self, live: Live, config: Config, build: dict[str, Any] | None = None
+    ) -> Plan:
+        """build: of the program that is there, to keep it; None: find out whether it will do."""
         source = _source(live.link)
         desired = _with_sources(config, source)
         plan = Plan(live, desired)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
-        plan.build = self._build(live, desired)
-        plan.load = self._plan_load(live, plan)
+        plan.build = build or self._build(live, desired)
+        plan.load = not build and self._plan_load(live, plan)
         wrong_mode = config.mode not in ("auto", live.mode)
         if plan.load or not live.attached or wrong_mode:
             plan.attach = True
@@ -224,18 +242,19 @@ class Balancer:
         return plan
 
     def _build(self, live: Live, config: Config) -> dict[str, Any]:
-        capacity = image.capacity_for(live.manifest, config)
-        if live.data_path:
-            capacity = max(capacity, live.data_path.capacity)
+        room = image.room_for(live.manifest, config)
+        if live.data_path and live.manifest:
+            room |= live.data_path.room
         text = join_sources(self.sources)
         # a host that lost bcc keeps its program, and remembers what compiled it
         bcc = compiler.bcc_version() or (live.manifest and live.manifest.build.get("bcc"))
         return {
             "sources": hashlib.sha256(text.encode()).hexdigest(),
-            "flags": build_flags(config, capacity),
+            "flags": build_flags(config, room),
             "bcc": bcc,
             "layout": layout.VERSION,
-            "capacity": capacity,
+            "backends": room.backends,
+            "tables": room.tables,
         }
 
     def _plan_load(self, live: Live, plan: Plan) -> bool:
@@ -244,7 +263,8 @@ class Balancer:
             "sources": "the sources changed",
             "bcc": "bcc changed",
             "layout": "the layout of the maps changed",
-            "capacity": "more backends than the maps have room for",
+            "backends": "more backends than the maps have room for",
+            "tables": "more lookup tables than the maps have room for",
             "flags": "the services use other features",
         }
         if live.data_path is None:
@@ -263,37 +283,52 @@ class Balancer:
     # Changing
 
     def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
-        """Make the live state what `config` says; None: remove the balancer.
+        """Make the live state what `config` says, but for holds; None: remove the balancer.
 
         Raises L4lbError of some kind; the old state then forwards as before.
         """
         host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
-            plan = self.plan(config, replace_foreign)
-            if plan.desired is None:
-                if plan.changed:
-                    self._remove(plan)
-                return Outcome(plan, None, waited=waited)
-            headers = compiler.require_tools() if plan.load else None
-            live = plan.live
-            mode: str | None
-            try:
-                host.mount_bpffs(self.paths)
-                self.pins.create()  # first, so that removal sees it if this run is killed
-                self._prepare_host(plan, plan.desired)
-                if plan.load or live.data_path is None or live.manifest is None:
-                    mode = self._load(plan, plan.desired)
-                else:
-                    mode = self._change(plan, plan.desired, live.data_path, live.manifest)
-            except BaseException:
-                with contextlib.suppress(L4lbError):  # the first error is the one to tell
-                    if live.data_path is None:
-                        self.pins.remove()
-                    self._forget_hops(_routed(plan.desired), _routed(self.live().config))
-                raise
+            return self._carry_out(self.plan(config, replace_foreign), waited)
+
+    def change(self, edit: Callable[[Config], Config]) -> Outcome:
+        """Make the live state what `edit` makes of it, which no other run can change meanwhile.
+
+        The program stays, so neither C sources nor a compiler are needed, and `edit` must not ask
+        for what takes another one: states and weights of backends do not.
+
+        Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the old
+        state then forwards as before.
+        """
+        host.require_root()
+        with host.lock(self.interface, self.paths) as waited:
+            return self._carry_out(self.plan_change(edit), waited)
+
+    def _carry_out(self, plan: Plan, waited: float) -> Outcome:
+        if plan.desired is None:
             if plan.changed:
-                self._forget_hops(_routed(live.config), _routed(plan.desired))
-            return Outcome(plan, mode, headers, waited)
+                self._remove(plan)
+            return Outcome(plan, None, waited=waited)
+        headers = compiler.require_tools() if plan.load else None
+        live = plan.live
+        mode: str | None
+        try:
+            host.mount_bpffs(self.paths)
+            self.pins.create()  # first, so that removal sees it if this run is killed
+            self._prepare_host(plan, plan.desired)
+            if plan.load or live.data_path is None or live.manifest is None:
+                mode = self._load(plan, plan.desired)
+            else:
+                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+        except BaseException:
+            with contextlib.suppress(L4lbError):  # the first error is the one to tell
+                if live.data_path is None:
+                    self.pins.remove()
+                self._forget_hops(_routed(plan.desired), _routed(self.live().config))
+            raise
+        if plan.changed:
+            self._forget_hops(_routed(live.config), _routed(plan.desired))
+        return Outcome(plan, mode, headers, waited)
 
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
         """What new backends need before packets go to them."""
@@ -327,23 +362,20 @@ class Balancer:
         self.staging.create()
         try:
             old = live.data_path if live.manifest else None
-            shared = reusable_maps(old.maps, desired, plan.build["capacity"]) if old else {}
+            room = Room(plan.build["backends"], plan.build["tables"])
+            shared = reusable_maps(old.maps, desired, room) if old else {}
             for name, map_ in shared.items():
                 self.staging.set(name, map_)
             pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
-            new = DataPath.load(self.sources, desired, plan.build["capacity"], [pin_dir])
+            new = DataPath.load(self.sources, desired, room, [pin_dir])
             if old:
                 new.copy_counters(old)
             staged = new.stage(
                 desired, source, plan.build, live.manifest, plan.repair, shared.keys()
             )
-            try:
-                self.staging.set("manifest", staged.manifest_map)
-                new.switch(staged)
-                mode = self._attach(live, new, desired.mode)
-            except BaseException:
-                new.abandon(staged)
-                raise
+            self.staging.set("manifest", staged.manifest_map)
+            new.switch(staged)
+            mode = self._attach(live, new, desired.mode)
         except BaseException:
             self.staging.remove()
             raise
@@ -360,12 +392,8 @@ class Balancer:
         if plan.write:
             source = _source(live.link)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
-            try:
-                self.pins.set("manifest%next", staged.manifest_map)
-                data_path.switch(staged)
-            except BaseException:
-                data_path.abandon(staged)
-                raise
+            self.pins.set("manifest%next", staged.manifest_map)
+            data_path.switch(staged)
             data_path.finish(staged)
         mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
         if plan.write or not live.pinned:

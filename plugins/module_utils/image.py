@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import zlib
 from array import array
@@ -24,6 +25,8 @@ from .errors import ConfigError, L4lbError
 from .model import PROTOCOLS, Address, Backend, Config, Network, Service
 
 BackendKey = tuple  # (service address, port, protocol, backend address)
+
+_LEAST_TABLES = 16
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,18 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Room:
+    """How much the maps hold: backends, number 0 included, and lookup tables."""
+
+    backends: int
+    tables: int
+
+    def __or__(self, other: Room) -> Room:
+        """Room for either."""
+        return Room(max(self.backends, other.backends), max(self.tables, other.tables))
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What user space knows of the maps."""
 
@@ -54,6 +69,7 @@ class Manifest:
     generation: int = 0
     service_ids: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
+    """Of services that have one; see `is_settled`."""
     numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
     past: dict[str, int] = field(default_factory=dict)
     """Service -> a number that is no backend's: there the counters of former backends go on."""
@@ -156,7 +172,11 @@ def place(
     tables = {}
     for service in config.services:
         table = before.tables.get(old[service.name])
-        if table and table.digest == table_digest(service, config.hash_seed, numbers[service.name]):
+        if (
+            table
+            and not is_settled(service)
+            and table.digest == table_digest(service, config.hash_seed, numbers[service.name])
+        ):
             tables[service.name] = table
     return Manifest(config, build, before.generation + 1, ids, tables, numbers, past, next_number)
 
@@ -170,10 +190,10 @@ def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:
     raise L4lbError(f"all {capacity - 1} backend numbers are in use")
 
 
-def capacity_for(before: Manifest | None, config: Config) -> int:
-    """How many backends the maps must hold, from few sizes, so that growing is rare.
+def room_for(before: Manifest | None, config: Config) -> Room:
+    """How much the maps must hold, from few sizes, so that growing is rare.
 
-    Numbers in use stay in use until the switch, so that both old and new backends need room.
+    What is in use stays in use until the switch, so that both old and new need room.
     """
     old = {
         (service.key, backend.address)
@@ -188,7 +208,15 @@ def capacity_for(before: Manifest | None, config: Config) -> int:
     services = {service.key for service in (before.config.services if before else ())}
     services.update(service.key for service in config.services)
     need = len(old | new) + len(services) + 1
-    return next((size for size in (1024, 4096, 16384) if size >= need), 65536)
+    backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
+    tables = len(before.tables if before else ())
+    tables += sum(not is_settled(service) for service in config.services)
+    return Room(backends, max(_LEAST_TABLES, 1 << max(0, tables - 1).bit_length()))
+
+
+def is_settled(service: Service) -> bool:
+    """Whether the service needs no lookup table: all new flows have the same backend, or none."""
+    return sum(backend.share > 0 for backend in service.backends) < 2
 
 
 def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> str:
@@ -238,8 +266,7 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
             service.port,
             protocol,
             manifest.service_ids[service.name],
-            manifest.tables[service.name].index,
-            config.hash_seed,
+            _table_or_backend(service, manifest),
             _service_flags(service, config),
             config.udp_timeout,
         )
@@ -249,10 +276,18 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
     yield from marks.values()
 
 
+def _table_or_backend(service: Service, manifest: Manifest) -> int:
+    if not is_settled(service):
+        return manifest.tables[service.name].index
+    numbers = manifest.numbers[service.name]
+    return sum(numbers[backend.address] for backend in service.backends if backend.share)
+
+
 def _service_flags(service: Service, config: Config) -> int:
     flags = layout.SERVICE_JHASH if service.scheduler == "jhash" else 0
     flags |= layout.SERVICE_BY_SOURCE if service.affinity == "source" else 0
     flags |= layout.SERVICE_FLOW_TABLE if remembers(service, config) else 0
+    flags |= layout.SERVICE_SETTLED if is_settled(service) else 0
     return flags
 
 
@@ -328,6 +363,6 @@ def flow_blocks(config: Config) -> int:
 
 
 def spare_tables(used: Iterable[int]) -> Iterator[int]:
-    """Indices of lookup tables that nobody uses."""
+    """Indices of lookup tables that nobody uses, from 0 on."""
     taken = set(used)
-    return (index for index in range(layout.LOOKUP_TABLES) if index not in taken)
+    return (index for index in itertools.count() if index not in taken)

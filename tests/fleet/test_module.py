@@ -481,10 +481,7 @@ DAMAGE = {
     "the pin of the program is gone": "run('rm /sys/fs/bpf/l4lb/eth0/program')",
     "no forwarding on loopback": "run('sysctl -qw net.ipv4.conf.lo.forwarding=0')",
     "neighbours are gone": "for n in 21, 22: run(f'ip neigh del 203.0.113.{n} dev eth0')",
-    "a lookup table": (
-        "path.maps['lookup_tables'].inner(tables['web'].index).update(0, bytes(131088))"
-    ),
-    "a lookup table is gone": "path.maps['lookup_tables'].delete(tables['web'].index)",
+    "a lookup table": "path.maps['lookup_tables'].update(tables['web'].index, bytes(131074))",
     "a backend record": "path.maps['backends'].update(max(numbers['web'].values()), bytes(64))",
     "the service table": "services.update(0, head[:16] + bytes(len(head) - 16))",
     "the head of the service table": "services.update(0, bytes([99]) + head[1:])",

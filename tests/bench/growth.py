@@ -8,7 +8,6 @@ maps itself (memlock in /proc/PID/fdinfo, exact from Linux 6.4 on)."""
 from __future__ import annotations
 
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -184,16 +183,14 @@ def _grow(name: str, count: int, backends: int, times: int) -> Size:
 
 def _memory(balancer: Balancer) -> dict[str, float]:
     live = balancer.live()
-    if live.data_path is None or live.manifest is None:
+    if live.data_path is None:
         raise UnexpectedError("the balancer is not there")
     maps = dict(live.data_path.maps)
     if live.data_path.manifest_map:
         maps["manifest"] = live.data_path.manifest_map
-    services_of, tables_of = maps.pop("services"), maps.pop("lookup_tables")
-    inners = (tables_of.inner(table.index) for table in live.manifest.tables.values())
     parts: dict[str, Iterable[Map | None]] = {
-        "services_kib": [services_of, services_of.inner(0)],
-        "lookup_tables_kib": itertools.chain([tables_of], inners),
+        "services_kib": [maps["services"], maps.pop("services").inner(0)],
+        "lookup_tables_kib": [maps.pop("lookup_tables")],
         "backends_kib": [maps.pop("backends"), maps.pop("backend_cpus")],
         "flow_table_kib": [maps.pop("flows")],
         "other_kib": maps.values(),
@@ -209,14 +206,14 @@ def _remember(name: str, flows: int, times: int) -> FlowTable:
 
 
 def _kib(maps: Iterable[Map | None]) -> float:
-    """What the kernel says that maps take, in KiB. One at a time, for each is an open file."""
-    sizes = {}
+    """What the kernel says that maps take, in KiB."""
+    total = 0
     for map_ in maps:
         if map_:
             text = Path(f"/proc/self/fdinfo/{map_.fd}").read_text(encoding="ascii")
             lines = dict(line.split(":", 1) for line in text.splitlines())
-            sizes[map_.id] = int(lines["memlock"])
-    return sum(sizes.values()) / 1024
+            total += int(lines["memlock"])
+    return total / 1024
 
 
 def _since(start: float) -> float:

@@ -33,6 +33,7 @@ from .image import Manifest, Room, Source
 from .link import Link
 from .model import Address, Config
 from .neighbours import Neighbour
+from .saved import Saved, saved_interfaces
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -51,11 +52,18 @@ class Live:
     manifest: Manifest | None = None
     pinned: bool = False
     """The pins are complete, and no interrupted run has left others."""
+    saved: Config | None = None
+    """What is on disk, if that is readable; asked only where the kernel does not say."""
 
     @property
     def config(self) -> Config:
         """What it balances now; nothing if that is not known."""
         return self.manifest.config if self.manifest else Config(self.link.name)
+
+    @property
+    def remembered(self) -> Config:
+        """What it balanced last: what is saved, where the kernel does not say."""
+        return self.saved or self.config
 
 
 @dataclass
@@ -65,6 +73,8 @@ class Plan:
     live: Live
     desired: Config | None
     """None: no balancer. `source_address` is filled in."""
+    declared: Config | None = None
+    """What to save: the same as the user gave it, for at the next boot addresses may differ."""
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     """What changes, in words; empty if nothing does."""
@@ -72,6 +82,7 @@ class Plan:
     load: bool = False
     attach: bool = False
     write: bool = False
+    save: bool = False
     repair: list[str] = field(default_factory=list)
     hops: set[Neighbour] = field(default_factory=set)
     """Next hops that the kernel is to keep resolved, and does not yet."""
@@ -121,6 +132,7 @@ class Balancer:
         self.paths = paths or Paths()
         self.pins = Pins.of(interface, self.paths)
         self.staging = Pins.staging(interface, self.paths)
+        self.saved = Saved(interface, self.paths)
 
     # Reading
 
@@ -149,6 +161,9 @@ class Balancer:
             live.manifest = live.data_path.read()
             complete = self.pins.complete(live.data_path.program, live.data_path.pinned_maps())
             live.pinned = complete and not self.staging.directory.exists()
+        if live.manifest is None:
+            with contextlib.suppress(L4lbError):
+                live.saved = self.saved.read()
         return live
 
     def at_work(self) -> tuple[Live, DataPath, Manifest]:
@@ -184,7 +199,7 @@ class Balancer:
             )
         if config is None:
             return self._plan_absent(live)
-        desired, warnings = keep_holds(config, live.config)
+        desired, warnings = keep_holds(config, live.remembered)
         plan = self._plan_present(live, desired)
         plan.warnings += warnings
         return plan
@@ -192,7 +207,16 @@ class Balancer:
     def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
         """What `change` would do. Changes nothing. Raises as `change` does."""
         live, _data_path, manifest = self.at_work()
-        return self._plan_present(live, edit(manifest.config), manifest.build)
+        desired = edit(manifest.config)
+        with contextlib.suppress(L4lbError):  # what is not readable is written anew
+            saved = self.saved.read()
+            if saved:  # it knows which sources were given, and which are the interface's own
+                desired = replace(
+                    desired,
+                    source_address=saved.source_address,
+                    source_address6=saved.source_address6,
+                )
+        return self._plan_present(live, desired, manifest.build)
 
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
@@ -200,6 +224,8 @@ class Balancer:
             plan.steps.append(f"detach the program from {self.interface}")
         if self.pins.directory.exists() or self.staging.directory.exists():
             plan.steps.append(f"remove {self.pins.directory}")
+        if self.saved.exists():
+            plan.steps.append(f"remove {self.saved.path}")
         return plan
 
     def _plan_present(
@@ -208,7 +234,7 @@ class Balancer:
         """build: of the program that is there, to keep it; None: find out whether it will do."""
         source = _source(live.link)
         desired = _with_sources(config, source)
-        plan = Plan(live, desired)
+        plan = Plan(live, desired, config)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
         plan.build = build or self._build(live, desired)
@@ -237,6 +263,9 @@ class Balancer:
         plan.hops = hops - neighbours.managed()
         if plan.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
+        plan.save = not self.saved.holds(config)
+        if plan.save and not plan.changed:
+            plan.steps.append(f"write {self.saved.path}")
         for address in unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
         return plan
@@ -315,12 +344,15 @@ class Balancer:
         try:
             host.mount_bpffs(self.paths)
             self.pins.create()  # first, so that removal sees it if this run is killed
+            if plan.save and plan.declared:
+                self.saved.prepare(plan.declared)
             self._prepare_host(plan, plan.desired)
             if plan.load or live.data_path is None or live.manifest is None:
                 mode = self._load(plan, plan.desired)
             else:
                 mode = self._change(plan, plan.desired, live.data_path, live.manifest)
         except BaseException:
+            self.saved.abandon()
             with contextlib.suppress(L4lbError):  # the first error is the one to tell
                 if live.data_path is None:
                     self.pins.remove()
@@ -328,6 +360,8 @@ class Balancer:
             raise
         if plan.changed:
             self._forget_hops(_routed(live.config), _routed(plan.desired))
+        if plan.save:
+            self.saved.commit()
         return Outcome(plan, mode, headers, waited)
 
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
@@ -431,6 +465,7 @@ class Balancer:
             link.detach(live.link, live.data_path.program.fd)
         self.pins.remove()
         self.staging.remove()
+        self.saved.remove()
         needed: set[Address] = set()
         for interface in host.pinned_interfaces(self.paths):
             other = Balancer(interface, paths=self.paths).pinned_manifest()
@@ -439,6 +474,11 @@ class Balancer:
         neighbours.manage([], neighbours.managed() - hops)
         for version in {4, 6} - _versions(needed):
             host.restore_routing(self.paths, version)
+
+    def others(self) -> list[str]:
+        """The other interfaces of this host that have a balancer, or have one saved."""
+        names = {*host.pinned_interfaces(self.paths), *saved_interfaces(self.paths)}
+        return sorted(names - {self.interface})
 
     def pinned_manifest(self) -> Manifest | None:
         """What the pinned maps hold; None if there are none, or they are of another version."""

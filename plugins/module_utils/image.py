@@ -209,8 +209,9 @@ def room_for(before: Manifest | None, config: Config) -> Room:
     services.update(service.key for service in config.services)
     need = len(old | new) + len(services) + 1
     backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
-    tables = len(before.tables if before else ())
-    tables += sum(not is_settled(service) for service in config.services)
+    # those that a change of states or weights can make need one too
+    both = (*(before.config.services if before else ()), *config.services)
+    tables = sum(len(service.backends) > 1 for service in both)
     return Room(backends, max(_LEAST_TABLES, 1 << max(0, tables - 1).bit_length()))
 
 

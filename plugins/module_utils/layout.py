@@ -87,8 +87,10 @@ _BACKEND = struct.Struct("=16s16s4sHHHH6s6sHBB4x")
 _HOST = struct.Struct("=16s16s")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
+_NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
+FLOW_BLOCK_SETS = 256
 HOST_SIZE = _HOST.size
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 2 * TABLE_SLOTS
@@ -249,6 +251,13 @@ def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[tuple[Flo
     flows = zip(found, memoryview(blocks).cast("Q")[0::2], words[2::4])
     for word, hash_, tick in itertools.compress(flows, map(by_word.__contains__, found)):
         yield by_word[word], hash_, tick
+
+
+def next_hop_interface(records: bytes, cpu: int) -> int:
+    """The interface that routing last gave for a backend, from its struct backend_cpu of each CPU;
+    0 if it was not asked."""
+    index: int = _NEXT_HOP_INTERFACE.unpack_from(records, cpu * BACKEND_CPU_SIZE)[0]
+    return index
 
 
 def pack_address(address: Address) -> bytes:

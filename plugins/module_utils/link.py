@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -69,6 +70,14 @@ def interface_names() -> list[str]:
     """The interfaces of this network namespace."""
     with open_route() as ip:
         return [message.get_attr("IFLA_IFNAME") for message in ip.get_links()]
+
+
+def interface_name(index: int) -> str:
+    """The name of an interface. Raises HostError if it has gone."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError as e:
+        raise HostError(f"there is no interface {index} any more") from e
 
 
 def read_link(name: str) -> Link:

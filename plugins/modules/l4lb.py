@@ -15,6 +15,7 @@ description:
     network interface. It goes on without Ansible until it is removed.
   - What is there already is compared with what is wanted, in the kernel itself. Only differences are applied, and they
     take effect at once or not at all. A change of services or backends does not touch the program.
+  - What is wanted is also saved, in C(/etc/l4lb), one file per interface.
   - Traffic that is not addressed to a service passes to the host untouched.
 requirements:
   - python3-bpfcc on the host (C(python3-bcc) on Fedora and RHEL), not the bcc of PyPI

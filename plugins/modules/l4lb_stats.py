@@ -114,9 +114,8 @@ from ansible.module_utils.common.respawn import (
     respawn_module,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils import host, link
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.facts import facts
+from ansible_collections.xdp.l4lb.plugins.module_utils.sampler import Sampler
 
 INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
 
@@ -135,23 +134,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         interpreter = probe_interpreters_for_module(INTERPRETERS, "pyroute2")
         if interpreter:
             respawn_module(interpreter)
-    balancers = {name: Balancer(name) for name in interfaces}
-    before = {}
-    start = time.monotonic()
+    sampler = Sampler(interfaces, service)
     if interval:
-        before = {name: balancer.statistics()[1] for name, balancer in balancers.items()}
+        sampler.take()
         time.sleep(interval)
-    found = {}
-    for name, balancer in balancers.items():
-        live, now = balancer.statistics()
-        if service is not None and service not in now.services:
-            raise ConfigError(
-                "service", service, f"{name} has no such service, but {', '.join(now.services)}"
-            )
-        found[name] = facts(
-            live.config, live.mode, now, before.get(name), time.monotonic() - start, service
-        )
-    return found
+    return sampler.take()
 
 
 def main() -> None:

@@ -66,6 +66,7 @@ def number(expression: str) -> int:
         ("BACKEND_GRE", layout.BACKEND_ENCAPSULATIONS["gre"]),
         ("BACKEND_L2", layout.BACKEND_ENCAPSULATIONS["l2"]),
         ("FLOW_BLOCK_SETS * FLOW_WAYS", layout.FLOW_BLOCK_FLOWS),
+        ("FLOW_BLOCK_SETS", layout.FLOW_BLOCK_SETS),
         ("GOLDEN_64", layout.GOLDEN_64),
         ("OUTER_TTL", layout.OUTER_TTL),
         ("PROTOCOL_ANY", layout.PROTOCOL_ANY),

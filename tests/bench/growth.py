@@ -159,16 +159,16 @@ def _grow(name: str, count: int, backends: int, times: int) -> Size:
     either = [config, Config.parse(options(given))]
     balancer = Balancer(INTERFACE, sources())
 
-    def taken(desired: Config | None, *, changes: bool = True) -> float:
+    def taken(desired: Config | None, *, changes: bool = True, loads: bool = False) -> float:
         start = time.perf_counter()
         outcome = balancer.apply(desired)
         time_taken = _since(start)
-        if outcome.plan.changed is not changes:
+        if outcome.plan.changed is not changes or outcome.plan.load is not loads:
             raise UnexpectedError(f"{name}: did {outcome.plan.steps}")
         return time_taken
 
     try:
-        first = taken(config)
+        first = taken(config, loads=True)
         memory = _memory(balancer)
         replaced = [taken(either[turn % 2]) for turn in range(1, times + 1)]
         unchanged = [taken(either[times % 2], changes=False) for _turn in range(times)]

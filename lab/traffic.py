@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-<<<<<<< ours
-"""Traffic of a client that knows what became of it: numbered datagrams, HTTP requests, downloads,
-frames sent."""
-=======
-"""Traffic of a client that knows what became of it: numbered datagrams, connections that stay open,
-downloads, frames sent."""
->>>>>>> theirs
+"""Traffic of a client that knows what became of it: numbered datagrams, HTTP requests, connections
+that stay open, downloads, frames sent."""
 
 from __future__ import annotations
 
@@ -132,7 +127,6 @@ class Stream:
         return len(ready)
 
 
-<<<<<<< ours
 class Requests:
     """HTTP requests for /, one after the other on each of several connections, without any pardon:
     what a browser would try again is a failure here.
@@ -163,43 +157,10 @@ class Requests:
     def __enter__(self) -> Requests:
         for thread in self._threads:
             thread.start()
-=======
-class Connections:
-    """TCP connections to lab/echo.py that stay open; what comes back is compared byte for byte.
-
-    with Connections(client, ("192.0.2.10", 7)) as connections:
-        ...
-    assert connections.broken == {}
-    """
-
-    def __init__(
-        self, host: Host, address: tuple[str, int], count: int = 16, interval: float = 0.02
-    ) -> None:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.interval = interval
-        self.servers: list[str] = []
-        """By connection."""
-        self.broken: dict[int, str] = {}
-        """Connection -> what happened to it."""
-        self.rounds = 0
-        self._sockets = []
-        for _ in range(count):
-            one = host.socket(family, socket.SOCK_STREAM)
-            one.settimeout(PATIENCE)
-            one.connect(address)
-            self._sockets.append(one)
-            self.servers.append(_line(one))
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Connections:
-        self._thread.start()
->>>>>>> theirs
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-<<<<<<< ours
         for thread in self._threads:
             thread.join()
 
@@ -242,7 +203,42 @@ class Connections:
             opened.close()
             raise
         return opened
-=======
+
+
+class Connections:
+    """TCP connections to lab/echo.py that stay open; what comes back is compared byte for byte.
+
+    with Connections(client, ("192.0.2.10", 7)) as connections:
+        ...
+    assert connections.broken == {}
+    """
+
+    def __init__(
+        self, host: Host, address: tuple[str, int], count: int = 16, interval: float = 0.02
+    ) -> None:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.interval = interval
+        self.servers: list[str] = []
+        """By connection."""
+        self.broken: dict[int, str] = {}
+        """Connection -> what happened to it."""
+        self.rounds = 0
+        self._sockets = []
+        for _ in range(count):
+            one = host.socket(family, socket.SOCK_STREAM)
+            one.settimeout(PATIENCE)
+            one.connect(address)
+            self._sockets.append(one)
+            self.servers.append(_line(one))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Connections:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
         self._thread.join()
         for each in self._sockets:
             each.close()
@@ -291,7 +287,6 @@ def _line(one: socket.socket) -> str:
             raise LabError("the server closed the connection at once")
         text += byte
     return text.decode().strip()
->>>>>>> theirs
 
 
 class Download:

@@ -248,6 +248,12 @@ moves:
           go where new ones go.
       type: int
       sample: 0
+others:
+  description: Other interfaces of the host that have a balancer, or have one saved.
+  returned: success
+  type: list
+  elements: str
+  sample: [eth1]
 headers:
   description: The kernel headers that the program was compiled with.
   returned: when it was compiled
@@ -397,6 +403,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     state, replace = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
     config = Config.parse(params)
+    host.require_root()
     sources = unpack_sources(packed)
     use_right_python()
     balancer = Balancer(config.interface, sources)
@@ -406,7 +413,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if desired:
             warn_of_missing(module)
         if link.IPRoute is None and not host.pinned_interfaces(balancer.paths):
-            return predict_on_virgin_host(desired)
+            return {**predict_on_virgin_host(desired), "others": balancer.others()}
         plan = balancer.plan(desired, replace)
         result: dict[str, Any] = {}
     else:
@@ -430,6 +437,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "changed": plan.changed,
         "steps": plan.steps,
         "moves": [asdict(move) for move in plan.moves],
+        "others": balancer.others(),
         "diff": {"before": plan.before, "after": plan.after},
     }
 

@@ -11,14 +11,16 @@ which is an exchange of the service table, or, if the program itself changes, of
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from . import compiler, host, image, layout, link, neighbours
+from . import changes, compiler, host, image, layout, link, neighbours
 from .bpf import Program
+from .changes import Changes, Move, Observed
 from .datapath import (
     DataPath,
     Statistics,
@@ -27,8 +29,9 @@ from .datapath import (
     reusable_maps,
 )
 from .errors import ConfigError, ForeignProgramError, L4lbError
+from .holds import keep_holds
 from .host import Paths, Pins
-from .image import Manifest, Source
+from .image import Manifest, Room, Source
 from .link import Link
 from .model import Address, Config
 from .neighbours import Neighbour
@@ -77,6 +80,8 @@ class Plan:
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     """What changes, in words; empty if nothing does."""
+    moves: list[Move] = field(default_factory=list)
+    """What happens to the flows of services that change."""
     warnings: list[str] = field(default_factory=list)
     load: bool = False
     attach: bool = False
@@ -165,11 +170,9 @@ class Balancer:
                 live.saved = self.saved.read()
         return live
 
-    def balancing(self) -> tuple[Live, DataPath, Manifest]:
-        """The live state, and what there is for sure if the interface balances.
-
-        Raises L4lbError if it does not, or if that cannot be read.
-        """
+    def at_work(self) -> tuple[Live, DataPath, Manifest]:
+        """The live state, and what of it is there then. Raises L4lbError if the interface has no
+        balancer."""
         live = self.live()
         if live.data_path is None or not live.attached:
             raise L4lbError(f"no balancer is attached to {self.interface}")
@@ -182,7 +185,7 @@ class Balancer:
 
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""
-        live, data_path, manifest = self.balancing()
+        live, data_path, manifest = self.at_work()
         return live, data_path.statistics(manifest)
 
     # Planning
@@ -200,7 +203,24 @@ class Balancer:
             )
         if config is None:
             return self._plan_absent(live)
-        return self._plan_present(live, config)
+        desired, warnings = keep_holds(config, live.remembered)
+        plan = self._plan_present(live, desired)
+        plan.warnings += warnings
+        return plan
+
+    def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
+        """What `change` would do. Changes nothing. Raises as `change` does."""
+        live, _data_path, manifest = self.at_work()
+        desired = edit(manifest.config)
+        with contextlib.suppress(L4lbError):  # what is not readable is written anew
+            saved = self.saved.read()
+            if saved:  # it knows which sources were given, and which are the interface's own
+                desired = replace(
+                    desired,
+                    source_address=saved.source_address,
+                    source_address6=saved.source_address6,
+                )
+        return self._plan_present(live, desired, manifest.build)
 
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
@@ -212,28 +232,31 @@ class Balancer:
             plan.steps.append(f"remove {self.saved.path}")
         return plan
 
-    def _plan_present(self, live: Live, config: Config) -> Plan:
+    def _plan_present(
+        self, live: Live, config: Config, build: dict[str, Any] | None = None
+    ) -> Plan:
+        """build: of the program that is there, to keep it; None: find out whether it will do."""
         source = _source(live.link)
         desired = _with_sources(config, source)
         plan = Plan(live, desired, config)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
-        plan.build = self._build(live, desired)
-        plan.load = self._plan_load(live, plan)
+        plan.build = build or self._build(live, desired)
+        plan.load = not build and self._plan_load(live, plan)
         wrong_mode = config.mode not in ("auto", live.mode)
         if plan.load or not live.attached or wrong_mode:
             plan.attach = True
             plan.steps.append(f"attach the program to {self.interface}, mode {config.mode}")
         if live.manifest is None or plan.load:
             plan.write = True
+        found = self._changes(live, desired)
+        plan.steps += found.steps
+        plan.moves = found.moves
         if live.manifest and live.data_path:
-            changes = describe(live.manifest.config, desired)
-            if changes:
-                plan.steps += changes
             wrong = live.data_path.differences(live.manifest, source)
             plan.repair = [name for name in wrong if name in live.manifest.tables]
-            plan.steps += [f"repair the map of {name}" for name in wrong if not changes]
-            plan.write = plan.write or bool(changes or wrong)
+            plan.steps += [f"repair the map of {name}" for name in wrong if not found.steps]
+            plan.write = plan.write or bool(found.steps or wrong)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
         routed = _routed(desired)
@@ -251,19 +274,34 @@ class Balancer:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
         return plan
 
+    def _changes(self, live: Live, desired: Config) -> Changes:
+        """What differs; nothing is known of what is there but cannot be read."""
+        data_path, manifest = live.data_path, live.manifest
+        if data_path is None:
+            return changes.additions(desired)
+        if manifest is None:
+            return Changes()
+        observed = Observed(
+            manifest,
+            lambda service: data_path.slots(service, manifest),
+            functools.cache(data_path.remembered_flows),
+        )
+        return changes.compare(observed, desired)
+
     def _build(self, live: Live, config: Config) -> dict[str, Any]:
-        capacity = image.capacity_for(live.manifest, config)
-        if live.data_path:
-            capacity = max(capacity, live.data_path.capacity)
+        room = image.room_for(live.manifest, config)
+        if live.data_path and live.manifest:
+            room |= live.data_path.room
         text = join_sources(self.sources)
         # a host that lost bcc keeps its program, and remembers what compiled it
         bcc = compiler.bcc_version() or (live.manifest and live.manifest.build.get("bcc"))
         return {
             "sources": hashlib.sha256(text.encode()).hexdigest(),
-            "flags": build_flags(config, capacity),
+            "flags": build_flags(config, room),
             "bcc": bcc,
             "layout": layout.VERSION,
-            "capacity": capacity,
+            "backends": room.backends,
+            "tables": room.tables,
         }
 
     def _plan_load(self, live: Live, plan: Plan) -> bool:
@@ -272,7 +310,8 @@ class Balancer:
             "sources": "the sources changed",
             "bcc": "bcc changed",
             "layout": "the layout of the maps changed",
-            "capacity": "more backends than the maps have room for",
+            "backends": "more backends than the maps have room for",
+            "tables": "more lookup tables than the maps have room for",
             "flags": "the services use other features",
         }
         if live.data_path is None:
@@ -291,42 +330,57 @@ class Balancer:
     # Changing
 
     def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
-        """Make the live state what `config` says; None: remove the balancer.
+        """Make the live state what `config` says, but for holds; None: remove the balancer.
 
         Raises L4lbError of some kind; the old state then forwards as before.
         """
         host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
-            plan = self.plan(config, replace_foreign)
-            if plan.desired is None:
-                if plan.changed:
-                    self._remove(plan)
-                return Outcome(plan, None, waited=waited)
-            headers = compiler.require_tools() if plan.load else None
-            live = plan.live
-            mode: str | None
-            try:
-                host.mount_bpffs(self.paths)
-                self.pins.create()  # first, so that removal sees it if this run is killed
-                if plan.save and plan.declared:
-                    self.saved.prepare(plan.declared)
-                self._prepare_host(plan, plan.desired)
-                if plan.load or live.data_path is None or live.manifest is None:
-                    mode = self._load(plan, plan.desired)
-                else:
-                    mode = self._change(plan, plan.desired, live.data_path, live.manifest)
-            except BaseException:
-                self.saved.abandon()
-                with contextlib.suppress(L4lbError):  # the first error is the one to tell
-                    if live.data_path is None:
-                        self.pins.remove()
-                    self._forget_hops(_routed(plan.desired), _routed(self.live().config))
-                raise
+            return self._carry_out(self.plan(config, replace_foreign), waited)
+
+    def change(self, edit: Callable[[Config], Config]) -> Outcome:
+        """Make the live state what `edit` makes of it, which no other run can change meanwhile.
+
+        The program stays, so neither C sources nor a compiler are needed, and `edit` must not ask
+        for what takes another one: states and weights of backends do not.
+
+        Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the old
+        state then forwards as before.
+        """
+        host.require_root()
+        with host.lock(self.interface, self.paths) as waited:
+            return self._carry_out(self.plan_change(edit), waited)
+
+    def _carry_out(self, plan: Plan, waited: float) -> Outcome:
+        if plan.desired is None:
             if plan.changed:
-                self._forget_hops(_routed(live.config), _routed(plan.desired))
-            if plan.save:
-                self.saved.commit()
-            return Outcome(plan, mode, headers, waited)
+                self._remove(plan)
+            return Outcome(plan, None, waited=waited)
+        headers = compiler.require_tools() if plan.load else None
+        live = plan.live
+        mode: str | None
+        try:
+            host.mount_bpffs(self.paths)
+            self.pins.create()  # first, so that removal sees it if this run is killed
+            if plan.save and plan.declared:
+                self.saved.prepare(plan.declared)
+            self._prepare_host(plan, plan.desired)
+            if plan.load or live.data_path is None or live.manifest is None:
+                mode = self._load(plan, plan.desired)
+            else:
+                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+        except BaseException:
+            self.saved.abandon()
+            with contextlib.suppress(L4lbError):  # the first error is the one to tell
+                if live.data_path is None:
+                    self.pins.remove()
+                self._forget_hops(_routed(plan.desired), _routed(self.live().config))
+            raise
+        if plan.changed:
+            self._forget_hops(_routed(live.config), _routed(plan.desired))
+        if plan.save:
+            self.saved.commit()
+        return Outcome(plan, mode, headers, waited)
 
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
         """What new backends need before packets go to them."""
@@ -360,23 +414,20 @@ class Balancer:
         self.staging.create()
         try:
             old = live.data_path if live.manifest else None
-            shared = reusable_maps(old.maps, desired, plan.build["capacity"]) if old else {}
+            room = Room(plan.build["backends"], plan.build["tables"])
+            shared = reusable_maps(old.maps, desired, room) if old else {}
             for name, map_ in shared.items():
                 self.staging.set(name, map_)
             pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
-            new = DataPath.load(self.sources, desired, plan.build["capacity"], [pin_dir])
+            new = DataPath.load(self.sources, desired, room, [pin_dir])
             if old:
                 new.copy_counters(old)
             staged = new.stage(
                 desired, source, plan.build, live.manifest, plan.repair, shared.keys()
             )
-            try:
-                self.staging.set("manifest", staged.manifest_map)
-                new.switch(staged)
-                mode = self._attach(live, new, desired.mode)
-            except BaseException:
-                new.abandon(staged)
-                raise
+            self.staging.set("manifest", staged.manifest_map)
+            new.switch(staged)
+            mode = self._attach(live, new, desired.mode)
         except BaseException:
             self.staging.remove()
             raise
@@ -393,12 +444,8 @@ class Balancer:
         if plan.write:
             source = _source(live.link)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
-            try:
-                self.pins.set("manifest%next", staged.manifest_map)
-                data_path.switch(staged)
-            except BaseException:
-                data_path.abandon(staged)
-                raise
+            self.pins.set("manifest%next", staged.manifest_map)
+            data_path.switch(staged)
             data_path.finish(staged)
         mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
         if plan.write or not live.pinned:
@@ -456,35 +503,6 @@ class Balancer:
         program = self.pins.program()
         data_path = DataPath.of(program) if program else None
         return data_path.read() if data_path else None
-
-
-def describe(before: Config, after: Config) -> list[str]:
-    """What differs between two states, a line for each service."""
-    changes = []
-    for option in (
-        "mode",
-        "source_address",
-        "source_address6",
-        "gateway_mac",
-        "flow_table_size",
-        "udp_timeout",
-        "gue_port",
-        "hash_seed",
-    ):
-        old, new = getattr(before, option), getattr(after, option)
-        if old != new:
-            changes.append(f"{option}: {old} -> {new}")
-    old_services = {service.name: service for service in before.services}
-    new_services = {service.name: service for service in after.services}
-    for name in sorted(old_services.keys() | new_services.keys()):
-        was, becomes = old_services.get(name), new_services.get(name)
-        if was is None:
-            changes.append(f"{name}: added")
-        elif becomes is None:
-            changes.append(f"{name}: removed")
-        elif was != becomes:
-            changes.append(f"{name}: changed")
-    return changes
 
 
 def _source(interface: Link) -> Source:

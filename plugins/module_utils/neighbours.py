@@ -35,6 +35,7 @@ _NTF_EXT_MANAGED = 1
 _IFF_NOARP = 0x80
 _RTN_UNICAST = 1
 _NUD_NONE = 0
+_NUD_FAILED = 0x20
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable … permanent
 _PROTOCOL = 214
 """Of entries that are ours (NDA_PROTOCOL): above what rtnetlink.h and /etc/iproute2 name."""
@@ -97,15 +98,27 @@ def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[Address
     deadline = time.monotonic() + patience
     with open_route() as ip:
         while waiting:
-            waiting -= {
-                (message["ifindex"], ip_address(message.get_attr("NDA_DST")))
-                for message in _dump(ip)
-                if message["state"] & _NUD_USABLE
-            }
+            waiting -= _in_state(ip, _NUD_USABLE)
             if not waiting or time.monotonic() > deadline:
                 break
             time.sleep(0.02)
     return sorted(address for _index, address in waiting)
+
+
+def fails(address: Address) -> bool:
+    """Whether the kernel knows that packets to `address` get nowhere: there is no route, or its
+    next hop does not answer."""
+    hops, unreachable = next_hops([address])
+    with open_route() as ip:
+        return bool(unreachable) or hops <= _in_state(ip, _NUD_FAILED)
+
+
+def _in_state(ip: Any, states: int) -> set[Neighbour]:
+    return {
+        (message["ifindex"], ip_address(message.get_attr("NDA_DST")))
+        for message in _dump(ip)
+        if message["state"] & states
+    }
 
 
 def _dump(ip: Any) -> list[Any]:

@@ -80,7 +80,8 @@ ansible_facts:
           description:
             - Services, by name, each with its C(name), C(address), C(port), C(protocol), C(packets), C(bytes), and
               C(backends).
-            - A backend has C(address), C(weight), C(state), C(packets), C(bytes).
+            - A backend has C(address), C(weight), C(state), C(held), C(packets), C(bytes). It is C(held) if an operator
+              set its state, which a new configuration then does not change.
             - Both have C(packets_per_second) and C(bits_per_second) if O(interval) is greater than 0.
             - Bytes are those of transmitted Ethernet frames, encapsulation included.
           type: list

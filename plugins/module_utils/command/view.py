@@ -93,7 +93,10 @@ def _rows(live: Live) -> list[tuple[str, ...]]:
     for service in live.remembered.services:
         endpoint = f"{service.address} {service.protocol} {service.port or 'every port'}"
         head = (service.name, endpoint)
-        backends = [(str(b.address), str(b.weight), b.state) for b in service.backends]
+        backends = [
+            (str(one.address), str(one.weight), one.state + (", held" if one.held else ""))
+            for one in service.backends
+        ]
         for backend in backends or [("none", "", "")]:
             rows.append((*label, *head, *backend))
             label = head = ("", "")

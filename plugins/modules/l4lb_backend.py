@@ -137,8 +137,9 @@ services:
       sample: {state: drained, weight: 1, held: true}
     flows:
       description:
-        - How many flows are left, that is, had a packet to this backend within the last O(quiet) seconds.
-        - Null if the service has no flow table, and so no flows to keep, or the backend is enabled.
+        - How many flows are left to a drained backend, that is, sent it a packet within the last O(quiet) seconds. To
+          a disabled one there are V(0).
+        - Null if it is enabled, or the service has no flow table, and so no flows to keep.
       type: int
       sample: 0
 flows:

@@ -59,9 +59,10 @@ static __always_inline int is_idle(const struct flow *flow, const struct service
 }
 
 /* The backend that a flow remembers, if it still takes the flow's packets. */
-static __always_inline struct backend *kept_backend(const struct flow *flow)
+static __always_inline struct backend *kept_backend(const struct service *service,
+						    const struct flow *flow)
 {
-	struct backend *backend = find_backend(flow->backend);
+	struct backend *backend = find_backend(service, flow->backend);
 
 	if (backend && backend->flags & BACKEND_KEEPS_FLOWS && backend->service == flow->service)
 		return backend;
@@ -123,7 +124,7 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		}
 	}
 	if (place && !packet->syn && !is_idle(place, service, now)) {
-		*backend = kept_backend(place);
+		*backend = kept_backend(service, place);
 		if (*backend) {
 			if (!packet->quotes)
 				place->seen = now;

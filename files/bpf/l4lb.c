@@ -83,7 +83,7 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *packet,
 #endif
 		number = pick_backend(service, packet, flow, seed);
 	if (!backend)
-		backend = find_backend(number);
+		backend = find_backend(service, number);
 	cpu = find_backend_cpu(number);
 	if (!number || !backend || !cpu)
 		return drop(DROP_NO_BACKEND);

@@ -11,14 +11,16 @@ which is an exchange of the service table, or, if the program itself changes, of
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from . import compiler, host, image, layout, link, neighbours
+from . import changes, compiler, host, image, layout, link, neighbours
 from .bpf import Program
+from .changes import Changes, Move, Observed
 from .datapath import (
     DataPath,
     Statistics,
@@ -78,6 +80,8 @@ class Plan:
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     """What changes, in words; empty if nothing does."""
+    moves: list[Move] = field(default_factory=list)
+    """What happens to the flows of services that change."""
     warnings: list[str] = field(default_factory=list)
     load: bool = False
     attach: bool = False
@@ -245,14 +249,14 @@ class Balancer:
             plan.steps.append(f"attach the program to {self.interface}, mode {config.mode}")
         if live.manifest is None or plan.load:
             plan.write = True
+        found = self._changes(live, desired)
+        plan.steps += found.steps
+        plan.moves = found.moves
         if live.manifest and live.data_path:
-            changes = describe(live.manifest.config, desired)
-            if changes:
-                plan.steps += changes
             wrong = live.data_path.differences(live.manifest, source)
             plan.repair = [name for name in wrong if name in live.manifest.tables]
-            plan.steps += [f"repair the map of {name}" for name in wrong if not changes]
-            plan.write = plan.write or bool(changes or wrong)
+            plan.steps += [f"repair the map of {name}" for name in wrong if not found.steps]
+            plan.write = plan.write or bool(found.steps or wrong)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
         routed = _routed(desired)
@@ -269,6 +273,20 @@ class Balancer:
         for address in unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
         return plan
+
+    def _changes(self, live: Live, desired: Config) -> Changes:
+        """What differs; nothing is known of what is there but cannot be read."""
+        data_path, manifest = live.data_path, live.manifest
+        if data_path is None:
+            return changes.additions(desired)
+        if manifest is None:
+            return Changes()
+        observed = Observed(
+            manifest,
+            lambda service: data_path.slots(service, manifest),
+            functools.cache(data_path.remembered_flows),
+        )
+        return changes.compare(observed, desired)
 
     def _build(self, live: Live, config: Config) -> dict[str, Any]:
         room = image.room_for(live.manifest, config)
@@ -485,35 +503,6 @@ class Balancer:
         program = self.pins.program()
         data_path = DataPath.of(program) if program else None
         return data_path.read() if data_path else None
-
-
-def describe(before: Config, after: Config) -> list[str]:
-    """What differs between two states, a line for each service."""
-    changes = []
-    for option in (
-        "mode",
-        "source_address",
-        "source_address6",
-        "gateway_mac",
-        "flow_table_size",
-        "udp_timeout",
-        "gue_port",
-        "hash_seed",
-    ):
-        old, new = getattr(before, option), getattr(after, option)
-        if old != new:
-            changes.append(f"{option}: {old} -> {new}")
-    old_services = {service.name: service for service in before.services}
-    new_services = {service.name: service for service in after.services}
-    for name in sorted(old_services.keys() | new_services.keys()):
-        was, becomes = old_services.get(name), new_services.get(name)
-        if was is None:
-            changes.append(f"{name}: added")
-        elif becomes is None:
-            changes.append(f"{name}: removed")
-        elif was != becomes:
-            changes.append(f"{name}: changed")
-    return changes
 
 
 def _source(interface: Link) -> Source:

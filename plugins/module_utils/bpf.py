@@ -212,15 +212,15 @@ class Map(_Object):
         if result != -errno.ENOENT:
             _check(result, f"delete {self.name}[{key}]")
 
-    def lookup_all(self) -> bytes:
-        """All elements of an array, one after the other."""
-        size = self.shape.max_entries
+    def lookup_all(self, count: int | None = None) -> bytes:
+        """All elements of an array, or the first `count`, one after the other."""
+        size = self.shape.max_entries if count is None else count
         keys = (ctypes.c_uint32 * size)()
         values = ctypes.create_string_buffer(self._stride * size)
-        count = ctypes.c_uint32(size)
+        found = ctypes.c_uint32(size)
         position = ctypes.c_uint64(0)
         result = _libbpf().bpf_map_lookup_batch(
-            self.fd, None, ctypes.byref(position), keys, values, ctypes.byref(count), None
+            self.fd, None, ctypes.byref(position), keys, values, ctypes.byref(found), None
         )
         if result != -errno.ENOENT:  # the kernel's way to say that this was all
             _check(result, f"read {self.name}")

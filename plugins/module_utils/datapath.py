@@ -11,6 +11,9 @@ moment at which the new state takes effect, and `finish` removes what is no long
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,8 +23,12 @@ from .bpf import Map, Program
 from .errors import L4lbError
 from .image import Manifest, Room, Source
 from .model import Address, Config, Service
+from .schedulers import JHASH_SLOTS
 
 PROGRAM = "l4lb"
+
+_MOST_FLOWS_READ = 1 << 22
+"""64 MB of a flow table, in a fraction of a second."""
 
 _FIXED_SHAPES = {
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
@@ -30,7 +37,7 @@ _FIXED_SHAPES = {
     "hosts": bpf.Shape(bpf.ARRAY, layout.HOST_SIZE, 1),
 }
 _PER_BACKEND = {
-    "backends": (bpf.ARRAY, layout.BACKEND_SIZE),
+    "backends": (bpf.ARRAY, layout.BACKEND_RECORDS_SIZE),
     "backend_cpus": (bpf.PERCPU_ARRAY, layout.BACKEND_CPU_SIZE),
 }
 
@@ -64,9 +71,8 @@ class Staged:
 
     manifest: Manifest
     manifest_map: Map
-    before: Manifest | None
-    late: dict[int, bytes] = field(default_factory=dict)
-    """Backend records that packets in flight use already: written after the switch."""
+    records: dict[int, bytes]
+    """Of all backends: number -> struct backend."""
 
 
 def join_sources(sources: Mapping[str, str]) -> str:
@@ -188,11 +194,7 @@ class DataPath:
             content = self.maps["lookup_tables"].lookup(expected.index) or b""
             if image.checksum(content) != expected.checksum:
                 found.append(name)
-        records = self.maps["backends"].lookup_all()
-        if any(
-            records[number * layout.BACKEND_SIZE : (number + 1) * layout.BACKEND_SIZE] != record
-            for number, record in image.backend_records(manifest, source).items()
-        ):
+        if self._unlike(image.backend_records(manifest, source)):
             found.append("backends")
         return found
 
@@ -211,6 +213,8 @@ class DataPath:
         repair: services whose lookup table is to be written anew, changed or not.
         shared: names of the maps that hold the current state, and so may be in use by packets.
         """
+        if before and "backends" in shared:
+            self._let_go(before)
         manifest = image.place(config, build or {}, before, self.room.backends)
         if "lookup_tables" not in shared:
             manifest.tables.clear()
@@ -225,33 +229,66 @@ class DataPath:
         for service in config.services:
             if service.name not in manifest.tables and not image.is_settled(service):
                 self._write_table(service, manifest, next(spare))
-        known = _numbers(before)
-        in_use = known if "backends" in shared else set()
         records = image.backend_records(manifest, source)
         empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
         self.maps["backend_cpus"].update_many(
             (number, empty)
             for number in manifest.all_numbers - (before.all_numbers if before else set())
         )
-        self.maps["backends"].update_many(
-            (number, record) for number, record in records.items() if number not in in_use
-        )
-        late = {number: record for number, record in records.items() if number in in_use}
+        self._write_records(manifest, records, _numbers(before) if "backends" in shared else set())
         if "hosts" in self.maps:
             self.maps["hosts"].update(0, layout.pack_host(source.address, source.address6))
-        return Staged(manifest, Map.create_array("manifest", manifest.dump()), before, late)
+        return Staged(manifest, Map.create_array("manifest", manifest.dump()), records)
 
-    def _keep_counters(self, before: Manifest, manifest: Manifest, gone: Collection[int]) -> None:
-        """Add the counters of backends that are gone to what their service remembers of such."""
-        keys = {service.name: service.key for service in before.config.services}
-        heirs = {service.key: manifest.past[service.name] for service in manifest.config.services}
+    def _write_records(
+        self, manifest: Manifest, records: Mapping[int, bytes], in_use: Collection[int]
+    ) -> None:
+        """Write the records of backends, and have services whose packets use one that changes go
+        over to the other ones; enter that in the manifest."""
+        content = self.maps["backends"].lookup_all()
+        pairs = {number: record * 2 for number, record in records.items() if number not in in_use}
+        for service in manifest.config.services:
+            numbers = manifest.numbers[service.name].values()
+            second = service.name in manifest.second
+            kept = {n: _records_of(content, n) for n in numbers if n in in_use}
+            if all(both[second] == records[number] for number, both in kept.items()):
+                continue
+            manifest.second.symmetric_difference_update({service.name})
+            for number, both in kept.items():
+                # what is in use is written too, but as it is
+                first, other = both[0], records[number]
+                pairs[number] = other + both[1] if second else first + other
+        self.maps["backends"].update_many(pairs.items())
+
+    def _unlike(self, records: Mapping[int, bytes]) -> list[int]:
+        """The numbers both of whose records are not as they shall be: these, or empty."""
+        content, size = self.maps["backends"].lookup_all(), layout.BACKEND_RECORDS_SIZE
+        expected = bytearray(len(content))
+        for number, record in records.items():
+            expected[number * size : (number + 1) * size] = record * 2
+        if content == expected:
+            return []
+        starts = range(0, len(content), size)
+        return [at // size for at in starts if content[at : at + size] != expected[at : at + size]]
+
+    def _let_go(self, manifest: Manifest) -> None:
+        """Empty the records of backends that `manifest` does not have: of those that have gone, and
+        what an interrupted run has left. Their service remembers their counters."""
+        content, known = self.maps["backends"].lookup_all(), _numbers(manifest)
+        empty = bytes(layout.BACKEND_RECORDS_SIZE)
+        services = {
+            at // len(empty): layout.service_of(content[at : at + layout.BACKEND_SIZE])
+            for at in range(0, len(content), len(empty))
+            if content[at : at + len(empty)] != empty and at // len(empty) not in known
+        }
+        self.maps["backends"].update_many((number, empty) for number in services)
+        heirs = {manifest.service_ids[name]: number for name, number in manifest.past.items()}
         cpus = self.maps["backend_cpus"]
-        for name, numbers in before.numbers.items():
-            former = [number for number in numbers.values() if number in gone]
-            if keys[name] in heirs and former:
-                heir = heirs[keys[name]]
-                records = [cpus.lookup(number) or b"" for number in (heir, *former)]
-                cpus.update(heir, _add_counters(records))
+        for number, service in services.items():
+            if service in heirs:
+                heir = heirs[service]
+                both = [cpus.lookup(heir) or b"", cpus.lookup(number) or b""]
+                cpus.update(heir, _add_counters(both))
 
     def _write_table(self, service: Service, manifest: Manifest, index: int) -> None:
         """Write the lookup table of a service to `index`, and enter it in the manifest."""
@@ -271,19 +308,11 @@ class DataPath:
         self.manifest_map = staged.manifest_map
 
     def finish(self, staged: Staged) -> None:
-        """Update the records of what stays; drop the tables and records of what has gone."""
-        current = self.maps["backends"].lookup_all()
-        size = layout.BACKEND_SIZE
-        changed = {
-            number: record
-            for number, record in staged.late.items()
-            if current[number * size : (number + 1) * size] != record
-        }
-        gone = _numbers(staged.before) - _numbers(staged.manifest)
-        changed.update((number, bytes(size)) for number in gone)
-        self.maps["backends"].update_many(changed.items())
-        if staged.before:
-            self._keep_counters(staged.before, staged.manifest, gone)
+        """Update the records that are not in use; drop those of what has gone."""
+        unlike = self._unlike(staged.records)
+        pairs = {n: staged.records[n] * 2 for n in unlike if n in staged.records}
+        self.maps["backends"].update_many(pairs.items())
+        self._let_go(staged.manifest)
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""
@@ -328,6 +357,34 @@ class DataPath:
             # each CPU that saw packets of a flow remembers it
             found[owner][hash_] = min(silence, found[owner].get(hash_, silence))
         return {owner: list(silences.values()) for owner, silences in found.items()}
+
+    def slots(self, service: Service, manifest: Manifest) -> Sequence[int]:
+        """The lookup table of a service: slot -> number of a backend, 0 for none."""
+        length = JHASH_SLOTS if service.scheduler == "jhash" else layout.TABLE_SLOTS
+        if image.is_settled(service):
+            return array("H", [image.only_number(service, manifest)]) * length
+        content = self.maps["lookup_tables"].lookup(manifest.tables[service.name].index)
+        return array("H", (content or bytes(layout.LOOKUP_TABLE_SIZE))[: 2 * length])
+
+    def remembered_flows(self) -> dict[tuple[int, int], int]:
+        """How many flows the flow table remembers, by (id of the service, number of the backend).
+
+        Those count that ended long ago: there is no telling. Of a very large table only a part is
+        read; flows are spread evenly over it.
+        """
+        if "flows" not in self.maps:
+            return {}
+        flows = self.maps["flows"]
+        blocks = flows.shape.max_entries
+        read = max(1, _MOST_FLOWS_READ // (layout.FLOW_BLOCK_FLOWS * bpf.possible_cpus()))
+        read = min(read, blocks)
+        counts = Counter(memoryview(flows.lookup_all(read)).cast("I")[3::4])
+        owners = (
+            (struct.unpack("=HH", word.to_bytes(4, sys.byteorder)), n) for word, n in counts.items()
+        )
+        return {
+            (service, backend): n * blocks // read for (backend, service), n in owners if backend
+        }
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """The verdict of the program on one frame, and what it makes of it."""
@@ -395,6 +452,12 @@ def _header(manifest: Manifest, manifest_map: Map | None) -> layout.ServiceHeade
         manifest_map.id if manifest_map else 0,
         manifest.config.hash_seed,
     )
+
+
+def _records_of(content: bytes, number: int) -> tuple[bytes, bytes]:
+    """Both records of a backend in what the map holds."""
+    at, size = number * layout.BACKEND_RECORDS_SIZE, layout.BACKEND_SIZE
+    return content[at : at + size], content[at + size : at + 2 * size]
 
 
 def _numbers(manifest: Manifest | None) -> set[int]:

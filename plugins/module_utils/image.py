@@ -74,6 +74,8 @@ class Manifest:
     past: dict[str, int] = field(default_factory=dict)
     """Service -> a number that is no backend's: there the counters of former backends go on."""
     next_number: int = 1
+    second: set[str] = field(default_factory=set)
+    """Services of whose backends the second records are in use."""
 
     @property
     def all_numbers(self) -> set[int]:
@@ -101,6 +103,7 @@ class Manifest:
                 },
                 "past": self.past,
                 "next_number": self.next_number,
+                "second": sorted(self.second),
             },
             separators=(",", ":"),
         ).encode()
@@ -125,6 +128,7 @@ class Manifest:
                 },
                 past=raw["past"],
                 next_number=raw["next_number"],
+                second=set(raw["second"]),
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
             raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
@@ -178,7 +182,9 @@ def place(
             and table.digest == table_digest(service, config.hash_seed, numbers[service.name])
         ):
             tables[service.name] = table
-    return Manifest(config, build, before.generation + 1, ids, tables, numbers, past, next_number)
+    second = {name for name in old if old[name] in before.second}
+    generation = before.generation + 1
+    return Manifest(config, build, generation, ids, tables, numbers, past, next_number, second)
 
 
 def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:
@@ -210,7 +216,8 @@ def room_for(before: Manifest | None, config: Config) -> Room:
     need = len(old | new) + len(services) + 1
     backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
     # those that a change of states or weights can make need one too
-    both = (*(before.config.services if before else ()), *config.services)
+    # at first, room for a change of them all, which otherwise would take another program
+    both = (*(before or Manifest(config)).config.services, *config.services)
     tables = sum(len(service.backends) > 1 for service in both)
     return Room(backends, max(_LEAST_TABLES, 1 << max(0, tables - 1).bit_length()))
 
@@ -268,7 +275,7 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
             protocol,
             manifest.service_ids[service.name],
             _table_or_backend(service, manifest),
-            _service_flags(service, config),
+            _service_flags(service, manifest),
             config.udp_timeout,
         )
     for service in config.services:
@@ -277,18 +284,24 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
     yield from marks.values()
 
 
-def _table_or_backend(service: Service, manifest: Manifest) -> int:
-    if not is_settled(service):
-        return manifest.tables[service.name].index
+def only_number(service: Service, manifest: Manifest) -> int:
+    """The number of the backend that all new flows of a settled service have; 0 for none."""
     numbers = manifest.numbers[service.name]
     return sum(numbers[backend.address] for backend in service.backends if backend.share)
 
 
-def _service_flags(service: Service, config: Config) -> int:
+def _table_or_backend(service: Service, manifest: Manifest) -> int:
+    if is_settled(service):
+        return only_number(service, manifest)
+    return manifest.tables[service.name].index
+
+
+def _service_flags(service: Service, manifest: Manifest) -> int:
     flags = layout.SERVICE_JHASH if service.scheduler == "jhash" else 0
     flags |= layout.SERVICE_BY_SOURCE if service.affinity == "source" else 0
-    flags |= layout.SERVICE_FLOW_TABLE if remembers(service, config) else 0
+    flags |= layout.SERVICE_FLOW_TABLE if remembers(service, manifest.config) else 0
     flags |= layout.SERVICE_SETTLED if is_settled(service) else 0
+    flags |= layout.SERVICE_SECOND if service.name in manifest.second else 0
     return flags
 
 

@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address
 from .errors import L4lbError
 from .model import Address, Network
 
-VERSION = 2
+VERSION = 3
 
 SERVICE_BITS = 15
 SERVICE_SLOTS = 1 << SERVICE_BITS
@@ -33,6 +33,7 @@ SERVICE_JHASH = 2
 SERVICE_BY_SOURCE = 4
 SERVICE_FLOW_TABLE = 8
 SERVICE_SETTLED = 16
+SERVICE_SECOND = 64
 
 BACKEND_HAS_NEXTHOP = 1
 BACKEND_IPV6 = 2
@@ -95,6 +96,7 @@ HOST_SIZE = _HOST.size
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 2 * TABLE_SLOTS
 BACKEND_SIZE = _BACKEND.size
+BACKEND_RECORDS_SIZE = 2 * BACKEND_SIZE
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,12 @@ class BackendRecord:
             return 0
         outer = 20 if self.address.version == 4 else 40
         return outer + {"gue": 8, "gre": 4}.get(self.encapsulation, 0)
+
+
+def service_of(record: bytes) -> int:
+    """The id of the service that a struct backend belongs to."""
+    service: int = _BACKEND.unpack_from(record)[5]
+    return service
 
 
 def _header_sum(source: Address, destination: Address, protocol: int) -> int:

@@ -142,8 +142,8 @@ class Config:
             services=tuple(sorted(services, key=lambda service: service.name)),
         )
 
-    def dump(self) -> dict[str, Any]:
-        """This state as plain JSON types; `Config.parse` reads it back."""
+    def options(self) -> dict[str, Any]:
+        """All but the services, as plain JSON types."""
         return {
             "interface": self.interface,
             "mode": self.mode,
@@ -154,6 +154,12 @@ class Config:
             "udp_timeout": self.udp_timeout,
             "gue_port": self.gue_port,
             "hash_seed": self.hash_seed,
+        }
+
+    def dump(self) -> dict[str, Any]:
+        """This state as plain JSON types; `Config.parse` reads it back."""
+        return {
+            **self.options(),
             "services": [
                 {
                     "name": service.name,

@@ -25,7 +25,7 @@ from . import bpf, host, layout, schedulers
 from .balancer import Balancer
 from .datapath import DataPath, join_sources, reusable_maps
 from .errors import ConfigError, L4lbError
-from .image import Manifest
+from .image import Manifest, is_settled
 from .model import PROTOCOLS, Address, Backend, Service
 
 _READ_ONLY = ("services", "lookup_tables", "backends", "hosts")
@@ -118,7 +118,7 @@ class Finding:
     new: Verdict
     """If no CPU remembers it, as the lookup table says."""
     slot: int | None = None
-    """In the lookup table; None if the flow is for no service."""
+    """In the lookup table; None if there is none: new flows have one backend, or no service."""
     remembered: dict[int, Verdict] = field(default_factory=dict)
     """By CPU, where the flow table remembers it."""
     other_sources: bool = False
@@ -145,7 +145,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
         return Finding(
             service=service,
             new=new,
-            slot=flow.slot(service, seed) if service else None,
+            slot=None if service is None or is_settled(service) else flow.slot(service, seed),
             remembered={cpu: verdict for cpu, verdict, hit in trial.run(cpus) if hit},
             other_sources=manifest.build.get("sources") != digest,
         )
@@ -153,7 +153,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
 
 def _copy(balancer: Balancer, data_path: DataPath, manifest: Manifest) -> DataPath:
     """Another program like the live one, with its services and backends."""
-    reusable = reusable_maps(data_path.maps, manifest.config, data_path.capacity)
+    reusable = reusable_maps(data_path.maps, manifest.config, data_path.room)
     reusable["services"] = data_path.maps["services"]
     if not reusable.keys() >= set(_READ_ONLY):
         raise L4lbError(
@@ -166,7 +166,7 @@ def _copy(balancer: Balancer, data_path: DataPath, manifest: Manifest) -> DataPa
         for name in _READ_ONLY:
             balancer.staging.set(name, reusable[name])
         pin_dir = f'-DPIN_DIR="{balancer.staging.directory}"'
-        return DataPath.load(balancer.sources, manifest.config, data_path.capacity, [pin_dir])
+        return DataPath.load(balancer.sources, manifest.config, data_path.room, [pin_dir])
     finally:
         balancer.staging.remove()
 

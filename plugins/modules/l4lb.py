@@ -216,7 +216,44 @@ steps:
   returned: success
   type: list
   elements: str
-  sample: ['web: changed']
+  sample: ['web: 1 backend added (203.0.113.23), 33.3 % of new flows move, 0 established']
+moves:
+  description: What happens, or would happen, to the flows of services that change and were there before.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    service:
+      description: Name of the service.
+      type: str
+    slots:
+      description:
+        - Slots of its lookup table that get another backend.
+        - None if flows find their slots by another hash than before, as with another scheduler.
+      type: int
+      sample: 21846
+    of:
+      description: Slots of its lookup table, 65537 under V(maglev) and 512 under V(jhash).
+      type: int
+      sample: 65537
+    new_flows_percent:
+      description: Share of new flows that get another backend than they would have got.
+      type: float
+      sample: 33.334
+    established_flows:
+      description:
+        - Flows in the flow table that lose their backend, because it is removed or disabled. Those count that
+          ended without notice; of a flow table of more than four million flows, a part is counted.
+        - None if the service has no flow table before and after, or one that starts empty. Established flows then
+          go where new ones go.
+      type: int
+      sample: 0
+others:
+  description: Other interfaces of the host that have a balancer, or have one saved.
+  returned: success
+  type: list
+  elements: str
+  sample: [eth1]
 headers:
   description: The kernel headers that the program was compiled with.
   returned: when it was compiled
@@ -244,6 +281,7 @@ import base64
 import binascii
 import json
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +291,7 @@ from ansible.module_utils.common.respawn import (
     probe_interpreters_for_module,
     respawn_module,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, host, link
+from ansible_collections.xdp.l4lb.plugins.module_utils import changes, compiler, host, link
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
     CompileError,
@@ -341,13 +379,20 @@ def warn_of_missing(module: AnsibleModule) -> None:
         module.warn(f"a real run would stop here: {e}")
 
 
-def predict_on_virgin_host(config: Config) -> dict[str, Any]:
+def predict_on_virgin_host(config: Config | None) -> dict[str, Any]:
     """What check mode can say where not even the network can be asked."""
+    if config is None:
+        return {"changed": False, "steps": [], "moves": []}
     if not Path(f"/sys/class/net/{config.interface}").exists():
         raise ConfigError("interface", config.interface, "no such interface; see ip link")
     return {
         "changed": True,
-        "steps": ["compile and load the program", f"attach the program to {config.interface}"],
+        "steps": [
+            "compile and load the program",
+            f"attach the program to {config.interface}, mode {config.mode}",
+            *changes.additions(config).steps,
+        ],
+        "moves": [],
         "diff": {"before": {}, "after": config.dump()},
     }
 
@@ -358,6 +403,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     state, replace = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
     config = Config.parse(params)
+    host.require_root()
     sources = unpack_sources(packed)
     use_right_python()
     balancer = Balancer(config.interface, sources)
@@ -367,7 +413,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if desired:
             warn_of_missing(module)
         if link.IPRoute is None and not host.pinned_interfaces(balancer.paths):
-            return predict_on_virgin_host(config) if desired else {"changed": False, "steps": []}
+            return {**predict_on_virgin_host(desired), "others": balancer.others()}
         plan = balancer.plan(desired, replace)
         result: dict[str, Any] = {}
     else:
@@ -390,6 +436,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         **result,
         "changed": plan.changed,
         "steps": plan.steps,
+        "moves": [asdict(move) for move in plan.moves],
+        "others": balancer.others(),
         "diff": {"before": plan.before, "after": plan.after},
     }
 

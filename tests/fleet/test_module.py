@@ -110,7 +110,7 @@ def traces(host: Host) -> list[str]:
 # What runs on a host, once: imports take longer than most calls. Each call is a process of its own
 # all the same, as the modules are: nothing of BPF stays alive but by its pins and its interface.
 WORKER = """
-import contextlib, json, os, sys, traceback
+import contextlib, dataclasses, json, os, sys, traceback
 from pathlib import Path
 from ansible_collections.xdp.l4lb.plugins.module_utils import (
     bpf, compiler, datapath, errors, facts, host, image, layout, link, neighbours, saved)
@@ -133,6 +133,7 @@ def attempt(call, *arguments):
     plan = getattr(outcome, "plan", outcome)
     names = "steps", "warnings", "before", "after"
     answer = {name: getattr(plan, name) for name in names}
+    answer["moves"] = [dataclasses.asdict(move) for move in plan.moves]
     return {**answer, "mode": getattr(outcome, "mode", None)}
 
 for line in sys.stdin:
@@ -368,7 +369,14 @@ def test_a_change_keeps_the_program_and_the_counters(lab: Lab, lb1: Host) -> Non
     apply(lb1, wanted(service(1, 2)))
     works(lab, 1, 2)
     loaded, before = program(lb1), packets(lb1)
-    assert apply(lb1, wanted(service(2, 3)))["steps"] == ["web: changed"]
+    served = answers(lab)["web1"]
+    before = packets(lb1)
+    outcome = apply(lb1, wanted(service(2, 3)))
+    (step,), (move,) = outcome["steps"], outcome["moves"]
+    exchange = f"web: 1 backend added ({WEB['web3']}), 1 backend removed ({WEB['web1']})"
+    assert step.startswith(f"{exchange}, 66.7")
+    assert step.endswith(f" % of new flows move, {move['established_flows']} established")
+    assert move["established_flows"] >= served > 0
     assert program(lb1) == loaded
     assert packets(lb1) == {"web 203.0.113.22": before["web 203.0.113.22"], "web 203.0.113.23": 0}
     works(lab, 2, 3)
@@ -377,7 +385,10 @@ def test_a_change_keeps_the_program_and_the_counters(lab: Lab, lb1: Host) -> Non
 
     # Known by its address, port and protocol, a service may have another name.
     renamed = wanted(service(2, 3, name="www"), service(1, name="web", port=81))
-    assert apply(lb1, renamed)["steps"] == ["web: changed", "www: added"]
+    assert apply(lb1, renamed)["steps"] == [
+        "web: added with 1 backend",
+        "www: renamed from web, no flow moves",
+    ]
     after = packets(lb1)
     assert after.pop("web 203.0.113.21") == 0
     assert after == {name.replace("web", "www"): count for name, count in before.items()}
@@ -417,7 +428,7 @@ def test_growth_keeps_the_counters(lab: Lab, lb1: Host) -> None:
     works(lab, 1, 2)
     # It does not shrink again: that would be for nothing.
     loaded = program(lb1)
-    assert apply(lb1, wanted(service(1, 2)))["steps"] == ["crowd: removed"]
+    assert apply(lb1, wanted(service(1, 2)))["steps"] == ["crowd: removed, 0 established flows end"]
     assert program(lb1) == loaded
     works(lab, 1, 2)
 
@@ -493,7 +504,7 @@ DAMAGE = {
     "no forwarding on loopback": "run('sysctl -qw net.ipv4.conf.lo.forwarding=0')",
     "neighbours are gone": "for n in 21, 22: run(f'ip neigh del 203.0.113.{n} dev eth0')",
     "a lookup table": "path.maps['lookup_tables'].update(tables['web'].index, bytes(131074))",
-    "a backend record": "path.maps['backends'].update(max(numbers['web'].values()), bytes(64))",
+    "a backend record": "path.maps['backends'].update(max(numbers['web'].values()), bytes(128))",
     "the service table": "services.update(0, head[:16] + bytes(len(head) - 16))",
     "the head of the service table": "services.update(0, bytes([99]) + head[1:])",
     "no service table": "path.maps['services'].delete(0)",
@@ -768,7 +779,7 @@ def test_no_bcc(lab: Lab, lb1: Host, tmp_path: Path) -> None:
             lab, tmp_path, l4lb(**one), l4lb(**two), l4lb(**jhash), stats()
         )
     assert not again["changed"]
-    assert changed["steps"] == ["web: changed"]
+    assert changed["steps"][0].startswith(f"web: 1 backend added ({WEB['web2']}), ")
     assert failed["msg"].startswith("bcc is not installed")
     assert counted["ansible_facts"]["l4lb"]["eth0"]["services"][0]["name"] == "web"
     works(lab, 1, 2)
@@ -1127,7 +1138,7 @@ def test_stats(lab: Lab, lb1: Host, tmp_path: Path) -> None:
         (WEB["web3"], 5, "drained"),
     ]
     assert all(type(each["packets"]) is type(each["bytes"]) is int for each in web["backends"])
-    assert web["backends"][0].keys() == {"address", "weight", "state", "packets", "bytes"}
+    assert web["backends"][0].keys() == {"address", "weight", "state", "held", "packets", "bytes"}
     assert web["packets"] == sum(each["packets"] for each in web["backends"]) > 0
 
     idle = rates["ansible_facts"]["l4lb"]["eth0"]["services"][1]

@@ -141,6 +141,7 @@ SIZES = {
     "service_table": layout.SERVICE_TABLE_SIZE,
     "lookup_table": layout.LOOKUP_TABLE_SIZE,
     "backend": layout.BACKEND_SIZE,
+    "backend_records": layout.BACKEND_RECORDS_SIZE,
     "backend_cpu": layout.BACKEND_CPU_SIZE,
     "counter": layout.COUNTER.size,
     "flow": 16,

@@ -288,6 +288,8 @@ class Balancer:
         host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
             plan = self.plan(config, replace_foreign)
+            if plan.changed:
+                link.require_pyroute2()
             if plan.desired is None:
                 if plan.changed:
                     self._remove(plan)

@@ -220,7 +220,7 @@ class Balancer:
             if not host.routing_answers(self.paths, version):
                 plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
         hops, unreachable = neighbours.next_hops(routed)
-        plan.hops = hops - neighbours.managed()
+        plan.hops = hops - neighbours.settled()
         if plan.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
         for address in unreachable:

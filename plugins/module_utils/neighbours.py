@@ -32,6 +32,7 @@ _IFF_NOARP = 0x80
 _RTN_UNICAST = 1
 _NUD_NONE = 0
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable … permanent
+_NUD_PERMANENT = 0x80
 _PROTOCOL = 214
 """Of entries that are ours (NDA_PROTOCOL): above what rtnetlink.h and /etc/iproute2 name."""
 
@@ -61,6 +62,15 @@ def managed() -> set[Neighbour]:
         (entry.index, entry.address)
         for entry in rtnetlink.neighbours()
         if entry.protocol == _PROTOCOL
+    }
+
+
+def settled() -> set[Neighbour]:
+    """Entries that need no more care: ours, and those that an operator made permanent."""
+    return {
+        (entry.index, entry.address)
+        for entry in rtnetlink.neighbours()
+        if entry.protocol == _PROTOCOL or entry.state & _NUD_PERMANENT
     }
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A UDP service: sends back what it gets, with its host's name and a space before it.
+"""An echo service: sends back what it gets, over UDP with its host's name and a space before it,
+over TCP with the name and a newline before all else.
 
     echo.py PORT ADDRESS...
 
@@ -9,23 +10,48 @@ It asks for each address by itself, as answers must come from the one that was a
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import sys
 
+NAME = socket.gethostname().encode()
+WAITING = selectors.DefaultSelector()
+
+
+def answer(server: socket.socket) -> None:
+    asked, client = server.recvfrom(65535)
+    server.sendto(NAME + b" " + asked, client)
+
+
+def accept(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    connection.sendall(NAME + b"\n")
+    WAITING.register(connection, selectors.EVENT_READ, send_back)
+
+
+def send_back(connection: socket.socket) -> None:
+    with contextlib.suppress(ConnectionError):
+        if asked := connection.recv(65535):
+            connection.sendall(asked)
+            return
+    WAITING.unregister(connection)
+    connection.close()
+
 
 def main() -> None:
-    name = socket.gethostname().encode() + b" "
-    waiting = selectors.DefaultSelector()
     for address in sys.argv[2:]:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        server = socket.socket(family, socket.SOCK_DGRAM)
-        server.bind((address, int(sys.argv[1])))
-        waiting.register(server, selectors.EVENT_READ, server)
+        for kind, handler in ((socket.SOCK_DGRAM, answer), (socket.SOCK_STREAM, accept)):
+            server = socket.socket(family, kind)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((address, int(sys.argv[1])))
+            if kind == socket.SOCK_STREAM:
+                server.listen(128)
+            WAITING.register(server, selectors.EVENT_READ, handler)
     while True:
-        for key, _ in waiting.select():
-            asked, client = key.data.recvfrom(65535)
-            key.data.sendto(name + asked, client)
+        for key, _ in WAITING.select():
+            key.data(key.fileobj)
 
 
 if __name__ == "__main__":

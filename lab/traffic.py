@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Traffic of a client that knows what became of it: numbered datagrams, downloads, frames sent."""
+"""Traffic of a client that knows what became of it: numbered datagrams, HTTP requests, connections
+that stay open, downloads, frames sent."""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import ipaddress
 import selectors
 import socket
@@ -16,7 +18,7 @@ from lab.host import ENVIRONMENT
 from lab.topology import LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from lab.host import Host
 
@@ -43,6 +45,8 @@ class Stream:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.interval = interval
         self.numbers = 0
+        self.times: list[float] = []
+        """When a number was sent, on the monotonic clock."""
         self.answers: list[dict[int, list[str]]] = [{} for _ in range(flows)]
         """By flow: number -> the servers that answered it."""
         self._sockets = [host.socket(family, socket.SOCK_DGRAM) for _ in range(flows)]
@@ -102,6 +106,7 @@ class Stream:
                 waiting.register(each, selectors.EVENT_READ, flow)
             due = time.monotonic()
             while not self._stopping.is_set():
+                self.times.append(time.monotonic())
                 for each in self._sockets:
                     with contextlib.suppress(OSError):  # what was said of an earlier one
                         each.send(str(self.numbers).encode())
@@ -120,6 +125,168 @@ class Stream:
                 server, number = self._sockets[key.data].recv(2048).decode().split()
                 self.answers[key.data].setdefault(int(number), []).append(server)
         return len(ready)
+
+
+class Requests:
+    """HTTP requests for /, one after the other on each of several connections, without any pardon:
+    what a browser would try again is a failure here.
+
+    with Requests(client, ("192.0.2.10", 80), kept=True) as requests:
+        requests.await_answers()
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        address: tuple[str, int],
+        kept: bool,
+        connections: int = 8,
+        interval: float = 0.02,
+    ) -> None:
+        """kept: whether connections go on after an answer, for as long as the server lets them."""
+        self.answers: list[str] = []
+        self.failures: list[str] = []
+        self.opened = 0
+        self._host = host
+        self._address = address
+        self._kept = kept
+        self._interval = interval
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(connections)]
+
+    def __enter__(self) -> Requests:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def await_answers(self, count: int = 200) -> None:
+        """Until so many more have come."""
+        wanted = len(self.answers) + count
+        deadline = time.monotonic() + PATIENCE
+        while len(self.answers) < wanted:
+            if time.monotonic() > deadline:
+                raise LabError(f"{wanted - len(self.answers)} answers missing: {self.failures}")
+            time.sleep(self._interval)
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection(*self._address)
+        while not self._stopping.wait(self._interval):
+            self._ask(connection)
+        connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection) -> None:
+        try:
+            if connection.sock is None:
+                connection.sock = self._open()
+            connection.request("GET", "/", headers={} if self._kept else {"Connection": "close"})
+            response = connection.getresponse()
+            answer = response.read().decode().strip()
+        except (OSError, http.client.HTTPException) as e:
+            self.failures.append(repr(e))
+            connection.close()
+        else:
+            kind = self.answers if response.status == http.HTTPStatus.OK else self.failures
+            kind.append(answer)
+
+    def _open(self) -> socket.socket:
+        opened = self._host.socket(socket.AF_INET, socket.SOCK_STREAM)
+        opened.settimeout(PATIENCE)
+        self.opened += 1
+        try:
+            opened.connect(self._address)
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+
+class Connections:
+    """TCP connections to lab/echo.py that stay open; what comes back is compared byte for byte.
+
+    with Connections(client, ("192.0.2.10", 7)) as connections:
+        ...
+    assert connections.broken == {}
+    """
+
+    def __init__(
+        self, host: Host, address: tuple[str, int], count: int = 16, interval: float = 0.02
+    ) -> None:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.interval = interval
+        self.servers: list[str] = []
+        """By connection."""
+        self.broken: dict[int, str] = {}
+        """Connection -> what happened to it."""
+        self.rounds = 0
+        self._sockets = []
+        for _ in range(count):
+            one = host.socket(family, socket.SOCK_STREAM)
+            one.settimeout(PATIENCE)
+            one.connect(address)
+            self._sockets.append(one)
+            self.servers.append(_line(one))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Connections:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        for each in self._sockets:
+            each.close()
+
+    def await_rounds(self, count: int = 2) -> None:
+        """Until each connection that is not broken has carried something sent from now on."""
+        wanted = self.rounds + count
+        while self.rounds < wanted and self._thread.is_alive():
+            time.sleep(self.interval)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            whole = [number for number in range(len(self._sockets)) if number not in self.broken]
+            for number in whole:
+                self._attempt(number, lambda one, text: one.sendall(text))
+            for number in whole:
+                self._attempt(number, _compare)
+            self.rounds += 1
+            self._stopping.wait(self.interval)
+
+    def _attempt(self, number: int, action: Callable[[socket.socket, bytes], None]) -> None:
+        """Not a word twice: so what is doubled, lost or another's shows."""
+        if number not in self.broken:
+            text = b"".join(b"%d of %d in %d\n" % (n, number, self.rounds) for n in range(40))
+            try:
+                action(self._sockets[number], text)
+            except (OSError, LabError) as e:
+                self.broken[number] = str(e)
+
+
+def _compare(one: socket.socket, expected: bytes) -> None:
+    got = b""
+    while len(got) < len(expected):
+        part = one.recv(len(expected) - len(got))
+        if not part:
+            raise LabError("the server closed it")
+        got += part
+    if got != expected:
+        raise LabError(f"{got!r} came instead of {expected!r}")
+
+
+def _line(one: socket.socket) -> str:
+    text = b""
+    while not text.endswith(b"\n"):
+        if not (byte := one.recv(1)):
+            raise LabError("the server closed the connection at once")
+        text += byte
+    return text.decode().strip()
 
 
 class Download:

@@ -32,6 +32,15 @@ struct backend {
 };
 ASSERT_SIZE(struct backend, 64);
 
+/* A record is not written at one stroke, so no packet may use one that is being written. There are
+ * two of each backend, and the service says which is in use: all of a service change at once.
+ */
+struct backend_records {
+	struct backend first;
+	struct backend second;
+};
+ASSERT_SIZE(struct backend_records, 128);
+
 /* What a CPU keeps about a backend, together because it is touched together. */
 struct backend_cpu {
 	struct counter sent;
@@ -43,12 +52,16 @@ struct backend_cpu {
 };
 ASSERT_SIZE(struct backend_cpu, 40);
 
-TABLE("array", struct backend, backends, BACKENDS);
+TABLE("array", struct backend_records, backends, BACKENDS);
 TABLE("percpu_array", struct backend_cpu, backend_cpus, BACKENDS);
 
-static __always_inline struct backend *find_backend(__u32 number)
+static __always_inline struct backend *find_backend(const struct service *service, __u32 number)
 {
-	return backends.lookup(&number);
+	struct backend_records *records = backends.lookup(&number);
+
+	if (!records)
+		return NULL;
+	return (void *)records + (service->flags & SERVICE_SECOND);
 }
 
 static __always_inline struct backend_cpu *find_backend_cpu(__u32 number)

@@ -59,9 +59,10 @@ static __always_inline int is_idle(const struct flow *flow, const struct service
 }
 
 /* The backend that a flow remembers, if it still takes the flow's packets. */
-static __always_inline struct backend *kept_backend(const struct flow *flow)
+static __always_inline struct backend *kept_backend(const struct service *service,
+						    const struct flow *flow)
 {
-	struct backend *backend = find_backend(flow->backend);
+	struct backend *backend = find_backend(service, flow->backend);
 
 	if (backend && backend->flags & BACKEND_KEEPS_FLOWS && backend->service == flow->service)
 		return backend;
@@ -105,7 +106,7 @@ static __always_inline struct flow *find_place(struct flow_set *set, __u32 now)
  */
 static __always_inline __u32 pick_remembered_backend(const struct service *service,
 						     const struct packet *packet, __u64 hash,
-						     struct backend **backend)
+						     __u32 seed, struct backend **backend)
 {
 	__u32 now = bpf_jiffies64(), zero = 0, number;
 	struct flow_events *events = flow_events.lookup(&zero);
@@ -114,7 +115,7 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 	int i;
 
 	if (!set || !events)
-		return pick_backend(service, packet, hash);
+		return pick_backend(service, packet, hash, seed);
 #pragma unroll
 	for (i = 0; i < FLOW_WAYS; i++) {
 		if (is_flow(&set->ways[i], service, hash)) {
@@ -123,7 +124,7 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		}
 	}
 	if (place && !packet->syn && !is_idle(place, service, now)) {
-		*backend = kept_backend(place);
+		*backend = kept_backend(service, place);
 		if (*backend) {
 			if (!packet->quotes)
 				place->seen = now;
@@ -132,7 +133,7 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		}
 	}
 	events->misses += 1;
-	number = pick_backend(service, packet, hash);
+	number = pick_backend(service, packet, hash, seed);
 	if (packet->quotes || !number)
 		return number;
 	if (!place) {

@@ -255,7 +255,8 @@ static __always_inline int is_error(const struct packet *packet, __u8 type)
  * becomes part of the flow that it quotes: of the quoted packet, source and destination have
  * changed sides. All else passes.
  */
-static __always_inline int look_into_icmp(struct xdp_md *ctx, struct packet *packet)
+static __always_inline int look_into_icmp(struct xdp_md *ctx, struct service_table *table,
+					  struct packet *packet)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
@@ -269,7 +270,7 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct packet *pac
 		return XDP_PASS;
 	type = *icmp;
 	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO)) {
-		if (!find_service_key(packet, 0, PROTOCOL_ANY))
+		if (!find_service_key(table, packet, 0, PROTOCOL_ANY))
 			return XDP_PASS;
 		return answer_echo(ctx, packet);
 	}

@@ -6,13 +6,14 @@
 #define SERVICE_SLOTS (1 << SERVICE_BITS)
 #define SERVICE_PROBES 32
 #define TABLE_SLOTS 65537
-#define LOOKUP_TABLES 8192
 #define JHASH_SLOTS 512
 
 #define SERVICE_ADDRESS_ONLY 1 /* no service: marks an address and protocol that has some */
 #define SERVICE_JHASH 2
 #define SERVICE_BY_SOURCE 4 /* affinity: all flows of a client are for one backend */
 #define SERVICE_FLOW_TABLE 8
+#define SERVICE_SETTLED 16 /* `table` is the one backend that flows can have, or 0 */
+#define SERVICE_SECOND 64 /* its backends' second records are in use; also that one's offset */
 
 /* Marks an address that has services of any protocol. */
 #define PROTOCOL_ANY IPPROTO_ICMP
@@ -24,9 +25,9 @@ struct service {
 	__u8 family; /* 4 or 6 */
 	__u16 id; /* of its counters and flows */
 	__u16 table; /* index in lookup_tables */
-	__u32 seed;
 	__u16 flags;
 	__u16 udp_timeout; /* seconds after which a silent UDP flow is forgotten */
+	__u32 padding;
 };
 ASSERT_SIZE(struct service, 32);
 
@@ -37,22 +38,21 @@ struct service_table {
 	__u32 layout; /* the version of all that is shared with user space */
 	__u32 generation;
 	__u32 manifest; /* id of the map that says what user space knows of all this */
-	__u32 padding;
+	__u32 seed; /* of hashes: here, not in a service, so that hashing need not wait for one */
 	struct service slots[SERVICE_SLOTS];
 };
 ASSERT_SIZE(struct service_table, 16 + 32 * SERVICE_SLOTS);
 
-/* Slot -> number of a backend, or 0 where there is none. The verifier's bound of a scaled hash is
- * not as tight as the compiler's: the padding is for it, and never read.
+/* Slot -> number of a backend, or 0 where there is none, in 16 bits each. A table in use is never
+ * written: a service is given another one. To bcc it is a string, see TABLE_OF.
  */
 struct lookup_table {
-	__u16 slots[TABLE_SLOTS];
-	__u16 padding[7];
+	__u8 slots[2 * TABLE_SLOTS];
 };
-ASSERT_SIZE(struct lookup_table, 131088);
+ASSERT_SIZE(struct lookup_table, 131074);
 
 TABLE_OF(struct service_table, services, 1);
-TABLE_OF(struct lookup_table, lookup_tables, LOOKUP_TABLES);
+TABLE("array", struct lookup_table, lookup_tables, LOOKUP_TABLES);
 
 /* Port, protocol and family as one word, to compare them at once; 0 is an empty slot. */
 static __always_inline __u32 endpoint_of(const struct service *service)
@@ -83,23 +83,25 @@ static __always_inline __u64 difference(const struct packet *packet, const struc
 	return bits;
 }
 
-static __always_inline struct service *find_service_key(const struct packet *packet, __be16 port,
+/* The current one. */
+static __always_inline struct service_table *find_service_table(void)
+{
+	__u32 zero = 0;
+	void *map = services.lookup(&zero);
+
+	return map ? bpf_map_lookup_elem(map, &zero) : NULL;
+}
+
+static __always_inline struct service *find_service_key(struct service_table *table,
+							const struct packet *packet, __be16 port,
 							__u8 protocol)
 {
 	const struct address *address = &packet->destination;
 	__u32 wanted = endpoint(port, protocol, packet->family);
 	__u64 hash = address->word[0];
-	struct service_table *table;
 	struct service *service;
-	void *map;
-	__u32 zero = 0, slot, i;
+	__u32 slot, i;
 
-	map = services.lookup(&zero);
-	if (!map)
-		return NULL;
-	table = bpf_map_lookup_elem(map, &zero);
-	if (!table)
-		return NULL;
 #ifdef WITH_IPV6
 	if (packet->family == 6)
 		hash = address->half[0] + address->half[1] * 3;
@@ -123,14 +125,15 @@ static __always_inline int is_real(struct service *service)
 }
 
 /* The service of a packet with ports. */
-static __always_inline struct service *find_service(const struct packet *packet)
+static __always_inline struct service *find_service(struct service_table *table,
+						    const struct packet *packet)
 {
 	struct service *service;
 
-	service = find_service_key(packet, packet->ports >> 16, packet->protocol);
+	service = find_service_key(table, packet, packet->ports >> 16, packet->protocol);
 #ifdef WITH_ANY_PORT
 	if (!service)
-		service = find_service_key(packet, 0, packet->protocol);
+		service = find_service_key(table, packet, 0, packet->protocol);
 #endif
 	return is_real(service) ? service : NULL;
 }
@@ -138,7 +141,8 @@ static __always_inline struct service *find_service(const struct packet *packet)
 /* Whether some service has the address and the protocol, if the packet shows it, of a packet that
  * has lost its ports.
  */
-static __always_inline int service_owns_address(const struct packet *packet)
+static __always_inline int service_owns_address(struct service_table *table,
+						const struct packet *packet)
 {
 	__u8 protocol = packet->protocol;
 
@@ -151,7 +155,7 @@ static __always_inline int service_owns_address(const struct packet *packet)
 		return 0;
 #endif
 	}
-	return find_service_key(packet, 0, protocol) != NULL;
+	return find_service_key(table, packet, 0, protocol) != NULL;
 }
 
 static __always_inline __u32 scheduler_ports(const struct service *service,
@@ -166,7 +170,7 @@ static __always_inline __u32 scheduler_ports(const struct service *service,
 
 /* The slot of a flow in the lookup table of `service`; always below TABLE_SLOTS. */
 static __always_inline __u32 slot_of(const struct service *service, const struct packet *packet,
-				     __u64 flow)
+				     __u64 flow, __u32 seed)
 {
 #ifdef WITH_JHASH
 #ifdef WITH_MAGLEV
@@ -185,7 +189,7 @@ static __always_inline __u32 slot_of(const struct service *service, const struct
 #endif
 #ifdef WITH_BY_SOURCE
 	if (service->flags & SERVICE_BY_SOURCE)
-		flow = hash_flow(packet, &packet->source, 0, service->seed);
+		flow = hash_flow(packet, &packet->source, 0, seed);
 #endif
 	/* the upper half of the hash, scaled: as even as a remainder, and cheaper */
 	return (flow >> 32) * TABLE_SLOTS >> 32;
@@ -193,22 +197,20 @@ static __always_inline __u32 slot_of(const struct service *service, const struct
 
 /* The number of the backend for a new flow; 0 if the service has none. */
 static __always_inline __u32 pick_backend(const struct service *service,
-					  const struct packet *packet, __u64 flow)
+					  const struct packet *packet, __u64 flow, __u32 seed)
 {
-	__u32 zero = 0, index = service->table, slot;
+	__u32 index = service->table, slot;
 	struct lookup_table *table;
-	void *map;
 
-	map = lookup_tables.lookup(&index);
-	if (!map)
-		return 0;
-	table = bpf_map_lookup_elem(map, &zero);
+	if (service->flags & SERVICE_SETTLED)
+		return index;
+	table = lookup_tables.lookup(&index);
 	if (!table)
 		return 0;
-	slot = slot_of(service, packet, flow);
+	slot = slot_of(service, packet, flow, seed);
 	/* To the compiler this is certain; the verifier of Linux 6.1 needs to be shown. */
 	asm volatile("" : "+r"(slot));
 	if (slot >= TABLE_SLOTS)
 		return 0;
-	return table->slots[slot];
+	return ((__u16 *)table->slots)[slot];
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -29,11 +29,13 @@ from .datapath import (
     reusable_maps,
 )
 from .errors import ConfigError, ForeignProgramError, L4lbError
+from .holds import keep_holds
 from .host import Paths, Pins
-from .image import Manifest, Source
+from .image import Manifest, Room, Source
 from .link import Link
 from .model import Address, Config
 from .neighbours import Neighbour
+from .saved import Saved, saved_interfaces
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -52,11 +54,18 @@ class Live:
     manifest: Manifest | None = None
     pinned: bool = False
     """The pins are complete, and no interrupted run has left others."""
+    saved: Config | None = None
+    """What is on disk, if that is readable; asked only where the kernel does not say."""
 
     @property
     def config(self) -> Config:
         """What it balances now; nothing if that is not known."""
         return self.manifest.config if self.manifest else Config(self.link.name)
+
+    @property
+    def remembered(self) -> Config:
+        """What it balanced last: what is saved, where the kernel does not say."""
+        return self.saved or self.config
 
 
 @dataclass
@@ -66,6 +75,8 @@ class Plan:
     live: Live
     desired: Config | None
     """None: no balancer. `source_address` is filled in."""
+    declared: Config | None = None
+    """What to save: the same as the user gave it, for at the next boot addresses may differ."""
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     """What changes, in words; empty if nothing does."""
@@ -75,6 +86,7 @@ class Plan:
     load: bool = False
     attach: bool = False
     write: bool = False
+    save: bool = False
     repair: list[str] = field(default_factory=list)
     hops: set[Neighbour] = field(default_factory=set)
     """Next hops that the kernel is to keep resolved, and does not yet."""
@@ -124,6 +136,7 @@ class Balancer:
         self.paths = paths or Paths()
         self.pins = Pins.of(interface, self.paths)
         self.staging = Pins.staging(interface, self.paths)
+        self.saved = Saved(interface, self.paths)
 
     # Reading
 
@@ -152,10 +165,14 @@ class Balancer:
             live.manifest = live.data_path.read()
             complete = self.pins.complete(live.data_path.program, live.data_path.pinned_maps())
             live.pinned = complete and not self.staging.directory.exists()
+        if live.manifest is None:
+            with contextlib.suppress(L4lbError):
+                live.saved = self.saved.read()
         return live
 
-    def statistics(self) -> tuple[Live, Statistics]:
-        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+    def at_work(self) -> tuple[Live, DataPath, Manifest]:
+        """The live state, and what of it is there then. Raises L4lbError if the interface has no
+        balancer."""
         live = self.live()
         if live.data_path is None or not live.attached:
             raise L4lbError(f"no balancer is attached to {self.interface}")
@@ -164,7 +181,12 @@ class Balancer:
                 f"the maps of {self.interface} are of another version of the collection; "
                 "apply the configuration again"
             )
-        return live, live.data_path.statistics(live.manifest)
+        return live, live.data_path, live.manifest
+
+    def statistics(self) -> tuple[Live, Statistics]:
+        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
+        live, data_path, manifest = self.at_work()
+        return live, data_path.statistics(manifest)
 
     # Planning
 
@@ -181,7 +203,24 @@ class Balancer:
             )
         if config is None:
             return self._plan_absent(live)
-        return self._plan_present(live, config)
+        desired, warnings = keep_holds(config, live.remembered)
+        plan = self._plan_present(live, desired)
+        plan.warnings += warnings
+        return plan
+
+    def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
+        """What `change` would do. Changes nothing. Raises as `change` does."""
+        live, _data_path, manifest = self.at_work()
+        desired = edit(manifest.config)
+        with contextlib.suppress(L4lbError):  # what is not readable is written anew
+            saved = self.saved.read()
+            if saved:  # it knows which sources were given, and which are the interface's own
+                desired = replace(
+                    desired,
+                    source_address=saved.source_address,
+                    source_address6=saved.source_address6,
+                )
+        return self._plan_present(live, desired, manifest.build)
 
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
@@ -189,16 +228,21 @@ class Balancer:
             plan.steps.append(f"detach the program from {self.interface}")
         if self.pins.directory.exists() or self.staging.directory.exists():
             plan.steps.append(f"remove {self.pins.directory}")
+        if self.saved.exists():
+            plan.steps.append(f"remove {self.saved.path}")
         return plan
 
-    def _plan_present(self, live: Live, config: Config) -> Plan:
+    def _plan_present(
+        self, live: Live, config: Config, build: dict[str, Any] | None = None
+    ) -> Plan:
+        """build: of the program that is there, to keep it; None: find out whether it will do."""
         source = _source(live.link)
         desired = _with_sources(config, source)
-        plan = Plan(live, desired)
+        plan = Plan(live, desired, config)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
-        plan.build = self._build(live, desired)
-        plan.load = self._plan_load(live, plan)
+        plan.build = build or self._build(live, desired)
+        plan.load = not build and self._plan_load(live, plan)
         wrong_mode = config.mode not in ("auto", live.mode)
         if plan.load or not live.attached or wrong_mode:
             plan.attach = True
@@ -223,6 +267,9 @@ class Balancer:
         plan.hops = hops - neighbours.settled()
         if plan.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
+        plan.save = not self.saved.holds(config)
+        if plan.save and not plan.changed:
+            plan.steps.append(f"write {self.saved.path}")
         for address in unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
         return plan
@@ -242,18 +289,19 @@ class Balancer:
         return changes.compare(observed, desired)
 
     def _build(self, live: Live, config: Config) -> dict[str, Any]:
-        capacity = image.capacity_for(live.manifest, config)
-        if live.data_path:
-            capacity = max(capacity, live.data_path.capacity)
+        room = image.room_for(live.manifest, config)
+        if live.data_path and live.manifest:
+            room |= live.data_path.room
         text = join_sources(self.sources)
         # a host that lost bcc keeps its program, and remembers what compiled it
         bcc = compiler.bcc_version() or (live.manifest and live.manifest.build.get("bcc"))
         return {
             "sources": hashlib.sha256(text.encode()).hexdigest(),
-            "flags": build_flags(config, capacity),
+            "flags": build_flags(config, room),
             "bcc": bcc,
             "layout": layout.VERSION,
-            "capacity": capacity,
+            "backends": room.backends,
+            "tables": room.tables,
         }
 
     def _plan_load(self, live: Live, plan: Plan) -> bool:
@@ -262,7 +310,8 @@ class Balancer:
             "sources": "the sources changed",
             "bcc": "bcc changed",
             "layout": "the layout of the maps changed",
-            "capacity": "more backends than the maps have room for",
+            "backends": "more backends than the maps have room for",
+            "tables": "more lookup tables than the maps have room for",
             "flags": "the services use other features",
         }
         if live.data_path is None:
@@ -281,39 +330,59 @@ class Balancer:
     # Changing
 
     def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
-        """Make the live state what `config` says; None: remove the balancer.
+        """Make the live state what `config` says, but for holds; None: remove the balancer.
 
         Raises L4lbError of some kind; the old state then forwards as before.
         """
         host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
-            plan = self.plan(config, replace_foreign)
+            return self._carry_out(self.plan(config, replace_foreign), waited)
+
+    def change(self, edit: Callable[[Config], Config]) -> Outcome:
+        """Make the live state what `edit` makes of it, which no other run can change meanwhile.
+
+        The program stays, so neither C sources nor a compiler are needed, and `edit` must not ask
+        for what takes another one: states and weights of backends do not.
+
+        Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the old
+        state then forwards as before.
+        """
+        host.require_root()
+        with host.lock(self.interface, self.paths) as waited:
+            return self._carry_out(self.plan_change(edit), waited)
+
+    def _carry_out(self, plan: Plan, waited: float) -> Outcome:
+        if plan.changed:
+            link.require_pyroute2()
+        if plan.desired is None:
             if plan.changed:
-                link.require_pyroute2()
-            if plan.desired is None:
-                if plan.changed:
-                    self._remove(plan)
-                return Outcome(plan, None, waited=waited)
-            headers = compiler.require_tools() if plan.load else None
-            live = plan.live
-            mode: str | None
-            try:
-                host.mount_bpffs(self.paths)
-                self.pins.create()  # first, so that removal sees it if this run is killed
-                self._prepare_host(plan, plan.desired)
-                if plan.load or live.data_path is None or live.manifest is None:
-                    mode = self._load(plan, plan.desired)
-                else:
-                    mode = self._change(plan, plan.desired, live.data_path, live.manifest)
-            except BaseException:
-                with contextlib.suppress(L4lbError):  # the first error is the one to tell
-                    if live.data_path is None:
-                        self.pins.remove()
-                    self._forget_hops(_routed(plan.desired), _routed(self.live().config))
-                raise
-            if plan.changed:
-                self._forget_hops(_routed(live.config), _routed(plan.desired))
-            return Outcome(plan, mode, headers, waited)
+                self._remove(plan)
+            return Outcome(plan, None, waited=waited)
+        headers = compiler.require_tools() if plan.load else None
+        live = plan.live
+        mode: str | None
+        try:
+            host.mount_bpffs(self.paths)
+            self.pins.create()  # first, so that removal sees it if this run is killed
+            if plan.save and plan.declared:
+                self.saved.prepare(plan.declared)
+            self._prepare_host(plan, plan.desired)
+            if plan.load or live.data_path is None or live.manifest is None:
+                mode = self._load(plan, plan.desired)
+            else:
+                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
+        except BaseException:
+            self.saved.abandon()
+            with contextlib.suppress(L4lbError):  # the first error is the one to tell
+                if live.data_path is None:
+                    self.pins.remove()
+                self._forget_hops(_routed(plan.desired), _routed(self.live().config))
+            raise
+        if plan.changed:
+            self._forget_hops(_routed(live.config), _routed(plan.desired))
+        if plan.save:
+            self.saved.commit()
+        return Outcome(plan, mode, headers, waited)
 
     def _prepare_host(self, plan: Plan, desired: Config) -> None:
         """What new backends need before packets go to them."""
@@ -347,23 +416,20 @@ class Balancer:
         self.staging.create()
         try:
             old = live.data_path if live.manifest else None
-            shared = reusable_maps(old.maps, desired, plan.build["capacity"]) if old else {}
+            room = Room(plan.build["backends"], plan.build["tables"])
+            shared = reusable_maps(old.maps, desired, room) if old else {}
             for name, map_ in shared.items():
                 self.staging.set(name, map_)
             pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
-            new = DataPath.load(self.sources, desired, plan.build["capacity"], [pin_dir])
+            new = DataPath.load(self.sources, desired, room, [pin_dir])
             if old:
                 new.copy_counters(old)
             staged = new.stage(
                 desired, source, plan.build, live.manifest, plan.repair, shared.keys()
             )
-            try:
-                self.staging.set("manifest", staged.manifest_map)
-                new.switch(staged)
-                mode = self._attach(live, new, desired.mode)
-            except BaseException:
-                new.abandon(staged)
-                raise
+            self.staging.set("manifest", staged.manifest_map)
+            new.switch(staged)
+            mode = self._attach(live, new, desired.mode)
         except BaseException:
             self.staging.remove()
             raise
@@ -380,12 +446,8 @@ class Balancer:
         if plan.write:
             source = _source(live.link)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
-            try:
-                self.pins.set("manifest%next", staged.manifest_map)
-                data_path.switch(staged)
-            except BaseException:
-                data_path.abandon(staged)
-                raise
+            self.pins.set("manifest%next", staged.manifest_map)
+            data_path.switch(staged)
             data_path.finish(staged)
         mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
         if plan.write or not live.pinned:
@@ -423,6 +485,7 @@ class Balancer:
             link.detach(live.link, live.data_path.program.fd)
         self.pins.remove()
         self.staging.remove()
+        self.saved.remove()
         needed: set[Address] = set()
         for interface in host.pinned_interfaces(self.paths):
             other = Balancer(interface, paths=self.paths).pinned_manifest()
@@ -431,6 +494,11 @@ class Balancer:
         neighbours.manage([], neighbours.managed() - hops)
         for version in {4, 6} - _versions(needed):
             host.restore_routing(self.paths, version)
+
+    def others(self) -> list[str]:
+        """The other interfaces of this host that have a balancer, or have one saved."""
+        names = {*host.pinned_interfaces(self.paths), *saved_interfaces(self.paths)}
+        return sorted(names - {self.interface})
 
     def pinned_manifest(self) -> Manifest | None:
         """What the pinned maps hold; None if there are none, or they are of another version."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
-import itertools
 import os
+import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ from .errors import HostError, KernelError
 ARRAY = 2
 PERCPU_ARRAY = 6
 ARRAY_OF_MAPS = 12
+
+_PROGRAM_XDP = 6
+_TICKS = struct.pack("=2Bhi2Bhi", 0x85, 0, 0, 118, 0x95, 0, 0, 0)
+"""call bpf_jiffies64; exit"""
 
 
 @functools.cache
@@ -240,16 +244,6 @@ class Map(_Object):
         value = self.lookup(key)
         return None if value is None else Map.by_id(int.from_bytes(value, sys.byteorder))
 
-    def set_inners(self, inners: Iterable[tuple[int, Callable[[int], Map]]]) -> None:
-        """Fill in many maps of a map of maps, each made, from its key, when its turn comes.
-
-        In portions: the kernel waits for all CPUs once per system call, and each map in hand is an
-        open file, of which a process may have 1024.
-        """
-        remaining = iter(inners)
-        while portion := [(key, make(key)) for key, make in itertools.islice(remaining, 256)]:
-            self.update_many((key, inner.fd.to_bytes(4, sys.byteorder)) for key, inner in portion)
-
     def set_inner(self, key: int, inner: Map) -> None:
         """Make `inner` the map at `key` of a map of maps: one atomic exchange."""
         self.update(key, inner.fd.to_bytes(4, sys.byteorder))
@@ -305,6 +299,15 @@ class Program(_Object):
             _libbpf().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), "BPF_PROG_TEST_RUN"
         )
         return options.retval, out.raw[: options.data_size_out]
+
+
+def ticks() -> int:
+    """The lower 32 bits of the kernel's tick counter, in which programs tell the time.
+
+    User space cannot read it, so a program that returns it is run.
+    """
+    program = _libbpf().bpf_prog_load(_PROGRAM_XDP, b"l4lb_ticks", b"GPL", _TICKS, 2, None)
+    return Program(_check(program, "load a program that tells the time")).test_run(bytes(14))[0]
 
 
 def _key(number: int) -> Any:

@@ -10,7 +10,6 @@ moment at which the new state takes effect, and `finish` removes what is no long
 
 from __future__ import annotations
 
-import functools
 import struct
 import sys
 from array import array
@@ -22,7 +21,7 @@ from typing import Any
 from . import bpf, compiler, image, layout
 from .bpf import Map, Program
 from .errors import L4lbError
-from .image import Manifest, Source
+from .image import Manifest, Room, Source
 from .model import Address, Config, Service
 from .schedulers import JHASH_SLOTS
 
@@ -32,14 +31,13 @@ _MOST_FLOWS_READ = 1 << 22
 """64 MB of a flow table, in a fraction of a second."""
 
 _FIXED_SHAPES = {
-    "lookup_tables": bpf.Shape(bpf.ARRAY_OF_MAPS, 4, layout.LOOKUP_TABLES),
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
     "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
     "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(layout.FLOW_EVENTS), 1),
     "hosts": bpf.Shape(bpf.ARRAY, layout.HOST_SIZE, 1),
 }
-_SIZED_SHAPES = {
-    "backends": (bpf.ARRAY, layout.BACKEND_SIZE),
+_PER_BACKEND = {
+    "backends": (bpf.ARRAY, layout.BACKEND_RECORDS_SIZE),
     "backend_cpus": (bpf.PERCPU_ARRAY, layout.BACKEND_CPU_SIZE),
 }
 
@@ -73,9 +71,8 @@ class Staged:
 
     manifest: Manifest
     manifest_map: Map
-    before: Manifest | None
-    late: dict[int, bytes] = field(default_factory=dict)
-    """Backend records that packets in flight use already: written after the switch."""
+    records: dict[int, bytes]
+    """Of all backends: number -> struct backend."""
 
 
 def join_sources(sources: Mapping[str, str]) -> str:
@@ -85,23 +82,25 @@ def join_sources(sources: Mapping[str, str]) -> str:
     return compiler.join_sources(sources, "l4lb.c")
 
 
-def build_flags(config: Config, capacity: int) -> list[str]:
-    """The -D flags for a program that serves `config`; `capacity` as of `image.place`."""
+def build_flags(config: Config, room: Room) -> list[str]:
+    """The -D flags for a program that serves `config`."""
     return [
         f"-DTICKS_PER_SECOND={compiler.ticks_per_second()}",
-        f"-DBACKENDS={capacity}",
+        f"-DBACKENDS={room.backends}",
+        f"-DLOOKUP_TABLES={room.tables}",
         f"-DFLOW_BLOCKS={image.flow_blocks(config)}",
         *image.features(config),
     ]
 
 
-def reusable_maps(maps: Mapping[str, Map], config: Config, capacity: int) -> dict[str, Map]:
-    """Those maps of another program that one of this layout and capacity can use.
+def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[str, Map]:
+    """Those maps of another program that one of this layout and size can use.
 
     Not the service table: each program has its own, so that a new program brings its new state
     with it and both take effect at once when it is attached.
     """
-    shapes = {name: bpf.Shape(*shape, capacity) for name, shape in _SIZED_SHAPES.items()}
+    shapes = {name: bpf.Shape(*shape, room.backends) for name, shape in _PER_BACKEND.items()}
+    shapes["lookup_tables"] = bpf.Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, room.tables)
     shapes.update(_FIXED_SHAPES)
     shapes["flows"] = bpf.Shape(bpf.PERCPU_ARRAY, layout.FLOW_BLOCK_SIZE, image.flow_blocks(config))
     return {
@@ -125,7 +124,7 @@ class DataPath:
         cls,
         sources: Mapping[str, str],
         config: Config,
-        capacity: int | None = None,
+        room: Room | None = None,
         flags: Sequence[str] = (),
     ) -> DataPath:
         """Compile and load a program that serves `config`. It is not attached, its maps are empty.
@@ -134,11 +133,8 @@ class DataPath:
 
         Raises HostError or CompileError.
         """
-        if capacity is None:
-            capacity = image.capacity_for(None, config)
-        loaded = compiler.load(
-            join_sources(sources), [*build_flags(config, capacity), *flags], PROGRAM
-        )
+        room = room or image.room_for(None, config)
+        loaded = compiler.load(join_sources(sources), [*build_flags(config, room), *flags], PROGRAM)
         return cls(loaded.program, loaded.maps, loaded)
 
     @classmethod
@@ -157,9 +153,11 @@ class DataPath:
         return maps
 
     @property
-    def capacity(self) -> int:
-        """How many backends the maps hold, number 0 included."""
-        return self.maps["backends"].shape.max_entries
+    def room(self) -> Room:
+        """How much the maps hold."""
+        return Room(
+            self.maps["backends"].shape.max_entries, self.maps["lookup_tables"].shape.max_entries
+        )
 
     def header(self) -> layout.ServiceHeader | None:
         """The head of the current service table; None before the first switch."""
@@ -187,23 +185,16 @@ class DataPath:
         """Where the maps do not hold what `manifest` says: names of services, "services" for the
         service table, "backends" for their records."""
         found = []
-        header = layout.ServiceHeader(
-            layout.VERSION, manifest.generation, self.manifest_map.id if self.manifest_map else 0
-        )
+        header = _header(manifest, self.manifest_map)
         entries = image.service_entries(manifest)
         table = self.maps["services"].inner(0)
         if table is None or table.lookup(0) != layout.pack_service_table(header, entries):
             found.append("services")
-        for service in manifest.config.services:
-            expected = manifest.tables[service.name]
-            inner = self.maps["lookup_tables"].inner(expected.index)
-            if inner is None or image.checksum(inner.lookup(0) or b"") != expected.checksum:
-                found.append(service.name)
-        records = self.maps["backends"].lookup_all()
-        if any(
-            records[number * layout.BACKEND_SIZE : (number + 1) * layout.BACKEND_SIZE] != record
-            for number, record in image.backend_records(manifest, source).items()
-        ):
+        for name, expected in manifest.tables.items():
+            content = self.maps["lookup_tables"].lookup(expected.index) or b""
+            if image.checksum(content) != expected.checksum:
+                found.append(name)
+        if self._unlike(image.backend_records(manifest, source)):
             found.append("backends")
         return found
 
@@ -214,7 +205,7 @@ class DataPath:
         build: dict[str, Any] | None = None,
         before: Manifest | None = None,
         repair: Sequence[str] = (),
-        shared: Collection[str] = _FIXED_SHAPES.keys() | _SIZED_SHAPES.keys(),
+        shared: Collection[str] = _FIXED_SHAPES.keys() | _PER_BACKEND.keys() | {"lookup_tables"},
     ) -> Staged:
         """Write all of `config` that no packet can see before `switch`.
 
@@ -222,7 +213,9 @@ class DataPath:
         repair: services whose lookup table is to be written anew, changed or not.
         shared: names of the maps that hold the current state, and so may be in use by packets.
         """
-        manifest = image.place(config, build or {}, before, self.capacity)
+        if before and "backends" in shared:
+            self._let_go(before)
+        manifest = image.place(config, build or {}, before, self.room.backends)
         if "lookup_tables" not in shared:
             manifest.tables.clear()
         damaged = {
@@ -233,90 +226,93 @@ class DataPath:
                 manifest.tables.pop(service.name, None)
         used = [table.index for table in (before.tables if before else {}).values()]
         spare = image.spare_tables(used)
-        self.maps["lookup_tables"].set_inners(
-            (next(spare), functools.partial(self._make_table, service, manifest))
-            for service in config.services
-            if service.name not in manifest.tables
-        )
-        known = _numbers(before)
-        in_use = known if "backends" in shared else set()
+        for service in config.services:
+            if service.name not in manifest.tables and not image.is_settled(service):
+                self._write_table(service, manifest, next(spare))
         records = image.backend_records(manifest, source)
         empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
         self.maps["backend_cpus"].update_many(
             (number, empty)
             for number in manifest.all_numbers - (before.all_numbers if before else set())
         )
-        self.maps["backends"].update_many(
-            (number, record) for number, record in records.items() if number not in in_use
-        )
-        late = {number: record for number, record in records.items() if number in in_use}
+        self._write_records(manifest, records, _numbers(before) if "backends" in shared else set())
         if "hosts" in self.maps:
             self.maps["hosts"].update(0, layout.pack_host(source.address, source.address6))
-        return Staged(manifest, Map.create_array("manifest", manifest.dump()), before, late)
+        return Staged(manifest, Map.create_array("manifest", manifest.dump()), records)
 
-    def _keep_counters(self, before: Manifest, manifest: Manifest, gone: Collection[int]) -> None:
-        """Add the counters of backends that are gone to what their service remembers of such."""
-        keys = {service.name: service.key for service in before.config.services}
-        heirs = {service.key: manifest.past[service.name] for service in manifest.config.services}
+    def _write_records(
+        self, manifest: Manifest, records: Mapping[int, bytes], in_use: Collection[int]
+    ) -> None:
+        """Write the records of backends, and have services whose packets use one that changes go
+        over to the other ones; enter that in the manifest."""
+        content = self.maps["backends"].lookup_all()
+        pairs = {number: record * 2 for number, record in records.items() if number not in in_use}
+        for service in manifest.config.services:
+            numbers = manifest.numbers[service.name].values()
+            second = service.name in manifest.second
+            kept = {n: _records_of(content, n) for n in numbers if n in in_use}
+            if all(both[second] == records[number] for number, both in kept.items()):
+                continue
+            manifest.second.symmetric_difference_update({service.name})
+            for number, both in kept.items():
+                # what is in use is written too, but as it is
+                first, other = both[0], records[number]
+                pairs[number] = other + both[1] if second else first + other
+        self.maps["backends"].update_many(pairs.items())
+
+    def _unlike(self, records: Mapping[int, bytes]) -> list[int]:
+        """The numbers both of whose records are not as they shall be: these, or empty."""
+        content, size = self.maps["backends"].lookup_all(), layout.BACKEND_RECORDS_SIZE
+        expected = bytearray(len(content))
+        for number, record in records.items():
+            expected[number * size : (number + 1) * size] = record * 2
+        if content == expected:
+            return []
+        starts = range(0, len(content), size)
+        return [at // size for at in starts if content[at : at + size] != expected[at : at + size]]
+
+    def _let_go(self, manifest: Manifest) -> None:
+        """Empty the records of backends that `manifest` does not have: of those that have gone, and
+        what an interrupted run has left. Their service remembers their counters."""
+        content, known = self.maps["backends"].lookup_all(), _numbers(manifest)
+        empty = bytes(layout.BACKEND_RECORDS_SIZE)
+        services = {
+            at // len(empty): layout.service_of(content[at : at + layout.BACKEND_SIZE])
+            for at in range(0, len(content), len(empty))
+            if content[at : at + len(empty)] != empty and at // len(empty) not in known
+        }
+        self.maps["backends"].update_many((number, empty) for number in services)
+        heirs = {manifest.service_ids[name]: number for name, number in manifest.past.items()}
         cpus = self.maps["backend_cpus"]
-        for name, numbers in before.numbers.items():
-            former = [number for number in numbers.values() if number in gone]
-            if keys[name] in heirs and former:
-                heir = heirs[keys[name]]
-                records = [cpus.lookup(number) or b"" for number in (heir, *former)]
-                cpus.update(heir, _add_counters(records))
+        for number, service in services.items():
+            if service in heirs:
+                heir = heirs[service]
+                both = [cpus.lookup(heir) or b"", cpus.lookup(number) or b""]
+                cpus.update(heir, _add_counters(both))
 
-    @staticmethod
-    def _make_table(service: Service, manifest: Manifest, index: int) -> Map:
-        """The lookup table of a service, which the manifest will find at `index`."""
+    def _write_table(self, service: Service, manifest: Manifest, index: int) -> None:
+        """Write the lookup table of a service to `index`, and enter it in the manifest."""
         numbers, seed = manifest.numbers[service.name], manifest.config.hash_seed
         content = image.lookup_table(service, seed, numbers)
         manifest.tables[service.name] = image.Table(
             index, image.table_digest(service, seed, numbers), image.checksum(content)
         )
-        return Map.create_array("lookup_table", content)
-
-    def _clear_tables(self, gone: Manifest, kept: Manifest | None) -> None:
-        """Let go of the lookup tables of one state that another does not use.
-
-        An empty one takes their place: the kernel deletes them one by one only, and waits for all
-        CPUs each time.
-        """
-        in_use = {table.index for table in kept.tables.values()} if kept else set()
-        free = [table.index for table in gone.tables.values() if table.index not in in_use]
-        if free:
-            empty = Map.create_array("lookup_table", bytes(layout.LOOKUP_TABLE_SIZE))
-            self.maps["lookup_tables"].set_inners((index, lambda _index: empty) for index in free)
+        self.maps["lookup_tables"].update(index, content)
 
     def switch(self, staged: Staged) -> None:
         """Make the staged state current for this program: one atomic exchange."""
-        header = layout.ServiceHeader(
-            layout.VERSION, staged.manifest.generation, staged.manifest_map.id
-        )
+        header = _header(staged.manifest, staged.manifest_map)
         entries = image.service_entries(staged.manifest)
         table = Map.create_array("service_table", layout.pack_service_table(header, entries))
         self.maps["services"].set_inner(0, table)
         self.manifest_map = staged.manifest_map
 
     def finish(self, staged: Staged) -> None:
-        """Update the records of what stays; drop the tables and records of what has gone."""
-        current = self.maps["backends"].lookup_all()
-        size = layout.BACKEND_SIZE
-        changed = {
-            number: record
-            for number, record in staged.late.items()
-            if current[number * size : (number + 1) * size] != record
-        }
-        gone = _numbers(staged.before) - _numbers(staged.manifest)
-        changed.update((number, bytes(size)) for number in gone)
-        self.maps["backends"].update_many(changed.items())
-        if staged.before:
-            self._keep_counters(staged.before, staged.manifest, gone)
-            self._clear_tables(staged.before, staged.manifest)
-
-    def abandon(self, staged: Staged) -> None:
-        """Undo `stage`, before a switch."""
-        self._clear_tables(staged.manifest, staged.before)
+        """Update the records that are not in use; drop those of what has gone."""
+        unlike = self._unlike(staged.records)
+        pairs = {n: staged.records[n] * 2 for n in unlike if n in staged.records}
+        self.maps["backends"].update_many(pairs.items())
+        self._let_go(staged.manifest)
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""
@@ -338,11 +334,36 @@ class DataPath:
             stride = len(values) // theirs.shape.max_entries
             mine.update_many((i, values[i * stride : (i + 1) * stride]) for i in range(count))
 
+    def packets(self, number: int) -> int:
+        """How many packets were sent to a backend."""
+        record = self.maps["backend_cpus"].lookup(number) or b""
+        return sum(
+            layout.COUNTER.unpack_from(record, at)[0]
+            for at in range(0, len(record), layout.BACKEND_CPU_SIZE)
+        )
+
+    def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, list[float]]:
+        """For each flow that the flow table remembers of these owners, the seconds since its last
+        packet."""
+        flows: list[tuple[layout.FlowOwner, int, int]] = []
+        if "flows" in self.maps:
+            table = self.maps["flows"]
+            for index in range(table.shape.max_entries):  # not all at once: it may be gigabytes
+                flows += layout.flows_of(owners, table.lookup(index) or b"")
+        now, second = bpf.ticks(), compiler.ticks_per_second()
+        found: dict[layout.FlowOwner, dict[int, float]] = {owner: {} for owner in owners}
+        for owner, hash_, tick in flows:
+            silence = (now - tick) % 2**32 / second
+            # each CPU that saw packets of a flow remembers it
+            found[owner][hash_] = min(silence, found[owner].get(hash_, silence))
+        return {owner: list(silences.values()) for owner, silences in found.items()}
+
     def slots(self, service: Service, manifest: Manifest) -> Sequence[int]:
         """The lookup table of a service: slot -> number of a backend, 0 for none."""
-        inner = self.maps["lookup_tables"].inner(manifest.tables[service.name].index)
-        content = inner.lookup(0) if inner else None
         length = JHASH_SLOTS if service.scheduler == "jhash" else layout.TABLE_SLOTS
+        if image.is_settled(service):
+            return array("H", [image.only_number(service, manifest)]) * length
+        content = self.maps["lookup_tables"].lookup(manifest.tables[service.name].index)
         return array("H", (content or bytes(layout.LOOKUP_TABLE_SIZE))[: 2 * length])
 
     def remembered_flows(self) -> dict[tuple[int, int], int]:
@@ -421,6 +442,22 @@ class _Sums:
             for cpu in range(self._cpus)
         )
         return tuple(map(sum, zip(*each)))
+
+
+def _header(manifest: Manifest, manifest_map: Map | None) -> layout.ServiceHeader:
+    """The head of the service table of a state."""
+    return layout.ServiceHeader(
+        layout.VERSION,
+        manifest.generation,
+        manifest_map.id if manifest_map else 0,
+        manifest.config.hash_seed,
+    )
+
+
+def _records_of(content: bytes, number: int) -> tuple[bytes, bytes]:
+    """Both records of a backend in what the map holds."""
+    at, size = number * layout.BACKEND_RECORDS_SIZE, layout.BACKEND_SIZE
+    return content[at : at + size], content[at + size : at + 2 * size]
 
 
 def _numbers(manifest: Manifest | None) -> set[int]:

@@ -52,6 +52,7 @@ def facts(
                     "address": str(backend.address),
                     "weight": backend.weight,
                     "state": backend.state,
+                    "held": backend.held,
                     **counters(before.backends.get(key) if before else None, now.backends[key]),
                 }
             )

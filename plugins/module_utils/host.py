@@ -28,13 +28,16 @@ class Paths:
 
     bpffs: Path = Path("/sys/fs/bpf")
     run: Path = Path("/run/l4lb")
+    etc: Path = Path("/etc/l4lb")
     sysctl: Path = Path("/proc/sys")
 
 
 def require_root() -> None:
     """Raises HostError unless the process may load programs, and see those that are loaded."""
     if os.geteuid() != 0:
-        raise HostError("root is needed to load XDP programs, and to see them; use become: true")
+        raise HostError(
+            "root is needed to load XDP programs, and to see them; use become: true or sudo"
+        )
 
 
 # The bpf file system and pins

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import zlib
 from array import array
@@ -24,6 +25,8 @@ from .errors import ConfigError, L4lbError
 from .model import PROTOCOLS, Address, Backend, Config, Network, Service
 
 BackendKey = tuple  # (service address, port, protocol, backend address)
+
+_LEAST_TABLES = 16
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,18 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Room:
+    """How much the maps hold: backends, number 0 included, and lookup tables."""
+
+    backends: int
+    tables: int
+
+    def __or__(self, other: Room) -> Room:
+        """Room for either."""
+        return Room(max(self.backends, other.backends), max(self.tables, other.tables))
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What user space knows of the maps."""
 
@@ -54,10 +69,13 @@ class Manifest:
     generation: int = 0
     service_ids: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
+    """Of services that have one; see `is_settled`."""
     numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
     past: dict[str, int] = field(default_factory=dict)
     """Service -> a number that is no backend's: there the counters of former backends go on."""
     next_number: int = 1
+    second: set[str] = field(default_factory=set)
+    """Services of whose backends the second records are in use."""
 
     @property
     def all_numbers(self) -> set[int]:
@@ -85,6 +103,7 @@ class Manifest:
                 },
                 "past": self.past,
                 "next_number": self.next_number,
+                "second": sorted(self.second),
             },
             separators=(",", ":"),
         ).encode()
@@ -109,6 +128,7 @@ class Manifest:
                 },
                 past=raw["past"],
                 next_number=raw["next_number"],
+                second=set(raw["second"]),
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
             raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
@@ -156,9 +176,15 @@ def place(
     tables = {}
     for service in config.services:
         table = before.tables.get(old[service.name])
-        if table and table.digest == table_digest(service, config.hash_seed, numbers[service.name]):
+        if (
+            table
+            and not is_settled(service)
+            and table.digest == table_digest(service, config.hash_seed, numbers[service.name])
+        ):
             tables[service.name] = table
-    return Manifest(config, build, before.generation + 1, ids, tables, numbers, past, next_number)
+    second = {name for name in old if old[name] in before.second}
+    generation = before.generation + 1
+    return Manifest(config, build, generation, ids, tables, numbers, past, next_number, second)
 
 
 def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:
@@ -170,10 +196,10 @@ def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:
     raise L4lbError(f"all {capacity - 1} backend numbers are in use")
 
 
-def capacity_for(before: Manifest | None, config: Config) -> int:
-    """How many backends the maps must hold, from few sizes, so that growing is rare.
+def room_for(before: Manifest | None, config: Config) -> Room:
+    """How much the maps must hold, from few sizes, so that growing is rare.
 
-    Numbers in use stay in use until the switch, so that both old and new backends need room.
+    What is in use stays in use until the switch, so that both old and new need room.
     """
     old = {
         (service.key, backend.address)
@@ -188,7 +214,17 @@ def capacity_for(before: Manifest | None, config: Config) -> int:
     services = {service.key for service in (before.config.services if before else ())}
     services.update(service.key for service in config.services)
     need = len(old | new) + len(services) + 1
-    return next((size for size in (1024, 4096, 16384) if size >= need), 65536)
+    backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
+    # those that a change of states or weights can make need one too
+    # at first, room for a change of them all, which otherwise would take another program
+    both = (*(before or Manifest(config)).config.services, *config.services)
+    tables = sum(len(service.backends) > 1 for service in both)
+    return Room(backends, max(_LEAST_TABLES, 1 << max(0, tables - 1).bit_length()))
+
+
+def is_settled(service: Service) -> bool:
+    """Whether the service needs no lookup table: all new flows have the same backend, or none."""
+    return sum(backend.share > 0 for backend in service.backends) < 2
 
 
 def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> str:
@@ -238,9 +274,8 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
             service.port,
             protocol,
             manifest.service_ids[service.name],
-            manifest.tables[service.name].index,
-            config.hash_seed,
-            _service_flags(service, config),
+            _table_or_backend(service, manifest),
+            _service_flags(service, manifest),
             config.udp_timeout,
         )
     for service in config.services:
@@ -249,10 +284,24 @@ def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
     yield from marks.values()
 
 
-def _service_flags(service: Service, config: Config) -> int:
+def only_number(service: Service, manifest: Manifest) -> int:
+    """The number of the backend that all new flows of a settled service have; 0 for none."""
+    numbers = manifest.numbers[service.name]
+    return sum(numbers[backend.address] for backend in service.backends if backend.share)
+
+
+def _table_or_backend(service: Service, manifest: Manifest) -> int:
+    if is_settled(service):
+        return only_number(service, manifest)
+    return manifest.tables[service.name].index
+
+
+def _service_flags(service: Service, manifest: Manifest) -> int:
     flags = layout.SERVICE_JHASH if service.scheduler == "jhash" else 0
     flags |= layout.SERVICE_BY_SOURCE if service.affinity == "source" else 0
-    flags |= layout.SERVICE_FLOW_TABLE if remembers(service, config) else 0
+    flags |= layout.SERVICE_FLOW_TABLE if remembers(service, manifest.config) else 0
+    flags |= layout.SERVICE_SETTLED if is_settled(service) else 0
+    flags |= layout.SERVICE_SECOND if service.name in manifest.second else 0
     return flags
 
 
@@ -328,6 +377,6 @@ def flow_blocks(config: Config) -> int:
 
 
 def spare_tables(used: Iterable[int]) -> Iterator[int]:
-    """Indices of lookup tables that nobody uses."""
+    """Indices of lookup tables that nobody uses, from 0 on."""
     taken = set(used)
-    return (index for index in range(layout.LOOKUP_TABLES) if index not in taken)
+    return (index for index in itertools.count() if index not in taken)

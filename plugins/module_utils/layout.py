@@ -10,28 +10,30 @@ meaning, so that a program never uses maps of another layout.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from .errors import L4lbError
 from .model import Address, Network
 
-VERSION = 2
+VERSION = 3
 
 SERVICE_BITS = 15
 SERVICE_SLOTS = 1 << SERVICE_BITS
 SERVICE_PROBES = 32
 SERVICE_IDS = 8192
-LOOKUP_TABLES = 8192
 TABLE_SLOTS = 65537
 
 SERVICE_ADDRESS_ONLY = 1
 SERVICE_JHASH = 2
 SERVICE_BY_SOURCE = 4
 SERVICE_FLOW_TABLE = 8
+SERVICE_SETTLED = 16
+SERVICE_SECOND = 64
 
 BACKEND_HAS_NEXTHOP = 1
 BACKEND_IPV6 = 2
@@ -81,31 +83,35 @@ FLOW_EVENTS = {
 
 _MASK_64 = 2**64 - 1
 _HEADER = struct.Struct("=4I")
-_SERVICE = struct.Struct("=16sHBBHHIHH")
+_SERVICE = struct.Struct("=16sHBBHHHH4x")
 _BACKEND = struct.Struct("=16s16s4sHHHH6s6sHBB4x")
 _HOST = struct.Struct("=16s16s")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
+_NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
+FLOW_BLOCK_SETS = 256
 HOST_SIZE = _HOST.size
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
-LOOKUP_TABLE_SIZE = 131088
+LOOKUP_TABLE_SIZE = 2 * TABLE_SLOTS
 BACKEND_SIZE = _BACKEND.size
+BACKEND_RECORDS_SIZE = 2 * BACKEND_SIZE
 
 
 @dataclass(frozen=True)
 class ServiceHeader:
-    """The head of a service table; `manifest` is the id of a map."""
+    """The head of a service table; `manifest` is the id of a map, `seed` that of hashes."""
 
     layout: int
     generation: int
     manifest: int
+    seed: int
 
     @classmethod
     def unpack(cls, table: bytes) -> ServiceHeader:
         """Read the head of a packed service table."""
-        return cls(*_HEADER.unpack_from(table)[:3])
+        return cls(*_HEADER.unpack_from(table))
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,6 @@ class ServiceEntry:
     protocol: int
     id: int = 0
     table: int = 0
-    seed: int = 0
     flags: int = 0
     udp_timeout: int = 0
 
@@ -142,7 +147,6 @@ class ServiceEntry:
             self.address.version,
             self.id,
             self.table,
-            self.seed,
             self.flags,
             self.udp_timeout,
         )
@@ -163,7 +167,7 @@ def pack_service_table(header: ServiceHeader, entries: Iterable[ServiceEntry]) -
         else:
             raise L4lbError(f"the service table is too crowded for {entry.address}:{entry.port}")
     empty = bytes(_SERVICE.size)
-    head = _HEADER.pack(header.layout, header.generation, header.manifest, 0)
+    head = _HEADER.pack(header.layout, header.generation, header.manifest, header.seed)
     return head + b"".join(slot or empty for slot in slots)
 
 
@@ -220,6 +224,12 @@ class BackendRecord:
         return outer + {"gue": 8, "gre": 4}.get(self.encapsulation, 0)
 
 
+def service_of(record: bytes) -> int:
+    """The id of the service that a struct backend belongs to."""
+    service: int = _BACKEND.unpack_from(record)[5]
+    return service
+
+
 def _header_sum(source: Address, destination: Address, protocol: int) -> int:
     """The folded sum of an outer IPv4 header without type of service and length, 0..65535."""
     header = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0x4000, OUTER_TTL, protocol, 0)
@@ -234,6 +244,28 @@ def pack_host(address: IPv4Address | None, address6: IPv6Address | None) -> byte
         pack_address(address) if address else bytes(16),
         pack_address(address6) if address6 else bytes(16),
     )
+
+
+FlowOwner = tuple  # (number of a backend, id of its service)
+
+
+def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[tuple[FlowOwner, int, int]]:
+    """The flows of these owners in some struct flow_block: owner, hash, tick of the last packet."""
+    by_word = {int.from_bytes(struct.pack("=2H", *owner), sys.byteorder): owner for owner in owners}
+    words = memoryview(blocks).cast("I")
+    found = words[3::4].tolist()
+    if by_word.keys().isdisjoint(found):
+        return
+    flows = zip(found, memoryview(blocks).cast("Q")[0::2], words[2::4])
+    for word, hash_, tick in itertools.compress(flows, map(by_word.__contains__, found)):
+        yield by_word[word], hash_, tick
+
+
+def next_hop_interface(records: bytes, cpu: int) -> int:
+    """The interface that routing last gave for a backend, from its struct backend_cpu of each CPU;
+    0 if it was not asked."""
+    index: int = _NEXT_HOP_INTERFACE.unpack_from(records, cpu * BACKEND_CPU_SIZE)[0]
+    return index
 
 
 def pack_address(address: Address) -> bytes:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import importlib.util
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -58,6 +59,14 @@ def require_pyroute2() -> None:
     """Raises HostError if pyroute2 is missing."""
     if not pyroute2_is_installed():
         raise HostError("pyroute2 is not installed; install python3-pyroute2")
+
+
+def interface_name(index: int) -> str:
+    """The name of an interface. Raises HostError if it has gone."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError as e:
+        raise HostError(f"there is no interface {index} any more") from e
 
 
 def read_link(name: str) -> Link:

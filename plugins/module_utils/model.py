@@ -44,6 +44,8 @@ MAX_TIMEOUT = 65535
 
 Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
+ServiceKey = tuple[Address, int, str]
+"""Address, port and protocol."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
@@ -57,6 +59,8 @@ class Backend:
     weight: int = 1
     state: str = "enabled"
     mac: str | None = None
+    held: bool = False
+    """An operator set this state, which is not enabled; a new configuration does not change it."""
 
     @property
     def share(self) -> int:
@@ -79,7 +83,7 @@ class Service:
     backends: tuple[Backend, ...] = ()
 
     @property
-    def key(self) -> tuple[Address, int, str]:
+    def key(self) -> ServiceKey:
         """What the data plane knows the service by; unique."""
         return (self.address, self.port, self.protocol)
 
@@ -172,6 +176,7 @@ class Config:
                             "weight": backend.weight,
                             "state": backend.state,
                             "mac": backend.mac,
+                            **({"held": True} if backend.held else {}),
                         }
                         for backend in service.backends
                     ],
@@ -189,6 +194,22 @@ def interface_name(value: object) -> str:
     if not fits or value in (".", ".."):
         raise ConfigError("interface", value, "not an interface name (see ip link)")
     return value
+
+
+def unicast_address(value: object, where: str) -> Address:
+    """Check an address of a service or backend. Raises ConfigError, which names `where`."""
+    try:
+        if not isinstance(value, str) or "%" in value:  # a zone would be lost
+            raise ValueError
+        address = ip_address(value)
+    except ValueError:
+        raise ConfigError(
+            where, value, "not an IP address, as in 192.0.2.10 or 2001:db8::10"
+        ) from None
+    _check_unicast(address, value, where)
+    if isinstance(address, IPv6Address) and (address.is_link_local or address.ipv4_mapped):
+        raise ConfigError(where, value, "neither link-local nor IPv4-mapped addresses are balanced")
+    return address
 
 
 def _service(raw: object, where: str) -> Service:
@@ -215,7 +236,7 @@ def _service(raw: object, where: str) -> Service:
         backends.sort(key=lambda backend: (backend.address.version, backend.address))
     return Service(
         name=name,
-        address=_address(options.get("address"), f"{where}.address"),
+        address=unicast_address(options.get("address"), f"{where}.address"),
         port=_integer(options, "port", None, 0, 65535, where),
         protocol=_choice(options, "protocol", None, tuple(PROTOCOLS), where),
         scheduler=scheduler,
@@ -233,7 +254,7 @@ def _backends(raw: object, where: str) -> list[Backend]:
         here = f"{where}.backends[{index}]"
         options = _mapping(item, here)
         _known(options, Backend, here)
-        address = _address(options.get("address"), f"{here}.address")
+        address = unicast_address(options.get("address"), f"{here}.address")
         if address in seen:
             raise ConfigError(
                 f"{here}.address", str(address), "listed twice; give it a larger weight instead"
@@ -245,14 +266,17 @@ def _backends(raw: object, where: str) -> list[Backend]:
                 weight=_integer(options, "weight", 1, 0, MAX_WEIGHT, here),
                 state=_choice(options, "state", "enabled", STATES, here),
                 mac=_optional(options, "mac", here, _mac),
+                held=_boolean(options, "held", False, here),
             )
         )
+        if backends[-1].held and backends[-1].state == "enabled":
+            raise ConfigError(f"{here}.held", True, "only drained and disabled backends are held")
     return backends
 
 
 def _unique(services: Iterable[Service]) -> None:
     names: set[str] = set()
-    keys: dict[tuple[Address, int, str], str] = {}
+    keys: dict[ServiceKey, str] = {}
     for service in services:
         if service.name in names:
             raise ConfigError("services", service.name, "two services have this name; rename one")
@@ -327,21 +351,6 @@ def _boolean(options: Mapping[str, Any], option: str, default: bool, at: str) ->
     if not isinstance(value, bool):
         raise ConfigError(_join(at, option), value, "give true or false")
     return value
-
-
-def _address(value: object, where: str) -> Address:
-    try:
-        if not isinstance(value, str) or "%" in value:  # a zone would be lost
-            raise ValueError
-        address = ip_address(value)
-    except ValueError:
-        raise ConfigError(
-            where, value, "not an IP address, as in 192.0.2.10 or 2001:db8::10"
-        ) from None
-    _check_unicast(address, value, where)
-    if isinstance(address, IPv6Address) and (address.is_link_local or address.ipv4_mapped):
-        raise ConfigError(where, value, "neither link-local nor IPv4-mapped addresses are balanced")
-    return address
 
 
 def _check_unicast(address: Address, value: object, where: str) -> None:

@@ -31,6 +31,7 @@ _NTF_EXT_MANAGED = 1
 _IFF_NOARP = 0x80
 _RTN_UNICAST = 1
 _NUD_NONE = 0
+_NUD_FAILED = 0x20
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable … permanent
 _NUD_PERMANENT = 0x80
 _PROTOCOL = 214
@@ -91,15 +92,24 @@ def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[Address
     waiting = set(neighbours)
     deadline = time.monotonic() + patience
     while waiting:
-        waiting -= {
-            (entry.index, entry.address)
-            for entry in rtnetlink.neighbours()
-            if entry.state & _NUD_USABLE
-        }
+        waiting -= _in_state(_NUD_USABLE)
         if not waiting or time.monotonic() > deadline:
             break
         time.sleep(0.02)
     return sorted((address for unused, address in waiting), key=_order)
+
+
+def fails(address: Address) -> bool:
+    """Whether the kernel knows that packets to `address` get nowhere: there is no route, or its
+    next hop does not answer."""
+    hops, unreachable = next_hops([address])
+    return bool(unreachable) or hops <= _in_state(_NUD_FAILED)
+
+
+def _in_state(states: int) -> set[Neighbour]:
+    return {
+        (entry.index, entry.address) for entry in rtnetlink.neighbours() if entry.state & states
+    }
 
 
 def _message(neighbour: Neighbour, attributes: list[Any]) -> Any:

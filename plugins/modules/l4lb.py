@@ -15,6 +15,7 @@ description:
     network interface. It goes on without Ansible until it is removed.
   - What is there already is compared with what is wanted, in the kernel itself. Only differences are applied, and they
     take effect at once or not at all. A change of services or backends does not touch the program.
+  - What is wanted is also saved, in C(/etc/l4lb), one file per interface.
   - Traffic that is not addressed to a service passes to the host untouched.
 requirements:
   - python3-bpfcc on the host (C(python3-bcc) on Fedora and RHEL), not the bcc of PyPI
@@ -164,6 +165,8 @@ options:
             description:
               - V(enabled) gets flows. V(drained) gets no new ones, and keeps those that the flow table remembers.
               - V(disabled) gets nothing.
+              - What M(xdp.l4lb.l4lb_backend) has set takes precedence, with a warning, until it enables the backend, or
+                the backend is removed.
             type: str
             choices: [enabled, drained, disabled]
             default: enabled
@@ -178,6 +181,7 @@ options:
     description: The C sources of the data plane, packed. The action plugin sets this. It is of no use to set it.
     type: str
 seealso:
+  - module: xdp.l4lb.l4lb_backend
   - module: xdp.l4lb.l4lb_stats
 """
 
@@ -244,6 +248,12 @@ moves:
           go where new ones go.
       type: int
       sample: 0
+others:
+  description: Other interfaces of the host that have a balancer, or have one saved.
+  returned: success
+  type: list
+  elements: str
+  sample: [eth1]
 headers:
   description: The kernel headers that the program was compiled with.
   returned: when it was compiled
@@ -280,7 +290,7 @@ from ansible.module_utils.common.respawn import (
     probe_interpreters_for_module,
     respawn_module,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, link
+from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, host, link
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
     CompileError,
@@ -374,6 +384,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     state, replace = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
     config = Config.parse(params)
+    host.require_root()
     sources = unpack_sources(packed)
     use_right_python()
     balancer = Balancer(config.interface, sources)
@@ -405,6 +416,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "changed": plan.changed,
         "steps": plan.steps,
         "moves": [asdict(move) for move in plan.moves],
+        "others": balancer.others(),
         "diff": {"before": plan.before, "after": plan.after},
     }
 

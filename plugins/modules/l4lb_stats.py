@@ -80,7 +80,8 @@ ansible_facts:
           description:
             - Services, by name, each with its C(name), C(address), C(port), C(protocol), C(packets), C(bytes), and
               C(backends).
-            - A backend has C(address), C(weight), C(state), C(packets), C(bytes).
+            - A backend has C(address), C(weight), C(state), C(held), C(packets), C(bytes). It is C(held) if an operator
+              set its state, which a new configuration then does not change.
             - Both have C(packets_per_second) and C(bits_per_second) if O(interval) is greater than 0.
             - Bytes are those of transmitted Ethernet frames, encapsulation included.
           type: list
@@ -108,9 +109,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdp.l4lb.plugins.module_utils import host
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.facts import facts
+from ansible_collections.xdp.l4lb.plugins.module_utils.sampler import Sampler
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -123,23 +123,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     interfaces = [module.params["interface"]] if module.params["interface"] else pinned
     if not interfaces:
         return {}
-    balancers = {name: Balancer(name) for name in interfaces}
-    before = {}
-    start = time.monotonic()
+    sampler = Sampler(interfaces, service)
     if interval:
-        before = {name: balancer.statistics()[1] for name, balancer in balancers.items()}
+        sampler.take()
         time.sleep(interval)
-    found = {}
-    for name, balancer in balancers.items():
-        live, now = balancer.statistics()
-        if service is not None and service not in now.services:
-            raise ConfigError(
-                "service", service, f"{name} has no such service, but {', '.join(now.services)}"
-            )
-        found[name] = facts(
-            live.config, live.mode, now, before.get(name), time.monotonic() - start, service
-        )
-    return found
+    return sampler.take()
 
 
 def main() -> None:

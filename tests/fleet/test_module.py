@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 from scapy.layers.inet import IP, TCP
 
 from lab import TOPOLOGY, Lab
@@ -34,6 +35,7 @@ BPF = CHECKOUT / "files/bpf"
 
 VIP, OTHER_VIP, ROUTED = "192.0.2.10", "192.0.2.129", "10.50.0.1"
 WEB = {f"web{index}": f"203.0.113.2{index}" for index in range(1, 5)}
+FOLDERS = ["/run/l4lb", "/sys/fs/bpf/l4lb", "/etc/l4lb"]
 OUTER = 20  # bytes of an outer IPv4 header
 
 
@@ -96,10 +98,7 @@ def traces(host: Host) -> list[str]:
     """What a balancer has left on a host."""
     links = json.loads(host.run(["ip", "-json", "link"]).stdout)
     found = [f"XDP on {link['ifname']}" for link in links if link.get("xdp")]
-    found += [
-        f"file {name}"
-        for name in host.run(["find", "/run/l4lb", "/sys/fs/bpf/l4lb"], check=False).stdout.split()
-    ]
+    found += [f"file {name}" for name in host.run(["find", *FOLDERS], check=False).stdout.split()]
     found += host.run(["ip", "neigh", "show", "nud", "all", "proto", "214"]).stdout.splitlines()
     if host.run(["cat", "/proc/sys/net/ipv4/conf/lo/forwarding"]).stdout != "0\n":
         found.append("net.ipv4.conf.lo.forwarding")
@@ -114,7 +113,7 @@ WORKER = """
 import contextlib, dataclasses, json, os, sys, traceback
 from pathlib import Path
 from ansible_collections.xdp.l4lb.plugins.module_utils import (
-    bpf, compiler, datapath, errors, facts, host, image, layout, link, neighbours)
+    bpf, compiler, datapath, errors, facts, host, image, layout, link, neighbours, saved)
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 import bcc
@@ -263,6 +262,18 @@ def program(host: Host, interface: str = "eth0") -> int | None:
     """The id of the XDP program."""
     (link,) = json.loads(host.run(["ip", "-json", "link", "show", interface]).stdout)
     return link["xdp"]["prog"]["id"] if link.get("xdp") else None
+
+
+def saved(host: Host) -> dict[str, Any]:
+    """The desired states on disk, by the name of the file."""
+    files = host.run(["find", "/etc/l4lb", "-type", "f", "-printf", "%m %f\n"]).stdout.split()
+    found = {}
+    for mode, name in zip(files[::2], files[1::2]):
+        assert mode == "600"
+        raw = json.loads(host.run(["cat", f"/etc/l4lb/{name}"]).stdout)
+        assert raw["version"] == 1
+        found[name] = raw["config"]
+    return found
 
 
 def counters(host: Host, interface: str = "eth0") -> dict[str, Any]:
@@ -517,14 +528,15 @@ DAMAGE = {
     "the pin of the program is gone": "run('rm /sys/fs/bpf/l4lb/eth0/program')",
     "no forwarding on loopback": "run('sysctl -qw net.ipv4.conf.lo.forwarding=0')",
     "neighbours are gone": "for n in 21, 22: run(f'ip neigh del 203.0.113.{n} dev eth0')",
-    "a lookup table": (
-        "path.maps['lookup_tables'].inner(tables['web'].index).update(0, bytes(131088))"
-    ),
-    "a lookup table is gone": "path.maps['lookup_tables'].delete(tables['web'].index)",
-    "a backend record": "path.maps['backends'].update(max(numbers['web'].values()), bytes(64))",
+    "a lookup table": "path.maps['lookup_tables'].update(tables['web'].index, bytes(131074))",
+    "a backend record": "path.maps['backends'].update(max(numbers['web'].values()), bytes(128))",
     "the service table": "services.update(0, head[:16] + bytes(len(head) - 16))",
     "the head of the service table": "services.update(0, bytes([99]) + head[1:])",
     "no service table": "path.maps['services'].delete(0)",
+    "the saved state is gone": "run('rm -r /etc/l4lb')",
+    "the saved state is another": "run('sed -i s/22/23/ /etc/l4lb/eth0.json')",
+    "the saved state is no JSON": "run('truncate -s 40 /etc/l4lb/eth0.json')",
+    "a file of a killed run": "run('touch /etc/l4lb/eth0.json.new')",
     "the manifest": "path.manifest_map.update(0, bytes(path.manifest_map.shape.value_size))",
 }
 
@@ -552,6 +564,7 @@ def test_repair(lab: Lab, lb1: Host, damage: str) -> None:
     assert outcome["mode"] == "native"
     works(lab, 1, 2)
     assert apply(lb1, config)["steps"] == []
+    assert saved(lb1) == {"eth0.json": Config.parse(config).dump()}
 
 
 def test_a_damaged_service_is_renamed(lab: Lab, lb1: Host) -> None:
@@ -568,6 +581,23 @@ def test_damage_does_not_prevent_removal(lb1: Host) -> None:
     python(lb1, DO_DAMAGE, damage=DAMAGE["the manifest"])
     assert "error" not in apply(lb1, None)
     assert traces(lb1) == []
+
+
+def test_what_was_balanced_is_remembered(lb1: Host) -> None:
+    """Also where the kernel does not say, as after a reboot."""
+    code = "result = Balancer('eth0').live().remembered.dump()"
+    nothing = Config("eth0").dump()
+    assert python(lb1, code) == nothing
+    config = wanted(service(1, 2))
+    apply(lb1, config)
+    live = python(lb1, code)
+    assert live["source_address"] == lb1.address
+    own = {"source_address": None, "source_address6": None}
+    assert {**live, **own} == Config.parse(config).dump()
+    lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
+    assert python(lb1, code) == Config.parse(config).dump()
+    lb1.run(["truncate", "-s", "40", "/etc/l4lb/eth0.json"])
+    assert python(lb1, code) == nothing
 
 
 # Changes of the host around it.
@@ -600,7 +630,8 @@ def test_a_change_of_the_interface(lb1: Host) -> None:
     assert outcome["error"] == "ConfigError"
     assert "no such interface; this host has lo, eth0, eth1" in outcome["message"]
     code = "result = attempt(Balancer('veth.100').apply, None)"
-    assert python(lb1, code)["steps"] == ["remove /sys/fs/bpf/l4lb/veth%2e100"]
+    folders = ["/sys/fs/bpf/l4lb/veth%2e100", "/etc/l4lb/veth%2e100.json"]
+    assert python(lb1, code)["steps"] == [f"remove {folder}" for folder in folders]
     assert traces(lb1) == []
 
 
@@ -898,6 +929,8 @@ STEPS = {
     "attach": "link.attach",
     "finish": "datapath.DataPath.finish",
     "clean up pins": "host.Pins.drop_others",
+    "write the new state": "saved.Saved.prepare",
+    "save it": "saved.Saved.commit",
 }
 FAIL = """
 import importlib
@@ -924,7 +957,7 @@ def test_a_run_that_stops_half_way(lab: Lab, lb1: Host, step: str, kill: bool) -
     third = wanted(service(2, 3, scheduler="jhash"))
     outcome = python(lb1, FAIL, step=step, kill=kill, w=first)
     assert outcome.get("killed") or outcome.get("message") == "the sky falls"
-    late = step.endswith(("finish", "drop_others"))
+    late = step.endswith(("finish", "drop_others", "commit"))
     if not kill and not late:
         assert traces(lb1) == []
     apply(lb1, first)
@@ -941,6 +974,24 @@ def test_a_run_that_stops_half_way(lab: Lab, lb1: Host, step: str, kill: bool) -
         before = packets(lb1)["web 203.0.113.22"]
     assert lb1.run(["ls", "/sys/fs/bpf/l4lb"]).stdout == "eth0\n"
     assert "%" not in lb1.run(["ls", "/sys/fs/bpf/l4lb/eth0"]).stdout
+    assert saved(lb1) == {"eth0.json": Config.parse(third).dump()}
+
+
+def test_a_full_disk(lab: Lab, lb1: Host) -> None:
+    """Nothing has changed yet when it is noticed."""
+    full = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=4", "none", "/etc/l4lb"]
+    apply(lb1, wanted(service(1, 2)))
+    loaded = program(lb1)
+    lb1.run(full)
+    lb1.run(["sh", "-c", "cat /dev/zero >/etc/l4lb/zeros"], check=False)
+    outcome = apply(lb1, wanted(service(3, scheduler="jhash")))
+    assert outcome["error"] == "HostError"
+    assert outcome["message"] == "write /etc/l4lb/eth0.json.new: No space left on device"
+    assert lb1.run(["ls", "/etc/l4lb"]).stdout == "zeros\n"
+    lb1.run(["umount", "/etc/l4lb"])
+    assert program(lb1) == loaded
+    works(lab, 1, 2)
+    assert apply(lb1, wanted(service(1, 2)))["steps"] == []
 
 
 @pytest.mark.parametrize("step", ["neighbours.manage", "link.attach", "datapath.DataPath.finish"])
@@ -1115,7 +1166,7 @@ def test_stats(lab: Lab, lb1: Host, tmp_path: Path) -> None:
         (WEB["web3"], 5, "drained"),
     ]
     assert all(type(each["packets"]) is type(each["bytes"]) is int for each in web["backends"])
-    assert web["backends"][0].keys() == {"address", "weight", "state", "packets", "bytes"}
+    assert web["backends"][0].keys() == {"address", "weight", "state", "held", "packets", "bytes"}
     assert web["packets"] == sum(each["packets"] for each in web["backends"]) > 0
 
     idle = rates["ansible_facts"]["l4lb"]["eth0"]["services"][1]

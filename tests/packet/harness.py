@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath, build_flags
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room, Source, room_for
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 from tests.packet.hashing import ones_complement_sum
@@ -41,6 +41,7 @@ LARGE_MTU = 9000
 """Of the interface, unless a test is about it."""
 
 CAPACITIES = (4096, 65536)
+TABLES = (64, 8192)
 """How many backends programs are compiled for: twice those of a configuration, for a program that
 is used again needs room for those before and those after."""
 
@@ -256,7 +257,9 @@ class Balancer:
 
     def _write(self, config: Config, source: Source) -> None:
         total = sum(len(service.backends) for service in config.services)
-        capacity = next(size for size in CAPACITIES if total < size / 2 or size == CAPACITIES[-1])
+        backends = next(size for size in CAPACITIES if total < size / 2 or size == CAPACITIES[-1])
+        tables = room_for(None, config).tables
+        room = Room(backends, next(size for size in TABLES if tables <= size / 2))
         fitting = config
         if self._every_feature:
             fitting = Config.parse(
@@ -267,14 +270,14 @@ class Balancer:
                     **EVERY_OPTION,
                 }
             )
-        kind = tuple(build_flags(fitting, capacity))
+        kind = tuple(build_flags(fitting, room))
         if kind in self._compiled:
             self._compiled[kind] = self._compiled.pop(kind)
         else:
             if len(self._compiled) == MOST_PROGRAMS:
                 _close(self._compiled.pop(next(iter(self._compiled))))
             sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
-            self._compiled[kind] = DataPath.load(sources, fitting, capacity, flags=self.flags)
+            self._compiled[kind] = DataPath.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
         self._manifest = self.datapath.write(config, source)
 

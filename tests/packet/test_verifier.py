@@ -17,6 +17,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import (
     build_flags,
     join_sources,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 from tests.packet.harness import EVERY_OPTION, EVERYTHING, SOURCES, VIPS, service
@@ -117,7 +118,7 @@ def test_the_verifier_s_work_is_below_half_of_its_limit(
 ) -> None:
     request.getfixturevalue("namespace")  # skips where the kernel would refuse anything
     config = Config.parse({"interface": "lo", "services": services, **options})
-    statistics = verify(build_flags(config, 4096))
+    statistics = verify(build_flags(config, Room(4096, 64)))
     shown = ", ".join(f"{count} {name}" for name, count in statistics.items())
     with capsys.disabled():
         print(f"\nverifier: {request.node.callspec.id}: {shown}")

@@ -72,6 +72,7 @@ def test_a_service_without_rates() -> None:
             "address": "fd00::1",
             "weight": 1,
             "state": "enabled",
+            "held": False,
             "packets": 5,
             "bytes": 500,
         },

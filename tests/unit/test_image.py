@@ -45,7 +45,7 @@ def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
     after = image.place(desired, {}, before, capacity)
     spare = image.spare_tables(table.index for table in (before.tables if before else {}).values())
     for one in desired.services:
-        if one.name not in after.tables:
+        if one.name not in after.tables and not image.is_settled(one):
             digest = image.table_digest(one, desired.hash_seed, after.numbers[one.name])
             after.tables[one.name] = Table(next(spare), digest, 0)
     return after
@@ -142,7 +142,9 @@ def test_numbers_stay_with_what_they_number(seed: int) -> None:
 
         assert after.generation == (before.generation if before else 0) + 1
         names = set(after.service_ids)
-        assert names == set(after.numbers) == set(after.tables) == set(after.past)
+        assert names == set(after.numbers) == set(after.past)
+        with_table = {one.name for one in after.config.services if not image.is_settled(one)}
+        assert with_table == set(after.tables)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -151,6 +153,8 @@ def test_a_lookup_table_is_kept_exactly_while_it_is_right(seed: int) -> None:
     for before, after in history(seed, 12, capacity=300):
         in_use = {table.index for table in (before.tables if before else {}).values()}
         for one in after.config.services:
+            if one.name not in after.tables:
+                continue
             table = after.tables[one.name]
             right = image.lookup_table(one, 0, after.numbers[one.name])
             if table.index in in_use:
@@ -235,34 +239,45 @@ def test_a_number_that_was_given_up_is_reused_last() -> None:
 def test_capacity(before: int | None, after: int, capacity: int) -> None:
     """For number 0, that of each service's former backends, and each backend's."""
     old = None if before is None else follow(config(service(before)), None, 65536)
-    assert image.capacity_for(old, config(service(after))) == capacity
+    assert image.room_for(old, config(service(after))).backends == capacity
 
 
 def test_capacity_is_for_all_services() -> None:
     services = [service(0, name=f"s{n}", port=n) for n in range(1, 1025)]
-    assert image.capacity_for(None, config(*services[1:])) == 1024
-    assert image.capacity_for(None, config(*services)) == 4096
+    assert image.room_for(None, config(*services[1:])).backends == 1024
+    assert image.room_for(None, config(*services)).backends == 4096
     before = follow(config(*services[:512]), None, 1024)
-    assert image.capacity_for(before, config(*services[512:])) == 4096
+    assert image.room_for(before, config(*services[512:])).backends == 4096
 
 
 def test_capacity_is_for_both_the_old_and_the_new() -> None:
     old = follow(config(service(600)), None, 65536)
-    assert image.capacity_for(old, config(service(600, first="10.1.0.0"))) == 4096
-    assert image.capacity_for(old, config(service(600, first="10.1.0.0", port=81))) == 4096
-    assert image.capacity_for(old, config(service(600, name="other"))) == 1024
+    assert image.room_for(old, config(service(600, first="10.1.0.0"))).backends == 4096
+    assert image.room_for(old, config(service(600, first="10.1.0.0", port=81))).backends == 4096
+    assert image.room_for(old, config(service(600, name="other"))).backends == 1024
 
 
 def test_every_service_can_be_replaced_at_once() -> None:
-    first = config(*(service(0, name=f"s{n}", port=n) for n in range(1, 4097)))
-    second = config(*(service(0, name=f"s{n}", port=n) for n in range(5001, 9097)))
+    first = config(*(service(2, name=f"s{n}", port=n) for n in range(1, 4097)))
+    second = config(*(service(2, name=f"s{n}", port=n) for n in range(5001, 9097)))
     before = follow(first, None, 65536)
-    after = follow(second, before, image.capacity_for(before, second))
+    room = image.room_for(before, second)
+    after = follow(second, before, room.backends)
     ids = [*before.service_ids.values(), *after.service_ids.values()]
     tables = [table.index for one in (before, after) for table in one.tables.values()]
     assert len(set(ids)) == len(set(tables)) == 8192
     assert max(ids) < layout.SERVICE_IDS
-    assert max(tables) < layout.LOOKUP_TABLES
+    assert max(tables) < room.tables
+
+
+@pytest.mark.parametrize("count", [1, 9, 16, 17, 1000])
+def test_a_change_of_backends_needs_no_other_room(count: int) -> None:
+    first, second = (
+        config(*(service(2, name=f"s{n}", port=n, first=start) for n in range(1, count + 1)))
+        for start in ("10.0.0.0", "10.1.0.0")
+    )
+    before = follow(first, None, 65536)
+    assert image.room_for(before, second).tables <= image.room_for(None, first).tables
 
 
 # Lookup tables.
@@ -363,14 +378,14 @@ def test_each_address_with_ports_has_marks() -> None:
         udp_timeout=7,
     )
     flows = layout.SERVICE_FLOW_TABLE
-    mark = (layout.SERVICE_ADDRESS_ONLY, 0)
-    assert {key: (entry.flags, entry.seed) for key, entry in found.items()} == {
-        ("192.0.2.10", 80, 6): (0, 3),
-        ("192.0.2.10", 443, 6): (layout.SERVICE_JHASH | flows, 3),
-        ("192.0.2.10", 80, 17): (flows, 3),
-        ("192.0.2.11", 0, 6): (flows, 3),
-        ("192.0.2.11", 80, 6): (flows, 3),
-        ("2001:db8::10", 80, 6): (layout.SERVICE_BY_SOURCE, 3),
+    mark = layout.SERVICE_ADDRESS_ONLY
+    assert {key: entry.flags for key, entry in found.items()} == {
+        ("192.0.2.10", 80, 6): 0,
+        ("192.0.2.10", 443, 6): layout.SERVICE_JHASH | flows,
+        ("192.0.2.10", 80, 17): flows,
+        ("192.0.2.11", 0, 6): flows,
+        ("192.0.2.11", 80, 6): flows,
+        ("2001:db8::10", 80, 6): layout.SERVICE_BY_SOURCE,
         ("192.0.2.10", 0, 6): mark,
         ("192.0.2.10", 0, 17): mark,
         ("192.0.2.10", 0, layout.PROTOCOL_ANY): mark,
@@ -378,9 +393,36 @@ def test_each_address_with_ports_has_marks() -> None:
         ("2001:db8::10", 0, 6): mark,
         ("2001:db8::10", 0, layout.PROTOCOL_ANY): mark,
     }
-    assert {entry.udp_timeout for entry in found.values() if (entry.flags, entry.seed) != mark} == {
-        7
-    }
+    assert {entry.udp_timeout for entry in found.values() if entry.flags != mark} == {7}
+
+
+@pytest.mark.parametrize("scheduler", ["maglev", "jhash"])
+def test_a_service_of_one_backend_needs_no_table(scheduler: str) -> None:
+    usable = {"address": "10.0.0.1"}
+    others = [
+        {"address": "10.0.0.2", "state": "drained"},
+        {"address": "10.0.0.3", "weight": 0},
+    ]
+    for backends, number in (([], 0), (others, 0), ([*others, usable], None)):
+        desired = config(service(scheduler=scheduler, backends=backends))
+        manifest = follow(desired, None, 1024)
+        assert image.is_settled(only(desired)) and not manifest.tables
+        entry = next(iter(image.service_entries(manifest)))
+        assert entry.flags & layout.SERVICE_SETTLED
+        numbers = manifest.numbers["web"]
+        assert entry.table == (numbers[IPv4Address("10.0.0.1")] if number is None else number)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tables"),
+    [(0, 8, 16), (8, 8, 16), (8, 9, 32), (0, 1000, 1024), (1000, 1000, 2048)],
+)
+def test_room_for_lookup_tables(before: int, after: int, tables: int) -> None:
+    """All of them may have to be made anew at once."""
+    pools = [service(2, name=f"s{n}", port=n) for n in range(1, 1001)]
+    old = follow(config(*pools[:before]), None, 65536)
+    single = service(1, name="single", port=5000)
+    assert image.room_for(old, config(*pools[:after], single)).tables == tables
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -402,7 +444,7 @@ def test_as_many_services_as_the_model_allows_fit_whatever_their_addresses(
         )
     )
     found = image.service_entries(follow(desired, None, 16384))
-    layout.pack_service_table(layout.ServiceHeader(layout.VERSION, 1, 1), found)
+    layout.pack_service_table(layout.ServiceHeader(layout.VERSION, 1, 1, 0), found)
 
 
 def test_numbers_of_a_service_are_those_of_the_manifest() -> None:

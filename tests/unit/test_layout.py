@@ -51,7 +51,6 @@ def number(expression: str) -> int:
         ("SERVICE_BITS", layout.SERVICE_BITS),
         ("SERVICE_SLOTS", layout.SERVICE_SLOTS),
         ("SERVICE_PROBES", layout.SERVICE_PROBES),
-        ("LOOKUP_TABLES", layout.LOOKUP_TABLES),
         ("TABLE_SLOTS", layout.TABLE_SLOTS),
         ("TABLE_SLOTS", schedulers.MAGLEV_SLOTS),
         ("JHASH_SLOTS", schedulers.JHASH_SLOTS),
@@ -67,6 +66,7 @@ def number(expression: str) -> int:
         ("BACKEND_GRE", layout.BACKEND_ENCAPSULATIONS["gre"]),
         ("BACKEND_L2", layout.BACKEND_ENCAPSULATIONS["l2"]),
         ("FLOW_BLOCK_SETS * FLOW_WAYS", layout.FLOW_BLOCK_FLOWS),
+        ("FLOW_BLOCK_SETS", layout.FLOW_BLOCK_SETS),
         ("GOLDEN_64", layout.GOLDEN_64),
         ("OUTER_TTL", layout.OUTER_TTL),
         ("PROTOCOL_ANY", layout.PROTOCOL_ANY),
@@ -141,6 +141,7 @@ SIZES = {
     "service_table": layout.SERVICE_TABLE_SIZE,
     "lookup_table": layout.LOOKUP_TABLE_SIZE,
     "backend": layout.BACKEND_SIZE,
+    "backend_records": layout.BACKEND_RECORDS_SIZE,
     "backend_cpu": layout.BACKEND_CPU_SIZE,
     "counter": layout.COUNTER.size,
     "flow": 16,
@@ -219,7 +220,6 @@ def test_members_of_a_service_are_where_c_has_them(address: str, family: int) ->
         17,
         id=0x5678,
         table=0x1ABC,
-        seed=0xDEADBEEF,
         flags=0x21,
         udp_timeout=0x4321,
     )
@@ -231,9 +231,9 @@ def test_members_of_a_service_are_where_c_has_them(address: str, family: int) ->
         "family": bytes([family]),
         "id": native(0x5678, 2),
         "table": native(0x1ABC, 2),
-        "seed": native(0xDEADBEEF, 4),
         "flags": native(0x21, 2),
         "udp_timeout": native(0x4321, 2),
+        "padding": bytes(4),
     }
     found = members("service")
     assert found.keys() == expected.keys()
@@ -447,13 +447,19 @@ def test_counters_come_first_in_what_a_cpu_keeps_about_a_backend() -> None:
 
 
 def test_the_head_of_a_service_table() -> None:
-    header = ServiceHeader(layout.VERSION, 0x12345678, 77)
+    header = ServiceHeader(layout.VERSION, 0x12345678, 77, 0xDEADBEEF)
     packed = layout.pack_service_table(header, [])
     assert len(packed) == layout.SERVICE_TABLE_SIZE
     assert ServiceHeader.unpack(packed) == header
-    assert not any(packed[12:])
+    assert not any(packed[16:])
     found = members("service_table")
-    for name, value in (("layout", layout.VERSION), ("generation", 0x12345678), ("manifest", 77)):
+    expected = {
+        "layout": layout.VERSION,
+        "generation": 0x12345678,
+        "manifest": 77,
+        "seed": 0xDEADBEEF,
+    }
+    for name, value in expected.items():
         offset, size = found[name]
         assert int.from_bytes(packed[offset : offset + size], sys.byteorder) == value
 
@@ -465,7 +471,7 @@ class ServiceTable:
     """A packed service table in C's eyes."""
 
     def __init__(self, entries: Iterable[ServiceEntry]) -> None:
-        packed = layout.pack_service_table(ServiceHeader(layout.VERSION, 1, 1), entries)
+        packed = layout.pack_service_table(ServiceHeader(layout.VERSION, 1, 1, 0), entries)
         self.bits, self.probes = number("SERVICE_BITS"), number("SERVICE_PROBES")
         end = 16 + 32 * 2**self.bits
         assert len(packed) == end
@@ -587,3 +593,23 @@ def test_a_crowded_slot(slot: int) -> None:
         assert table.find(entry.address, entry.port, entry.protocol) == entry.id
     with pytest.raises(L4lbError, match="too crowded"):
         ServiceTable(entries_of(keys))
+
+
+def test_flows_of_backends() -> None:
+    """The fields of struct flow, wherever it is among others."""
+    found = members("flow")
+    assert [*found] == ["hash", "seen", "backend", "service"]
+    flows = [(7 << 60, 9, 5, 1), (8, 10, 5, 2), (0, 0, 0, 0), (9, 2**32 - 1, 6, 2), (1, 3, 5, 1)]
+    blocks = bytearray()
+    for flow in flows:
+        packed = bytearray(16)
+        for (offset, size), value in zip(found.values(), flow):
+            packed[offset : offset + size] = value.to_bytes(size, sys.byteorder)
+        blocks += packed
+    owners = [(5, 1), (6, 2), (7, 1)]
+    assert list(layout.flows_of(owners, bytes(blocks))) == [
+        ((5, 1), 7 << 60, 9),
+        ((6, 2), 9, 2**32 - 1),
+        ((5, 1), 1, 3),
+    ]
+    assert list(layout.flows_of([(1, 5)], bytes(blocks))) == []

@@ -344,6 +344,12 @@ WRONG = {
         "down",
         "choose one of enabled, drained, disabled",
     ),
+    "held though enabled": (
+        options(backend(held=True)),
+        "services[web].backends[0].held",
+        True,
+        "only drained and disabled backends are held",
+    ),
     "mac": (
         options(backend(mac="52:54:00:00:00")),
         "services[web].backends[0].mac",
@@ -398,6 +404,8 @@ RIGHT: dict[str, dict[str, Any]] = {
     "weight 0": options(backend(weight=0)),
     "weight 255": options(backend(weight=255)),
     "drained": options(backend(state="drained")),
+    "held": options(backend(state="drained", held=True)),
+    "not held": options(backend(held=False)),
     "jhash": options(service(scheduler="jhash", backends=backends(512)[::-1])),
     "every encapsulation": options(
         *(
@@ -459,7 +467,8 @@ def test_dump_is_the_inverse_of_parse(given: dict[str, Any]) -> None:
 
 
 def test_dump_has_every_option() -> None:
-    dumped = Config.parse(options(service())).dump()
+    held = {"address": "10.0.0.1", "state": "disabled", "held": True}
+    dumped = Config.parse(options(service(backends=[held]))).dump()
     for model, names in (
         (Config, dumped),
         (Service, dumped["services"][0]),

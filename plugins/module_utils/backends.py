@@ -1,0 +1,130 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One backend on all balancers of this host: change it, wait for it, and tell what came of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from . import host
+from .balancer import Balancer
+from .drain import Waited, Watch, wait_until_quiet
+from .errors import ConfigError, L4lbError
+from .holds import change_backend, find_backend
+from .model import Address, Backend, Config, ServiceKey
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an operator wants of a backend. None: in all services or on all interfaces that have it,
+    and a state or weight as it is."""
+
+    address: Address
+    service: str | None = None
+    interface: str | None = None
+    state: str | None = None
+    weight: int | None = None
+    wait: float | None = None
+    """Seconds to wait at most until a drained backend is quiet; None: not at all."""
+    quiet: float = 10.0
+    """Seconds without a packet after which a flow counts as ended."""
+
+    def edit(self, config: Config) -> Config:
+        """`config` as wanted. Raises ConfigError, which lists what there is."""
+        return change_backend(config, self.address, self.service, self.state, self.weight)
+
+
+@dataclass
+class Place:
+    """A service that has the backend."""
+
+    interface: str
+    service: str
+    before: Backend
+    after: Backend
+    flows: int | None = None
+    """How many sent it a packet within the quiet time; 0 if it is disabled, None if it is enabled
+    or the service remembers no flows."""
+
+
+@dataclass
+class Report:
+    """What was done, or would be."""
+
+    places: list[Place] = field(default_factory=list)
+    changed: bool = False
+    warnings: list[str] = field(default_factory=list)
+    waited: Waited | None = None
+
+
+def operate(order: Order, check: bool = False) -> Report:
+    """Carry out an order.
+
+    check: change nothing, and do not wait, but find out what would be changed.
+
+    Raises ConfigError or L4lbError for what fits nothing here, before anything is changed, and
+    L4lbError of other kinds; what could not be changed then forwards as before.
+    """
+    report = Report()
+    watches: list[tuple[Watch, dict[ServiceKey, Place]]] = []
+    for balancer in _balancers(order):
+        plan = balancer.plan_change(order.edit) if check else balancer.change(order.edit).plan
+        report.changed = report.changed or plan.changed
+        report.warnings += plan.warnings
+        places = _places(order, plan.live.config)
+        report.places += places.values()
+        drained = [key for key, place in places.items() if place.after.state == "drained"]
+        watches.append((Watch(balancer, order.address, drained), places))
+    enabled = all(place.after.state == "enabled" for place in report.places)
+    if order.wait is not None and not check and not enabled:
+        report.waited = wait_until_quiet(
+            [watch for watch, _places_ in watches], order.quiet, order.wait
+        )
+    for watch, places in watches:
+        for key, silences in watch.silences().items():
+            if silences is not None:
+                places[key].flows = sum(silence < order.quiet for silence in silences)
+    return report
+
+
+def _balancers(order: Order) -> list[Balancer]:
+    """Those that the order fits."""
+    there = host.pinned_interfaces(host.Paths())
+    if not there:
+        raise L4lbError("this host does not balance; set it up with the module l4lb")
+    if order.interface is not None and order.interface not in there:
+        raise ConfigError(
+            "interface",
+            order.interface,
+            f"this host does not balance there, but {', '.join(there)}",
+        )
+    found, misfits = [], []
+    for interface in there if order.interface is None else [order.interface]:
+        balancer = Balancer(interface)
+        _live, _data_path, manifest = balancer.at_work()
+        try:
+            order.edit(manifest.config)
+            found.append(balancer)
+        except ConfigError as e:
+            misfits.append(e)
+    if not found:
+        raise misfits[0] if len(misfits) == 1 else L4lbError("; ".join(map(str, misfits)))
+    return found
+
+
+def _places(order: Order, config: Config) -> dict[ServiceKey, Place]:
+    """What the order makes of each service in `config` that it is about."""
+    before, after = (
+        find_backend(one, order.address, order.service) for one in (config, order.edit(config))
+    )
+    return {
+        key: Place(
+            config.interface,
+            service.name,
+            before=was,
+            after=after[key][1],
+            flows=0 if after[key][1].state == "disabled" else None,
+        )
+        for key, (service, was) in before.items()
+    }

@@ -1,0 +1,26 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the command writes, and where."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+
+def show(lines: Iterable[str]) -> None:
+    """Write lines to standard output."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def show_json(value: Any) -> None:
+    """Write JSON, one line, to standard output."""
+    show([json.dumps(value)])
+
+
+def tell(message: str) -> None:
+    """Write a message, one line whatever it holds, to standard error."""
+    sys.stderr.write(f"l4lb: {' '.join(message.split())}\n")

@@ -1,0 +1,272 @@
+#!/usr/bin/python
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module: drain, disable, enable or weigh a backend."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: l4lb_backend
+short_description: Drain, disable, enable or weigh a backend of an XDP balancer
+version_added: 0.1.0
+description:
+  - Changes one backend of what a host balances now, as M(xdp.l4lb.l4lb) set it up, and leaves all else as it is.
+  - Made to be called with C(delegate_to) from the rolling deploy of an application. The task then runs on the balancer,
+    which is all that needs root.
+  - A backend that was drained or disabled this way is held so. Later runs of M(xdp.l4lb.l4lb) keep that state, and warn
+    if their configuration has another one, until this module enables the backend, or they remove it.
+  - It needs neither bcc nor a compiler. Packets of other backends do not notice.
+requirements:
+  - libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
+  - root
+author:
+  - The xdp.l4lb authors (@xdp-l4lb)
+attributes:
+  check_mode:
+    description: Changes nothing, does not wait, and predicts what would be changed.
+    support: full
+  diff_mode:
+    description: Shows state and weight in each service, before and after.
+    support: full
+  idempotent:
+    description: A second run changes nothing.
+    support: full
+  platform:
+    description: Where the module runs.
+    support: full
+    platforms: Linux
+options:
+  address:
+    description: The backend's IPv4 or IPv6 address.
+    type: str
+    required: true
+  service:
+    description: Only the service of this name. The default is every service that has the backend.
+    type: str
+  interface:
+    description:
+      - Only the balancer on this interface. The default is every balancer of the host that has the backend.
+    type: str
+  state:
+    description:
+      - V(drained) gets no new flows, and keeps those that the flow table remembers.
+      - V(disabled) gets nothing; packets of its flows go to other backends at once.
+      - V(enabled) gets flows, and lifts the hold of the other two. Where the configuration has another state, the next
+        run of M(xdp.l4lb.l4lb) brings that back.
+      - The default is the state that it has.
+    type: str
+    choices: [enabled, drained, disabled]
+  weight:
+    description:
+      - Share of new flows under the scheduler V(maglev), from 0 to 255. It lasts until the next run of
+        M(xdp.l4lb.l4lb), whose configuration decides.
+      - The default is the weight that it has.
+    type: int
+  wait:
+    description:
+      - Wait until a drained backend has been sent nothing for O(quiet) seconds. What was sent before this task counts
+        too, as far as the flow table remembers it, so one that is quiet already is not waited for.
+      - Nor is one that is disabled, or that packets cannot reach because its next hop does not answer.
+      - Has no effect on an enabled backend. If it is enabled by someone else meanwhile, that is an error.
+    type: bool
+    default: false
+  wait_timeout:
+    description:
+      - Seconds to wait at most. It is an error if the backend is not quiet by then. It stays drained.
+      - 'To go on nevertheless, register the result, say as C(drained), and set
+        C(failed_when: drained is failed and drained.quiet is undefined).'
+    type: float
+    default: 300
+  quiet:
+    description:
+      - Seconds without a packet after which a flow counts as ended. A balancer sees packets, not when a connection ends,
+        so choose more than the pauses in a connection that must not break.
+    type: float
+    default: 10
+seealso:
+  - module: xdp.l4lb.l4lb
+  - module: xdp.l4lb.l4lb_stats
+"""
+
+EXAMPLES = r"""
+- name: Drain this server on all balancers, then wait until it has nothing to do
+  xdp.l4lb.l4lb_backend:
+    address: "{{ ansible_host }}"
+    state: drained
+    wait: true
+  delegate_to: "{{ item }}"
+  loop: "{{ groups['balancers'] }}"
+
+- name: Enable it again
+  xdp.l4lb.l4lb_backend:
+    address: "{{ ansible_host }}"
+    state: enabled
+  delegate_to: "{{ item }}"
+  loop: "{{ groups['balancers'] }}"
+
+- name: Send it fewer new flows of one service
+  xdp.l4lb.l4lb_backend:
+    address: 203.0.113.22
+    service: web
+    weight: 1
+"""
+
+RETURN = r"""
+services:
+  description: The services that have the backend, or the one asked for.
+  returned: success, or when the backend is not quiet in time
+  type: list
+  elements: dict
+  contains:
+    interface:
+      description: The balancer.
+      type: str
+      sample: eth0
+    service:
+      description: The name of the service.
+      type: str
+      sample: web
+    before:
+      description: What was.
+      type: dict
+      sample: {state: enabled, weight: 1, held: false}
+    after:
+      description: What is now, or would be. It is C(held) if later configurations do not change the state.
+      type: dict
+      sample: {state: drained, weight: 1, held: true}
+    flows:
+      description:
+        - How many flows are left to a drained backend, that is, sent it a packet within the last O(quiet) seconds. To
+          a disabled one there are V(0).
+        - Null if it is enabled, or the service has no flow table, and so no flows to keep.
+      type: int
+      sample: 0
+flows:
+  description: The sum of RV(services[].flows); null if all of them are.
+  returned: as RV(services)
+  type: int
+  sample: 0
+quiet:
+  description: Whether nothing is sent to the backend any more. If not, the time was up, and the task has failed.
+  returned: when O(wait) is true and the backend is not enabled, but not in check mode
+  type: bool
+  sample: true
+waited:
+  description: Seconds that the task waited for that.
+  returned: as RV(quiet)
+  type: float
+  sample: 10.2
+"""
+
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.xdp.l4lb.plugins.module_utils import host
+from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, Place, operate
+from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Backend, unicast_address
+
+
+def order_of(params: dict[str, Any]) -> Order:
+    """What the options say. Raises ConfigError."""
+    for option in ("wait_timeout", "quiet"):
+        if not params[option] >= 0:
+            raise ConfigError(option, params[option], "give a number of seconds, 0 or more")
+    return Order(
+        address=unicast_address(params["address"], "address"),
+        service=params["service"],
+        interface=params["interface"],
+        state=params["state"],
+        weight=params["weight"],
+        wait=params["wait_timeout"] if params["wait"] else None,
+        quiet=params["quiet"],
+    )
+
+
+def options_of(backend: Backend) -> dict[str, Any]:
+    """Of a backend what this module may change."""
+    return {"state": backend.state, "weight": backend.weight, "held": backend.held}
+
+
+def total(places: list[Place]) -> int | None:
+    """The flows that are left in all services together; None if none of them knows."""
+    known = [place.flows for place in places if place.flows is not None]
+    return sum(known) if known else None
+
+
+def as_yaml(place: Place, backend: Backend) -> str:
+    """One side of the difference in one service."""
+    return (
+        f"- interface: {place.interface}\n"
+        f"  service: {place.service}\n"
+        f"  state: {backend.state}\n"
+        f"  weight: {backend.weight}\n"
+        f"  held: {json.dumps(backend.held)}\n"
+    )
+
+
+def run(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the options say; returns the result. Raises L4lbError."""
+    host.require_root()
+    order = order_of(module.params)
+    report = operate(order, module.check_mode)
+    for warning in report.warnings:
+        module.warn(warning)
+    result: dict[str, Any] = {
+        "changed": report.changed,
+        "services": [
+            {
+                "interface": place.interface,
+                "service": place.service,
+                "before": options_of(place.before),
+                "after": options_of(place.after),
+                "flows": place.flows,
+            }
+            for place in report.places
+        ],
+        "flows": total(report.places),
+        "diff": {
+            "before_header": f"backend {order.address}",
+            "after_header": f"backend {order.address}",
+            "before": "".join(as_yaml(place, place.before) for place in report.places),
+            "after": "".join(as_yaml(place, place.after) for place in report.places),
+        },
+    }
+    if report.waited:
+        result.update(waited=round(report.waited.seconds, 1), quiet=report.waited.quiet)
+    return result
+
+
+def main() -> None:
+    """Run as a module."""
+    module = AnsibleModule(
+        argument_spec={
+            "address": {"type": "str", "required": True},
+            "service": {"type": "str"},
+            "interface": {"type": "str"},
+            "state": {"type": "str", "choices": ["enabled", "drained", "disabled"]},
+            "weight": {"type": "int"},
+            "wait": {"type": "bool", "default": False},
+            "wait_timeout": {"type": "float", "default": 300},
+            "quiet": {"type": "float", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module)
+    except L4lbError as e:
+        module.fail_json(msg=str(e))
+    if not result.get("quiet", True):
+        flows = "packets are" if result["flows"] is None else f"{result['flows']} flows are"
+        module.fail_json(
+            msg=f"{module.params['address']} was not quiet within "
+            f"{module.params['wait_timeout']:g} seconds: {flows} still sent to it; it stays drained",
+            **result,
+        )
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

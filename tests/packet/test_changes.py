@@ -1,0 +1,133 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What packets meet between the steps of a change: the old state whole, then the new one whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils import layout
+from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+
+from tests.packet.harness import (
+    EVERY_OPTION,
+    EVERYTHING,
+    GATEWAY_MAC,
+    SOURCES,
+    VIP,
+    Namespace,
+    backends,
+    service,
+)
+from tests.packet.packets import ACK, BALANCER_MAC, frame, tcp
+
+SOURCE = Source(IPv4Address("192.0.2.2"), BALANCER_MAC)
+OTHER_MAC = "52:54:00:00:00:fd"
+
+
+def config(*services: dict[str, Any], **options: Any) -> Config:
+    options = {"interface": "lo", "gateway_mac": GATEWAY_MAC, **options}
+    return Config.parse({**options, "services": services})
+
+
+@pytest.fixture(scope="module")
+def datapath() -> Iterator[DataPath]:
+    sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
+    loaded = DataPath.load(sources, config(*EVERYTHING, **EVERY_OPTION))
+    yield loaded
+    assert loaded._loaded
+    loaded._loaded._module.close()
+
+
+def run(datapath: DataPath, ports: list[int]) -> list[tuple[int, bytes]]:
+    """What becomes of packets of 20 flows to each of these ports, in the midst of the flows."""
+    return [
+        datapath.run(frame(tcp(source_port=source, port=port, flags=ACK), destination=VIP))
+        for port in ports
+        for source in range(2000, 2020)
+    ]
+
+
+BEFORE = service("web", flow_table=True, backends=backends(3))
+OTHER = service("other", port=80, backends=backends(2))
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "encapsulation": ({**BEFORE, "encapsulation": "gue"}, {}),
+    "next hop": (BEFORE, {"gateway_mac": OTHER_MAC}),
+    "next hop of one": (
+        {**BEFORE, "backends": [{"address": "10.0.0.1", "mac": OTHER_MAC}, *backends(3)[1:]]},
+        {},
+    ),
+    "source": (BEFORE, {"source_address": "192.0.2.99"}),
+    "name": ({**BEFORE, "name": "www", "encapsulation": "gre"}, {}),
+    "fewer backends": ({**BEFORE, "encapsulation": "gre", "backends": backends(1)}, {}),
+}
+
+
+@pytest.mark.parametrize(("after", "options"), CHANGES.values(), ids=CHANGES)
+def test_a_change_is_seen_all_at_once(
+    datapath: DataPath, namespace: Namespace, after: dict[str, Any], options: dict[str, Any]
+) -> None:
+
+    def seen() -> list[tuple[int, bytes]]:
+        return namespace.call(run, datapath, [443, 80])
+
+    old, new = config(BEFORE, OTHER), config(after, OTHER, **options)
+    datapath.write(config(), SOURCE)  # whatever a test before has left
+    datapath.write(new, SOURCE)
+    kept = seen()
+    datapath.write(config(), SOURCE)
+    datapath.write(old, SOURCE)
+    whole = seen()
+    for there, here, expected in ((old, new, kept), (new, old, None), (old, new, kept)):
+        manifest = datapath.read()
+        assert manifest and datapath.differences(manifest, SOURCE) == []
+        assert manifest.config == there
+        staged = datapath.stage(here, SOURCE, before=manifest)
+        assert seen() == whole
+        datapath.switch(staged)
+        whole = seen()
+        if expected and len(after["backends"]) == 3:
+            assert whole == expected
+        datapath.finish(staged)
+        if len(after["backends"]) == 3:
+            assert seen() == whole
+        else:  # flows of backends that have gone are for others
+            whole = seen()
+
+
+def test_what_an_interrupted_change_has_left_is_gone_with_the_next(
+    datapath: DataPath, namespace: Namespace
+) -> None:
+    """Its backends, but not what they have counted."""
+    datapath.write(config(), SOURCE)
+    three, one = (
+        config({**BEFORE, "backends": backends(count)}, {**OTHER, "backends": []})
+        for count in (3, 1)
+    )
+    datapath.write(three, SOURCE)
+    namespace.call(run, datapath, [443])
+    manifest = datapath.read()
+    assert manifest
+    staged = datapath.stage(one, SOURCE, before=manifest)
+    datapath.switch(staged)
+    # Here it was killed; until the next run, flows of the other two go on.
+    manifest = datapath.read()
+    assert manifest and datapath.differences(manifest, SOURCE) == ["backends"]
+
+    # The id of a service that goes is the next one's.
+    another = config({**BEFORE, "backends": backends(1)}, {**OTHER, "port": 81})
+    datapath.write(another, SOURCE)
+    manifest = datapath.read()
+    assert manifest and datapath.differences(manifest, SOURCE) == []
+    counts = datapath.statistics(manifest).services
+    assert (counts["web"].packets, counts["other"].packets) == (20, 0)
+    content = datapath.maps["backends"].lookup_all()
+    size = layout.BACKEND_RECORDS_SIZE
+    used = {at // size for at in range(0, len(content), size) if any(content[at : at + size])}
+    assert used == {number for each in manifest.numbers.values() for number in each.values()}

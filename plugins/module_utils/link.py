@@ -83,11 +83,11 @@ def interface_name(index: int) -> str:
 def read_link(name: str) -> Link:
     """The interface called `name`. Raises ConfigError if there is none."""
     with open_route() as ip:
-        index = (ip.link_lookup(ifname=name) or [None])[0]
-        if index is None:
+        message = _link_message(ip, name)
+        if message is None:
             others = ", ".join(m.get_attr("IFLA_IFNAME") for m in ip.get_links())
             raise ConfigError("interface", name, f"no such interface; this host has {others}")
-        message = ip.get_links(index)[0]
+        index = message["index"]
         address, address6 = (_first_address(ip, index, family) for family in (AF_INET, AF_INET6))
     return Link(
         index=index,
@@ -98,6 +98,13 @@ def read_link(name: str) -> Link:
         address6=IPv6Address(address6) if address6 else None,
         attached=_attached(message),
     )
+
+
+def carriers(program_id: int) -> list[str]:
+    """The interfaces that a program is attached to."""
+    with open_route() as ip:
+        programs = {m.get_attr("IFLA_IFNAME"): _attached(m) for m in ip.get_links()}
+    return [name for name, one in programs.items() if one and one.program_id == program_id]
 
 
 def attach(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> str:
@@ -121,6 +128,17 @@ def attach(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> s
 def detach(link: Link, expected_fd: int) -> None:
     """Remove the program open as `expected_fd` from `link`."""
     _set_xdp(link, -1, link.attached.mode if link.attached else "native", expected_fd)
+
+
+def _link_message(ip: Any, name: str) -> Any:
+    """What the kernel says of an interface; None if there is none, or it goes meanwhile."""
+    indices = ip.link_lookup(ifname=name)
+    try:
+        return next(iter(ip.get_links(indices[0])), None) if indices else None
+    except NetlinkError as e:
+        if e.code == errno.ENODEV:
+            return None
+        raise
 
 
 def _first_address(ip: Any, index: int, family: int) -> str | None:
@@ -151,22 +169,27 @@ def _set_xdp(link: Link, program_fd: int, mode: str, expected_fd: int | None) ->
         ("IFLA_XDP_EXPECTED_FD", -1 if expected_fd is None else expected_fd),
     ]
     message["attrs"] = [("IFLA_XDP", {"attrs": attributes})]
-    try:
-        with open_route() as ip:
+    with open_route() as ip:
+        try:
             ip.nlm_request(message, msg_type=RTM_NEWLINK, msg_flags=NLM_F_REQUEST | NLM_F_ACK)
-    except NetlinkError as e:
-        action = "attach to" if program_fd >= 0 else "detach from"
-        raise KernelError(
-            f"{action} {link.name} in mode {mode}: {os.strerror(e.code)}", e.code
-        ) from e
+        except NetlinkError as e:
+            action = "attach to" if program_fd >= 0 else "detach from"
+            told = os.strerror(e.code)
+            if e.code == errno.EBUSY:  # a bpf link, which the kernel lets nobody else replace
+                told += "; stop the program that holds it"
+            raise KernelError(f"{action} {link.name} in mode {mode}: {told}", e.code) from e
     return mode
 
 
 @contextlib.contextmanager
 def open_route() -> Iterator[Any]:
-    """A pyroute2 connection. Raises HostError if pyroute2 is missing."""
+    """A pyroute2 connection. Raises HostError if pyroute2 is missing, and KernelError for what the
+    kernel refuses and nobody expects."""
     require_pyroute2()
     with IPRoute() as ip:
         with contextlib.suppress(AttributeError):  # 0.9's nlm_request wants it, 0.7 has no status
             ip.status.setdefault("nlm_generator", False)
-        yield ip
+        try:
+            yield ip
+        except NetlinkError as e:
+            raise KernelError(f"rtnetlink: {os.strerror(e.code)}", e.code) from e

@@ -12,9 +12,9 @@ short_description: Counters of XDP balancers as facts
 version_added: 0.1.0
 description:
   - Reads the counters of the balancers that M(xdp.l4lb.l4lb) set up on a host, summed over CPUs.
-  - It needs neither bcc nor a compiler, and changes nothing.
+  - It needs none of bcc, pyroute2 and a compiler, and changes nothing.
 requirements:
-  - python3-pyroute2 and libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
+  - libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
   - root
 author:
   - The xdp.l4lb authors (@xdp-l4lb)
@@ -37,10 +37,13 @@ attributes:
     platforms: Linux
 options:
   interface:
-    description: The balancer on this interface. The default is every balancer of the host.
+    description:
+      - The balancer on this interface, and an error if there is none.
+      - The default is every balancer of the host. A warning tells of those that cannot be read, as when an interface has
+        gone.
     type: str
   service:
-    description: Only the service of this name. The default is all.
+    description: Only the service of this name, and interfaces that have it. The default is all.
     type: str
   interval:
     description: Seconds between two samples, for rates. V(0) takes one sample and gives no rates.
@@ -108,16 +111,9 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.respawn import (
-    has_respawned,
-    probe_interpreters_for_module,
-    respawn_module,
-)
-from ansible_collections.xdp.l4lb.plugins.module_utils import host, link
+from ansible_collections.xdp.l4lb.plugins.module_utils import host
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils.sampler import Sampler
-
-INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -126,19 +122,16 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     interval, service = module.params["interval"], module.params["service"]
     if interval < 0:
         raise ConfigError("interval", interval, "give a number of seconds, 0 or more")
-    pinned = host.pinned_interfaces(host.Paths())
-    interfaces = [module.params["interface"]] if module.params["interface"] else pinned
-    if not interfaces:
+    if not module.params["interface"] and not host.pinned_interfaces(host.Paths()):
         return {}
-    if link.IPRoute is None and not has_respawned():
-        interpreter = probe_interpreters_for_module(INTERPRETERS, "pyroute2")
-        if interpreter:
-            respawn_module(interpreter)
-    sampler = Sampler(interfaces, service)
+    sampler = Sampler(module.params["interface"], service)
     if interval:
         sampler.take()
         time.sleep(interval)
-    return sampler.take()
+    found = sampler.take()
+    for problem in sampler.problems:
+        module.warn(problem)
+    return found
 
 
 def main() -> None:

@@ -182,9 +182,10 @@ def test_no_request_fails(directory: Path, lab: Lab) -> None:
 
 def test_without_draining_requests_fail(directory: Path, lab: Lab) -> None:
     """So the test above can tell."""
-    with Requests(lab.host("client"), (VIP, 80), kept=True) as requests:
+    with Requests(lab.host("client"), (VIP, 80), kept=False) as requests:
         requests.await_answers()
         playbook(directory, lab, "first.yml", "-e", "version=3", "--limit", "web1")
+        requests.await_answers()
     assert requests.failures
 
 

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..sampler import Sampler
 from ..saved import saved_interfaces
 from ..table import table
-from .output import show, show_json
+from .output import show, show_json, tell
 
 _IDLE = "This host does not balance."
 _COLUMNS = ("INTERFACE", "MODE", "SERVICE", "ADDRESS", "BACKEND", "WEIGHT", "STATE")
@@ -124,13 +124,14 @@ def stats(options: argparse.Namespace) -> int:
     host.require_root()
     if options.watch and not options.interval:
         raise ConfigError("--interval", options.interval, "--watch needs more than 0 seconds")
-    names = [options.interface] if options.interface else host.pinned_interfaces(host.Paths())
-    sampler = Sampler(names, options.service)
+    sampler = Sampler(options.interface, options.service)
     try:
         if options.interval:
             sampler.take()
             time.sleep(options.interval)
         _show(sampler.take(), options, again=False)
+        for problem in sampler.problems:
+            tell(problem)
         while options.watch:
             time.sleep(options.interval)
             _show(sampler.take(), options, again=True)

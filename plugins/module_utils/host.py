@@ -105,7 +105,8 @@ class Pins:
 
     def program(self) -> Program | None:
         """The pinned program; None if there is none."""
-        return Program.open_pin(str(self.directory / "program"))
+        path = self.directory / "program"
+        return Program.open_pin(str(path)) if path.exists() else None  # without libbpf, too
 
     def map(self, name: str) -> Map | None:
         """The pinned map of this name; None if there is none."""

@@ -282,7 +282,6 @@ import binascii
 import json
 import zlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -291,11 +290,10 @@ from ansible.module_utils.common.respawn import (
     probe_interpreters_for_module,
     respawn_module,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils import changes, compiler, host, link
+from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, host, link
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
     CompileError,
-    ConfigError,
     HostError,
     L4lbError,
 )
@@ -363,8 +361,9 @@ def use_right_python() -> None:
     """Go on under the distribution's Python if this one lacks what that one has."""
     if has_respawned():
         return
-    for name, missing in (("bcc", not compiler.bcc_version()), ("pyroute2", link.IPRoute is None)):
-        if missing:
+    there = {"bcc": compiler.bcc_version(), "pyroute2": link.pyroute2_is_installed()}
+    for name, is_installed in there.items():
+        if not is_installed:
             interpreter = probe_interpreters_for_module(INTERPRETERS, name)
             if interpreter:
                 respawn_module(interpreter)
@@ -377,24 +376,6 @@ def warn_of_missing(module: AnsibleModule) -> None:
         compiler.require_tools()
     except HostError as e:
         module.warn(f"a real run would stop here: {e}")
-
-
-def predict_on_virgin_host(config: Config | None) -> dict[str, Any]:
-    """What check mode can say where not even the network can be asked."""
-    if config is None:
-        return {"changed": False, "steps": [], "moves": []}
-    if not Path(f"/sys/class/net/{config.interface}").exists():
-        raise ConfigError("interface", config.interface, "no such interface; see ip link")
-    return {
-        "changed": True,
-        "steps": [
-            "compile and load the program",
-            f"attach the program to {config.interface}, mode {config.mode}",
-            *changes.additions(config).steps,
-        ],
-        "moves": [],
-        "diff": {"before": {}, "after": config.dump()},
-    }
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -412,8 +393,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         if desired:
             warn_of_missing(module)
-        if link.IPRoute is None and not host.pinned_interfaces(balancer.paths):
-            return {**predict_on_virgin_host(desired), "others": balancer.others()}
         plan = balancer.plan(desired, replace)
         result: dict[str, Any] = {}
     else:

@@ -162,9 +162,6 @@ def _differences(was: Service, becomes: Service) -> list[str]:
         parts += _counted(
             state, [b.address for a, b in kept if b.state == state and a.state != state]
         )
-    as_they_were = [(a, b) for a, b in kept if a.state == b.state]
-    parts += _counted("held", [b.address for a, b in as_they_were if b.held and not a.held])
-    parts += _counted("no longer held", [b.address for a, b in as_they_were if a.held > b.held])
     parts += _changed(kept, "weight", "weight")
     parts += _changed(kept, "mac", "MAC address")
     parts += _changed(kept, "held", "hold")

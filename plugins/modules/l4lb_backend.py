@@ -118,7 +118,9 @@ steps:
   returned: success, or when the backend is not quiet in time
   type: list
   elements: str
-  sample: ['web: 1 backend drained (203.0.113.22), 25.0 % of new flows move, 0 established']
+  sample:
+    - >-
+      web: 1 backend drained (203.0.113.22), hold of 203.0.113.22 off -> on, 25.0 % of new flows move, 0 established
 services:
   description: The services that have the backend, or the one asked for.
   returned: as RV(steps)

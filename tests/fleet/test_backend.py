@@ -148,9 +148,9 @@ def test_an_operators_day(lab: Lab, tmp_path: Path) -> None:
     }
     assert drained["flows"] == 0
     assert "waited" not in drained
-    assert drained["steps"] == [
-        f"web: 1 backend drained ({WEB['web2']}), 50.0 % of new flows move, 0 established"
-    ]
+    (step,) = drained["steps"]
+    assert step.startswith(f"web: 1 backend drained ({WEB['web2']})")
+    assert step.endswith("50.0 % of new flows move, 0 established")
     for name in ("changed", "steps", "services", "flows", "diff"):
         assert predicted[name] == drained[name]
     ends = [yaml.safe_load(drained["diff"][side]) for side in ("before", "after")]

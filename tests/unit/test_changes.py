@@ -97,21 +97,6 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
         config(web(1, backend(2, state="disabled"))),
         ["web: 1 backend disabled (10.0.0.2), 0 % of new flows move, 10 established"],
     ),
-    "drained and then held so": (
-        config(web(1, backend(2, state="drained"))),
-        config(web(1, backend(2, state="drained", held=True))),
-        ["web: 1 backend held (10.0.0.2), no flow moves"],
-    ),
-    "held and then only drained": (
-        config(web(1, backend(2, state="drained", held=True))),
-        config(web(1, backend(2, state="drained"))),
-        ["web: 1 backend no longer held (10.0.0.2), no flow moves"],
-    ),
-    "enabled by an operator": (
-        config(web(1, backend(2, state="drained", held=True))),
-        config(web(1, 2)),
-        ["web: 1 backend enabled (10.0.0.2), 50.0 % of new flows move, 0 established"],
-    ),
     "drained without a flow table": (
         config(web(1, 2, flow_table=False)),
         config(web(1, backend(2, state="drained"), flow_table=False)),

@@ -15,14 +15,14 @@ import itertools
 import json
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 from . import layout, schedulers
 from .errors import ConfigError, L4lbError
-from .model import PROTOCOLS, Address, Backend, Config, Network, Service
+from .model import PROTOCOLS, Address, Backend, Config, Network, Service, ServiceKey
 
 BackendKey = tuple  # (service address, port, protocol, backend address)
 
@@ -146,8 +146,14 @@ def place(
     capacity: how many backends the maps hold, number 0 included.
     """
     before = before or Manifest(Config(config.interface))
-    old_names = {service.key: service.name for service in before.config.services}
+    old_services = {service.key: service for service in before.config.services}
+    old_names = {key: service.name for key, service in old_services.items()}
     old = {service.name: old_names.get(service.key, "") for service in config.services}
+    unchanged = {
+        service.name
+        for service in config.services
+        if service == old_services.get(service.key) and config.hash_seed == before.config.hash_seed
+    }
 
     ids = {name: before.service_ids[old[name]] for name in old if old[name]}
     taken = set(before.service_ids.values())
@@ -165,6 +171,9 @@ def place(
             in_use.add(former)
         past[service.name] = former
         known = before.numbers.get(old[service.name], {})
+        if service.name in unchanged:
+            numbers[service.name] = known
+            continue
         numbers[service.name] = mine = {}
         for backend in service.backends:
             number = known.get(backend.address)
@@ -176,10 +185,10 @@ def place(
     tables = {}
     for service in config.services:
         table = before.tables.get(old[service.name])
-        if (
-            table
-            and not is_settled(service)
-            and table.digest == table_digest(service, config.hash_seed, numbers[service.name])
+        if table is None or is_settled(service):
+            continue
+        if service.name in unchanged or table.digest == table_digest(
+            service, config.hash_seed, numbers[service.name]
         ):
             tables[service.name] = table
     second = {name for name in old if old[name] in before.second}
@@ -201,25 +210,24 @@ def room_for(before: Manifest | None, config: Config) -> Room:
 
     What is in use stays in use until the switch, so that both old and new need room.
     """
-    old = {
-        (service.key, backend.address)
-        for service in (before.config.services if before else ())
-        for backend in service.backends
-    }
-    new = {
-        (service.key, backend.address)
-        for service in config.services
-        for backend in service.backends
-    }
-    services = {service.key for service in (before.config.services if before else ())}
-    services.update(service.key for service in config.services)
-    need = len(old | new) + len(services) + 1
+    both: dict[ServiceKey, list[Service]] = {}
+    for service in (*(before.config.services if before else ()), *config.services):
+        both.setdefault(service.key, []).append(service)
+    need = sum(1 + _distinct_backends(services) for services in both.values()) + 1
     backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
     # those that a change of states or weights can make need one too
     # at first, room for a change of them all, which otherwise would take another program
-    both = (*(before or Manifest(config)).config.services, *config.services)
-    tables = sum(len(service.backends) > 1 for service in both)
+    all_services = (*(before or Manifest(config)).config.services, *config.services)
+    tables = sum(len(service.backends) > 1 for service in all_services)
     return Room(backends, max(_LEAST_TABLES, 1 << max(0, tables - 1).bit_length()))
+
+
+def _distinct_backends(services: Sequence[Service]) -> int:
+    """How many backends a service has in any of its states."""
+    first = services[0].backends
+    if all(service.backends == first for service in services):
+        return len(first)
+    return len({backend.address for service in services for backend in service.backends})
 
 
 def is_settled(service: Service) -> bool:
@@ -332,23 +340,28 @@ def outer_source(backend: Backend, service: Service, config: Config, source: Sou
 
 def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
     """Number -> struct backend."""
-    config = manifest.config
-    return {
-        manifest.numbers[service.name][backend.address]: layout.BackendRecord(
-            address=backend.address,
-            source=outer_source(backend, service, config, source),
-            encapsulation=service.encapsulation,
-            service=manifest.service_ids[service.name],
-            inner_version=service.address.version,
-            keeps_flows=backend.state != "disabled",
-            gue_port=config.gue_port,
-            mac=backend.mac or config.gateway_mac,
-            source_mac=source.mac,
-            mtu=source.mtu,
-        ).pack()
-        for service in config.services
-        for backend in service.backends
-    }
+    config, records = manifest.config, {}
+    for service in config.services:
+        numbers = manifest.numbers[service.name]
+        packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
+        for backend in service.backends:
+            mac = backend.mac or config.gateway_mac
+            kind = (backend.address.version, backend.state, mac)
+            if kind not in packers:
+                packers[kind] = layout.BackendRecord(
+                    address=backend.address,
+                    source=outer_source(backend, service, config, source),
+                    encapsulation=service.encapsulation,
+                    service=manifest.service_ids[service.name],
+                    inner_version=service.address.version,
+                    keeps_flows=backend.state != "disabled",
+                    gue_port=config.gue_port,
+                    mac=mac,
+                    source_mac=source.mac,
+                    mtu=source.mtu,
+                ).packer()
+            records[numbers[backend.address]] = packers[kind](backend.address)
+    return records
 
 
 def features(config: Config) -> list[str]:

@@ -10,6 +10,7 @@ canonical form and never asks twice.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -62,10 +63,24 @@ class Backend:
     held: bool = False
     """An operator set this state, which is not enabled; a new configuration does not change it."""
 
+    @functools.cached_property
+    def options(self) -> dict[str, Any]:
+        """As plain JSON types; not to be changed."""
+        options = {
+            "address": str(self.address),
+            "weight": self.weight,
+            "state": self.state,
+            "mac": self.mac,
+        }
+        return {**options, "held": True} if self.held else options
+
     @property
     def share(self) -> int:
         """The weight that counts for new flows: 0 unless enabled."""
         return self.weight if self.state == "enabled" else 0
+
+
+_BACKEND_OPTIONS = Backend.__dataclass_fields__
 
 
 @dataclass(frozen=True)
@@ -170,16 +185,7 @@ class Config:
                     "affinity": service.affinity,
                     "encapsulation": service.encapsulation,
                     "flow_table": service.flow_table,
-                    "backends": [
-                        {
-                            "address": str(backend.address),
-                            "weight": backend.weight,
-                            "state": backend.state,
-                            "mac": backend.mac,
-                            **({"held": True} if backend.held else {}),
-                        }
-                        for backend in service.backends
-                    ],
+                    "backends": [backend.options for backend in service.backends],
                 }
                 for service in self.services
             ],
@@ -233,7 +239,7 @@ def _service(raw: object, where: str) -> Service:
                 f"the jhash scheduler takes at most {JHASH_SLOTS}; use maglev",
             )
     else:
-        backends.sort(key=lambda backend: (backend.address.version, backend.address))
+        backends.sort(key=lambda backend: (backend.address.version, backend.address.packed))
     return Service(
         name=name,
         address=unicast_address(options.get("address"), f"{where}.address"),
@@ -249,29 +255,50 @@ def _service(raw: object, where: str) -> Service:
 
 def _backends(raw: object, where: str) -> list[Backend]:
     backends: list[Backend] = []
-    seen: set[Address] = set()
+    seen: set[bytes] = set()
     for index, item in enumerate(_list(raw, f"{where}.backends")):
         here = f"{where}.backends[{index}]"
-        options = _mapping(item, here)
-        _known(options, Backend, here)
-        address = unicast_address(options.get("address"), f"{here}.address")
-        if address in seen:
+        backend = _backend(_mapping(item, here), here)
+        if backend.address.packed in seen:
             raise ConfigError(
-                f"{here}.address", str(address), "listed twice; give it a larger weight instead"
+                f"{here}.address",
+                str(backend.address),
+                "listed twice; give it a larger weight instead",
             )
-        seen.add(address)
-        backends.append(
-            Backend(
-                address=address,
-                weight=_integer(options, "weight", 1, 0, MAX_WEIGHT, here),
-                state=_choice(options, "state", "enabled", STATES, here),
-                mac=_optional(options, "mac", here, _mac),
-                held=_boolean(options, "held", False, here),
-            )
-        )
-        if backends[-1].held and backends[-1].state == "enabled":
-            raise ConfigError(f"{here}.held", True, "only drained and disabled backends are held")
+        seen.add(backend.address.packed)
+        backends.append(backend)
     return backends
+
+
+def _backend(options: Mapping[str, Any], where: str) -> Backend:
+    if not options.keys() <= _BACKEND_OPTIONS.keys():
+        _known(options, Backend, where)
+    values = [options.get(name) for name in _BACKEND_OPTIONS]
+    try:
+        return _same_backend("", *values)
+    except (ConfigError, TypeError):  # TypeError: of what is not hashable
+        return _checked_backend(where, *values)
+
+
+def _checked_backend(
+    where: str, address: object, weight: object, state: object, mac: object, held: object
+) -> Backend:
+    options = {"address": address, "weight": weight, "state": state, "mac": mac, "held": held}
+    backend = Backend(
+        address=unicast_address(address, f"{where}.address"),
+        weight=_integer(options, "weight", 1, 0, MAX_WEIGHT, where),
+        state=_choice(options, "state", "enabled", STATES, where),
+        mac=_optional(options, "mac", where, _mac),
+        held=_boolean(options, "held", False, where),
+    )
+    if backend.held and backend.state == "enabled":
+        raise ConfigError(f"{where}.held", True, "only drained and disabled backends are held")
+    return backend
+
+
+# What is the same everywhere, in the live state as in the desired one, is checked and made once,
+# and compares at once. True is not 1 here.
+_same_backend = functools.lru_cache(maxsize=MAX_BACKENDS, typed=True)(_checked_backend)
 
 
 def _unique(services: Iterable[Service]) -> None:

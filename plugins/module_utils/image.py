@@ -71,6 +71,7 @@ class Manifest:
     tables: dict[str, Table] = field(default_factory=dict)
     """Of services that have one; see `is_settled`."""
     numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
+    """Of the backends of each service, in their order."""
     past: dict[str, int] = field(default_factory=dict)
     """Service -> a number that is no backend's: there the counters of former backends go on."""
     next_number: int = 1
@@ -96,9 +97,7 @@ class Manifest:
                     for name, table in self.tables.items()
                 },
                 "numbers": {
-                    service.name: [
-                        self.numbers[service.name][backend.address] for backend in service.backends
-                    ]
+                    service.name: [*self.numbers[service.name].values()]
                     for service in self.config.services
                 },
                 "past": self.past,
@@ -232,7 +231,8 @@ def _distinct_backends(services: Sequence[Service]) -> int:
 
 def is_settled(service: Service) -> bool:
     """Whether the service needs no lookup table: all new flows have the same backend, or none."""
-    return sum(backend.share > 0 for backend in service.backends) < 2
+    usable = (backend for backend in service.backends if backend.share)
+    return len(list(itertools.islice(usable, 2))) < 2
 
 
 def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> str:
@@ -342,9 +342,9 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
     """Number -> struct backend."""
     config, records = manifest.config, {}
     for service in config.services:
-        numbers = manifest.numbers[service.name]
+        numbers = manifest.numbers[service.name].values()
         packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
-        for backend in service.backends:
+        for backend, number in zip(service.backends, numbers):
             mac = backend.mac or config.gateway_mac
             kind = (backend.address.version, backend.state, mac)
             if kind not in packers:
@@ -360,7 +360,7 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
                     source_mac=source.mac,
                     mtu=source.mtu,
                 ).packer()
-            records[numbers[backend.address]] = packers[kind](backend.address)
+            records[number] = packers[kind](backend.address)
     return records
 
 

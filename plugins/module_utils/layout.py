@@ -159,18 +159,21 @@ def pack_service_table(header: ServiceHeader, entries: Iterable[ServiceEntry]) -
 
     Raises L4lbError in the unlikely case that the keys crowd beyond SERVICE_PROBES slots.
     """
-    slots: list[bytes | None] = [None] * SERVICE_SLOTS
+    table = bytearray(SERVICE_TABLE_SIZE)
+    _HEADER.pack_into(table, 0, header.layout, header.generation, header.manifest, header.seed)
+    taken = set()
     for entry in entries:
+        first = entry.slot
         for probe in range(SERVICE_PROBES):
-            place = (entry.slot + probe) % SERVICE_SLOTS
-            if slots[place] is None:
-                slots[place] = entry.pack()
+            place = (first + probe) % SERVICE_SLOTS
+            if place not in taken:
                 break
         else:
             raise L4lbError(f"the service table is too crowded for {entry.address}:{entry.port}")
-    empty = bytes(_SERVICE.size)
-    head = _HEADER.pack(header.layout, header.generation, header.manifest, header.seed)
-    return head + b"".join(slot or empty for slot in slots)
+        taken.add(place)
+        at = _HEADER.size + place * _SERVICE.size
+        table[at : at + _SERVICE.size] = entry.pack()
+    return bytes(table)
 
 
 @dataclass(frozen=True)

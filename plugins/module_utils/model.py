@@ -74,13 +74,15 @@ class Backend:
         }
         return {**options, "held": True} if self.held else options
 
+    @functools.cached_property
+    def order(self) -> tuple[int, bytes]:
+        """Of its address among others."""
+        return self.address.version, self.address.packed
+
     @property
     def share(self) -> int:
         """The weight that counts for new flows: 0 unless enabled."""
         return self.weight if self.state == "enabled" else 0
-
-
-_BACKEND_OPTIONS = Backend.__dataclass_fields__
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ def _service(raw: object, where: str) -> Service:
                 f"the jhash scheduler takes at most {JHASH_SLOTS}; use maglev",
             )
     else:
-        backends.sort(key=lambda backend: (backend.address.version, backend.address.packed))
+        backends.sort(key=lambda backend: backend.order)
     return Service(
         name=name,
         address=unicast_address(options.get("address"), f"{where}.address"),
@@ -255,27 +257,27 @@ def _service(raw: object, where: str) -> Service:
 
 def _backends(raw: object, where: str) -> list[Backend]:
     backends: list[Backend] = []
-    seen: set[bytes] = set()
+    seen: set[tuple[int, bytes]] = set()
     for index, item in enumerate(_list(raw, f"{where}.backends")):
         here = f"{where}.backends[{index}]"
         backend = _backend(_mapping(item, here), here)
-        if backend.address.packed in seen:
+        if backend.order in seen:
             raise ConfigError(
                 f"{here}.address",
                 str(backend.address),
                 "listed twice; give it a larger weight instead",
             )
-        seen.add(backend.address.packed)
+        seen.add(backend.order)
         backends.append(backend)
     return backends
 
 
 def _backend(options: Mapping[str, Any], where: str) -> Backend:
-    if not options.keys() <= _BACKEND_OPTIONS.keys():
+    if not options.keys() <= Backend.__dataclass_fields__.keys():
         _known(options, Backend, where)
-    values = [options.get(name) for name in _BACKEND_OPTIONS]
+    values = [options.get(name) for name in ("address", "weight", "state", "mac", "held")]
     try:
-        return _same_backend("", *values)
+        return _seen_backend("", *values)
     except (ConfigError, TypeError):  # TypeError: of what is not hashable
         return _checked_backend(where, *values)
 
@@ -284,21 +286,22 @@ def _checked_backend(
     where: str, address: object, weight: object, state: object, mac: object, held: object
 ) -> Backend:
     options = {"address": address, "weight": weight, "state": state, "mac": mac, "held": held}
-    backend = Backend(
-        address=unicast_address(address, f"{where}.address"),
-        weight=_integer(options, "weight", 1, 0, MAX_WEIGHT, where),
-        state=_choice(options, "state", "enabled", STATES, where),
-        mac=_optional(options, "mac", where, _mac),
-        held=_boolean(options, "held", False, where),
+    backend = _same_backend(
+        unicast_address(address, f"{where}.address"),
+        _integer(options, "weight", 1, 0, MAX_WEIGHT, where),
+        _choice(options, "state", "enabled", STATES, where),
+        _optional(options, "mac", where, _mac),
+        _boolean(options, "held", False, where),
     )
     if backend.held and backend.state == "enabled":
         raise ConfigError(f"{where}.held", True, "only drained and disabled backends are held")
     return backend
 
 
-# What is the same everywhere, in the live state as in the desired one, is checked and made once,
-# and compares at once. True is not 1 here.
-_same_backend = functools.lru_cache(maxsize=MAX_BACKENDS, typed=True)(_checked_backend)
+# What is said again, as most of the desired state says what the live state does, is checked once,
+# and makes the same object, which compares at once. (True is not 1 here.)
+_seen_backend = functools.lru_cache(maxsize=MAX_BACKENDS, typed=True)(_checked_backend)
+_same_backend = functools.lru_cache(maxsize=MAX_BACKENDS)(Backend)
 
 
 def _unique(services: Iterable[Service]) -> None:

@@ -561,7 +561,7 @@ def _with_sources(config: Config, source: Source) -> Config:
     """With the default sources of tunnels filled in. Raises ConfigError if one is needed and the
     interface has no such address."""
     for service in config.services:
-        for backend in service.backends:
+        for backend in {one.address.version: one for one in service.backends}.values():
             image.outer_source(backend, service, config, source)
     own, own6 = source.address, source.address6
     return replace(

@@ -131,10 +131,9 @@ def detach(link: Link, expected_fd: int) -> None:
 
 
 def _link_message(ip: Any, name: str) -> Any:
-    """What the kernel says of an interface; None if there is none, or it goes meanwhile."""
-    indices = ip.link_lookup(ifname=name)
+    """What the kernel says of an interface; None if there is none."""
     try:
-        return next(iter(ip.get_links(indices[0])), None) if indices else None
+        return next(iter(ip.link("get", ifname=name)), None)
     except NetlinkError as e:
         if e.code == errno.ENODEV:
             return None

@@ -38,14 +38,24 @@ sanity: python ## ansible-test sanity, on the collection as it ships
 packet: setup ## the compiled program on single packets (root)
 	@python -m pytest tests/packet
 
+packet-long: setup ## a million random packets, from another seed each time (root)
+	@L4LB_PACKETS=$${L4LB_PACKETS:-1000000} L4LB_SEED=$${L4LB_SEED:-$$(date +%s)} \
+		python -m pytest tests/packet/test_random.py
+
 fleet: setup ## several balancers in the laboratory (root)
 	@python -m pytest tests/fleet
 
 molecule: setup ## the role in the laboratory, from virgin hosts to removal (root)
 	@molecule test
 
-bench: setup ## what a packet and a change cost, against the targets; build/bench.json (root)
+bench: setup ## what packets and changes cost, against the targets; build/bench.json (root)
 	@python -m tests.bench
+
+figures: python ## put what make bench has measured into docs/performance.md
+	@python -m tests.bench.document
+
+kernels: ## Debian's kernels in QEMU: programs verified, packets, kernel tunnels (root)
+	@tools/kernels
 
 setup: ## the development environment and the packages of the system (root)
 	@tools/setup
@@ -57,4 +67,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet fleet molecule bench setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule bench figures kernels setup python clean

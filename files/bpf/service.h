@@ -55,18 +55,18 @@ TABLE_OF(struct service_table, services, 1);
 TABLE("array", struct lookup_table, lookup_tables, LOOKUP_TABLES);
 
 /* Port, protocol and family as one word, to compare them at once; 0 is an empty slot. */
-static __always_inline __u32 endpoint_of(const struct service *service)
+static __always_inline __u64 endpoint_of(const struct service *service)
 {
 	return *(const __u32 *)&service->port;
 }
 
 /* The same of a packet. */
-static __always_inline __u32 endpoint(__be16 port, __u8 protocol, __u8 family)
+static __always_inline __u64 endpoint(__be16 port, __u8 protocol, __u8 family)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	return port | protocol << 16 | (__u32)family << 24;
+	return port | (__u64)protocol << 16 | (__u64)family << 24;
 #else
-	return (__u32)port << 16 | protocol << 8 | family;
+	return (__u64)port << 16 | (__u64)protocol << 8 | family;
 #endif
 }
 
@@ -97,10 +97,10 @@ static __always_inline struct service *find_service_key(struct service_table *ta
 							__u8 protocol)
 {
 	const struct address *address = &packet->destination;
-	__u32 wanted = endpoint(port, protocol, packet->family);
+	__u64 wanted = endpoint(port, protocol, packet->family);
 	__u64 hash = address->word[0];
 	struct service *service;
-	__u32 slot, i;
+	__u64 slot, i;
 
 #ifdef WITH_IPV6
 	if (packet->family == 6)
@@ -169,7 +169,7 @@ static __always_inline __u32 scheduler_ports(const struct service *service,
 }
 
 /* The slot of a flow in the lookup table of `service`; always below TABLE_SLOTS. */
-static __always_inline __u32 slot_of(const struct service *service, const struct packet *packet,
+static __always_inline __u64 slot_of(const struct service *service, const struct packet *packet,
 				     __u64 flow, __u32 seed)
 {
 #ifdef WITH_JHASH
@@ -199,7 +199,8 @@ static __always_inline __u32 slot_of(const struct service *service, const struct
 static __always_inline __u32 pick_backend(const struct service *service,
 					  const struct packet *packet, __u64 flow, __u32 seed)
 {
-	__u32 index = service->table, slot;
+	__u32 index = service->table;
+	__u64 slot;
 	struct lookup_table *table;
 
 	if (service->flags & SERVICE_SETTLED)

@@ -52,7 +52,10 @@ COLLECTION = Path(__file__).resolve().parents[2]
 # Of the distribution, to which its bcc belongs.
 SHEBANG = b"#!/usr/bin/python3\n"
 MAIN = """\
-from l4lb.command.main import main
+try:
+    from l4lb.command.main import main
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 raise SystemExit(main({version!r}))
 """

@@ -44,8 +44,8 @@ class Place:
     before: Backend
     after: Backend
     flows: int | None = None
-    """How many had a packet to the backend within the quiet time; None if the service remembers no
-    flows, or the backend is enabled."""
+    """How many sent it a packet within the quiet time; 0 if it is disabled, None if it is enabled
+    or the service remembers no flows."""
 
 
 @dataclass
@@ -74,9 +74,10 @@ def operate(order: Order, check: bool = False) -> Report:
         report.warnings += plan.warnings
         places = _places(order, plan.live.config)
         report.places += places.values()
-        keys = [key for key, place in places.items() if place.after.state != "enabled"]
-        watches.append((Watch(balancer, order.address, keys), places))
-    if order.wait is not None and not check and any(watch.services for watch, _places_ in watches):
+        drained = [key for key, place in places.items() if place.after.state == "drained"]
+        watches.append((Watch(balancer, order.address, drained), places))
+    enabled = all(place.after.state == "enabled" for place in report.places)
+    if order.wait is not None and not check and not enabled:
         report.waited = wait_until_quiet(
             [watch for watch, _places_ in watches], order.quiet, order.wait
         )
@@ -118,6 +119,12 @@ def _places(order: Order, config: Config) -> dict[ServiceKey, Place]:
         find_backend(one, order.address, order.service) for one in (config, order.edit(config))
     )
     return {
-        key: Place(config.interface, service.name, backend, after[key][1])
-        for key, (service, backend) in before.items()
+        key: Place(
+            config.interface,
+            service.name,
+            before=was,
+            after=after[key][1],
+            flows=0 if after[key][1].state == "disabled" else None,
+        )
+        for key, (service, was) in before.items()
     }

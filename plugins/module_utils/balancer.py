@@ -246,7 +246,7 @@ class Balancer:
         plan = Plan(live, None)
         if live.attached:
             plan.steps.append(f"detach the program from {live.link.name}")
-        if self.pins.directory.exists() or self.staging.directory.exists():
+        if self.pins.exists() or self.staging.exists():
             plan.steps.append(f"remove {self.pins.directory}")
         if self.saved.exists():
             plan.steps.append(f"remove {self.saved.path}")
@@ -294,7 +294,7 @@ class Balancer:
             if not host.routing_answers(self.paths, version):
                 plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
         hops, unreachable = neighbours.next_hops(routed)
-        plan.hops = hops - neighbours.managed()
+        plan.hops = hops - neighbours.settled()
         if plan.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
         plan.save = not self.saved.holds(config)
@@ -382,6 +382,8 @@ class Balancer:
             return self._carry_out(self.plan_change(edit), waited)
 
     def _carry_out(self, plan: Plan, waited: float) -> Outcome:
+        if plan.changed:
+            link.require_pyroute2()
         if plan.desired is None:
             if plan.changed:
                 self._remove(plan)

@@ -164,6 +164,7 @@ def _differences(was: Service, becomes: Service) -> list[str]:
         )
     parts += _changed(kept, "weight", "weight")
     parts += _changed(kept, "mac", "MAC address")
+    parts += _changed(kept, "held", "hold")
     if [a.address for a, unused in kept] != [a for a in old if a in new]:
         parts.append("backends in another order")
     return parts

@@ -75,8 +75,9 @@ def find_backend(
         if backend.address == address
     }
     if not found:
-        addresses = dict.fromkeys(one.address for each in services for one in each.backends)
-        there = ", ".join(map(str, addresses)) or "none"
+        addresses = {one.address for each in services for one in each.backends}
+        ordered = sorted(addresses, key=lambda one: (one.version, int(one)))
+        there = ", ".join(map(str, ordered)) or "none"
         of = f"service {service} on {where}" if service else where
         raise ConfigError("address", str(address), f"{of} has no such backend, but {there}")
     return found

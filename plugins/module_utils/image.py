@@ -215,8 +215,9 @@ def room_for(before: Manifest | None, config: Config) -> Room:
     services.update(service.key for service in config.services)
     need = len(old | new) + len(services) + 1
     backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
-    # those that a change of states or weights can make need one too
-    both = (*(before.config.services if before else ()), *config.services)
+    # All that a change of states or weights can make need one, and at first twice as many: a change
+    # of them all must not take another program.
+    both = (*(before or Manifest(config)).config.services, *config.services)
     tables = sum(len(service.backends) > 1 for service in both)
     return Room(backends, max(_LEAST_TABLES, 1 << max(0, tables - 1).bit_length()))
 

@@ -1,12 +1,13 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Network interfaces and the XDP program attached to one, over rtnetlink by way of pyroute2."""
+"""Network interfaces and the XDP program attached to one."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import os
 import socket
 from collections.abc import Iterator
@@ -14,24 +15,17 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from . import rtnetlink
 from .errors import ConfigError, HostError, KernelError
-
-try:
-    from pyroute2 import IPRoute
-    from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST
-    from pyroute2.netlink.exceptions import NetlinkError
-    from pyroute2.netlink.rtnl import RTM_NEWLINK
-    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-except ImportError:
-    IPRoute = None
+from .model import Address
+from .rtnetlink import AF_INET, AF_INET6
 
 _REPLACE = 1 << 4
 _MODE_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
-_MODES = {1: "native", 2: "generic", 3: "offload", 4: "several modes"}
+_MODES = {1: "native", 2: "generic", 3: "offload"}
 _RT_SCOPE_LINK = 253
 _IFA_F_UNFIT = 0x01 | 0x08 | 0x20 | 0x40  # temporary or secondary, dadfailed, deprecated, tentative
-AF_INET = 2
-AF_INET6 = 10
+_MAC_LENGTH = 6
 
 
 @dataclass(frozen=True)
@@ -55,21 +49,16 @@ class Link:
     attached: Attached | None = None
 
 
-if IPRoute is not None:
-    # pyroute2 before 0.9 has them as two big-endian bytes, which the kernel refuses
-    ifinfmsg.xdp.xdp_flags.fields = [("value", "I")]
+def pyroute2_is_installed() -> bool:
+    """Whether this Python would find pyroute2; it is not imported before something changes."""
+    spec = importlib.util.find_spec("pyroute2")
+    return spec is not None and spec.origin is not None  # an empty folder has none
 
 
 def require_pyroute2() -> None:
     """Raises HostError if pyroute2 is missing."""
-    if IPRoute is None:
+    if not pyroute2_is_installed():
         raise HostError("pyroute2 is not installed; install python3-pyroute2")
-
-
-def interface_names() -> list[str]:
-    """The interfaces of this network namespace."""
-    with open_route() as ip:
-        return [message.get_attr("IFLA_IFNAME") for message in ip.get_links()]
 
 
 def interface_name(index: int) -> str:
@@ -82,29 +71,28 @@ def interface_name(index: int) -> str:
 
 def read_link(name: str) -> Link:
     """The interface called `name`. Raises ConfigError if there is none."""
-    with open_route() as ip:
-        message = _link_message(ip, name)
-        if message is None:
-            others = ", ".join(m.get_attr("IFLA_IFNAME") for m in ip.get_links())
-            raise ConfigError("interface", name, f"no such interface; this host has {others}")
-        index = message["index"]
-        address, address6 = (_first_address(ip, index, family) for family in (AF_INET, AF_INET6))
+    entries = {entry.name: entry for entry in rtnetlink.links()}
+    entry = entries.get(name)
+    if entry is None:
+        others = ", ".join(entries)
+        raise ConfigError("interface", name, f"no such interface; this host has {others}")
+    address, address6 = (_first_address(entry.index, family) for family in (AF_INET, AF_INET6))
+    mac = entry.mac if len(entry.mac) == _MAC_LENGTH else bytes(_MAC_LENGTH)
+    mode = _MODES.get(entry.xdp_mode, "several modes")
     return Link(
-        index=index,
+        index=entry.index,
         name=name,
-        mac=message.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00",
-        mtu=message.get_attr("IFLA_MTU"),
-        address=IPv4Address(address) if address else None,
-        address6=IPv6Address(address6) if address6 else None,
-        attached=_attached(message),
+        mac=mac.hex(":"),
+        mtu=entry.mtu,
+        address=address if isinstance(address, IPv4Address) else None,
+        address6=address6 if isinstance(address6, IPv6Address) else None,
+        attached=Attached(entry.xdp_program, mode) if entry.xdp_program else None,
     )
 
 
 def carriers(program_id: int) -> list[str]:
     """The interfaces that a program is attached to."""
-    with open_route() as ip:
-        programs = {m.get_attr("IFLA_IFNAME"): _attached(m) for m in ip.get_links()}
-    return [name for name, one in programs.items() if one and one.program_id == program_id]
+    return [entry.name for entry in rtnetlink.links() if entry.xdp_program == program_id]
 
 
 def attach(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> str:
@@ -130,36 +118,23 @@ def detach(link: Link, expected_fd: int) -> None:
     _set_xdp(link, -1, link.attached.mode if link.attached else "native", expected_fd)
 
 
-def _link_message(ip: Any, name: str) -> Any:
-    """What the kernel says of an interface; None if there is none."""
-    try:
-        return next(iter(ip.link("get", ifname=name)), None)
-    except NetlinkError as e:
-        if e.code == errno.ENODEV:
-            return None
-        raise
-
-
-def _first_address(ip: Any, index: int, family: int) -> str | None:
+def _first_address(index: int, family: int) -> Address | None:
     """The first global address of an interface that is fit to send from."""
-    for message in ip.get_addr(index=index, family=family):
-        if message["scope"] < _RT_SCOPE_LINK and not message["flags"] & _IFA_F_UNFIT:
-            address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            return str(address)
+    for entry in rtnetlink.addresses(index, family):
+        if entry.scope < _RT_SCOPE_LINK and not entry.flags & _IFA_F_UNFIT:
+            return entry.address
     return None
 
 
-def _attached(message: Any) -> Attached | None:
-    xdp = message.get_attr("IFLA_XDP")
-    program = xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None
-    if not program:
-        return None
-    mode = xdp.get_attr("IFLA_XDP_ATTACHED")
-    names = {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offload"}
-    return Attached(program, names.get(mode) or _MODES.get(mode, "several modes"))
-
-
 def _set_xdp(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> str:
+    require_pyroute2()
+    from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST
+    from pyroute2.netlink.exceptions import NetlinkError
+    from pyroute2.netlink.rtnl import RTM_NEWLINK
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+    # pyroute2 before 0.9 has them as two big-endian bytes, which the kernel refuses
+    ifinfmsg.xdp.xdp_flags.fields = [("value", "I")]
     message = ifinfmsg()
     message["index"] = link.index
     attributes = [
@@ -185,6 +160,9 @@ def open_route() -> Iterator[Any]:
     """A pyroute2 connection. Raises HostError if pyroute2 is missing, and KernelError for what the
     kernel refuses and nobody expects."""
     require_pyroute2()
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
     with IPRoute() as ip:
         with contextlib.suppress(AttributeError):  # 0.9's nlm_request wants it, 0.7 has no status
             ip.status.setdefault("nlm_generator", False)

@@ -5,8 +5,8 @@
 
 The data plane cannot wait for ARP. So for every backend that is reached by routing there is a
 managed neighbour entry (NTF_EXT_MANAGED, kernel 5.16), which the kernel refreshes by itself. Older
-kernels are asked to resolve it once (NTF_USE). Our entries carry a protocol number of their own,
-by which they are found again.
+kernels resolve it once (NTF_USE). Our entries carry a protocol number of their own, by which they
+are found again.
 """
 
 from __future__ import annotations
@@ -18,18 +18,14 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any
 
+from . import rtnetlink
 from .errors import KernelError
-from .link import AF_INET, AF_INET6, open_route
+from .link import open_route
 from .model import Address
+from .rtnetlink import AF_INET, AF_INET6
 
-try:
-    from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST
-    from pyroute2.netlink.exceptions import NetlinkError
-    from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
-    from pyroute2.netlink.rtnl.ndmsg import ndmsg
-except ImportError:
-    ndmsg = None
-
+_NEWNEIGH, _DELNEIGH = 28, 29
+_CREATE_OR_REPLACE = 0x400 | 0x100
 _NTF_USE = 1
 _NTF_EXT_MANAGED = 1
 _IFF_NOARP = 0x80
@@ -37,58 +33,57 @@ _RTN_UNICAST = 1
 _NUD_NONE = 0
 _NUD_FAILED = 0x20
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable … permanent
+_NUD_PERMANENT = 0x80
 _PROTOCOL = 214
 """Of entries that are ours (NDA_PROTOCOL): above what rtnetlink.h and /etc/iproute2 name."""
 
 Neighbour = tuple  # (interface index, address)
 
 
-if ndmsg is not None:
-    # pyroute2 before 0.8 does not know the later ones (linux/neighbour.h)
-    ndmsg.nla_map = (
-        *((index, *pair) for index, pair in enumerate(ndmsg.nla_map[:10])),
-        (12, "NDA_PROTOCOL", "uint8"),
-        (15, "NDA_FLAGS_EXT", "uint32"),
-    )
-
-
 def next_hops(addresses: Iterable[Address]) -> tuple[set[Neighbour], list[Address]]:
     """The neighbours that packets to `addresses` leave by, and the addresses that have none: they
     are without a route, this host's own, or behind a link without MAC addresses."""
-    found: set[Neighbour] = set()
+    wanted = sorted(set(addresses), key=_order)
+    if not wanted:
+        return set(), []
+    ethernet = {link.index for link in rtnetlink.links() if not link.flags & _IFF_NOARP}
+    found: set[tuple[int, bytes]] = set()
     unreachable = []
-    with open_route() as ip:
-        ethernet = {link["index"] for link in ip.get_links() if not link["flags"] & _IFF_NOARP}
-        for address in sorted(set(addresses), key=_order):
-            try:
-                route = ip.route("get", dst=str(address))[0]
-            except NetlinkError:
-                unreachable.append(address)
-                continue
-            if route["type"] != _RTN_UNICAST or route.get_attr("RTA_OIF") not in ethernet:
-                unreachable.append(address)
-                continue
-            gateway = route.get_attr("RTA_GATEWAY") or str(address)
-            found.add((route.get_attr("RTA_OIF"), ip_address(gateway)))
-    return found, unreachable
+    for address, route in zip(wanted, rtnetlink.routes(wanted)):
+        if route is None or route.type != _RTN_UNICAST or route.index not in ethernet:
+            unreachable.append(address)
+        else:
+            found.add((route.index, route.gateway or address.packed))
+    return {(index, ip_address(gateway)) for index, gateway in found}, unreachable
 
 
 def managed() -> set[Neighbour]:
     """Our entries."""
-    with open_route() as ip:
-        return {
-            (message["ifindex"], ip_address(message.get_attr("NDA_DST")))
-            for message in _dump(ip)
-            if message.get_attr("NDA_PROTOCOL") == _PROTOCOL
-        }
+    return {
+        (entry.index, entry.address)
+        for entry in rtnetlink.neighbours()
+        if entry.protocol == _PROTOCOL
+    }
+
+
+def settled() -> set[Neighbour]:
+    """Entries that need no more care: ours, and those that an operator made permanent."""
+    return {
+        (entry.index, entry.address)
+        for entry in rtnetlink.neighbours()
+        if entry.protocol == _PROTOCOL or entry.state & _NUD_PERMANENT
+    }
 
 
 def manage(add: Iterable[Neighbour], remove: Iterable[Neighbour] = ()) -> None:
     """Have the kernel keep `add` resolved, and `remove` no longer."""
+    new, old = list(add), list(remove)
+    if not new and not old:
+        return
     with open_route() as ip:
-        for neighbour in add:
+        for neighbour in new:
             _add(ip, neighbour)
-        for neighbour in remove:
+        for neighbour in old:
             _remove(ip, neighbour)
 
 
@@ -96,41 +91,37 @@ def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[Address
     """Those of `neighbours` whose MAC address is not known after up to `patience` seconds."""
     waiting = set(neighbours)
     deadline = time.monotonic() + patience
-    with open_route() as ip:
-        while waiting:
-            waiting -= _in_state(ip, _NUD_USABLE)
-            if not waiting or time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
-    return sorted(address for _index, address in waiting)
+    while waiting:
+        waiting -= _in_state(_NUD_USABLE)
+        if not waiting or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return sorted((address for unused, address in waiting), key=_order)
 
 
 def fails(address: Address) -> bool:
     """Whether the kernel knows that packets to `address` get nowhere: there is no route, or its
     next hop does not answer."""
     hops, unreachable = next_hops([address])
-    with open_route() as ip:
-        return bool(unreachable) or hops <= _in_state(ip, _NUD_FAILED)
+    return bool(unreachable) or hops <= _in_state(_NUD_FAILED)
 
 
-def _in_state(ip: Any, states: int) -> set[Neighbour]:
+def _in_state(states: int) -> set[Neighbour]:
     return {
-        (message["ifindex"], ip_address(message.get_attr("NDA_DST")))
-        for message in _dump(ip)
-        if message["state"] & states
+        (entry.index, entry.address) for entry in rtnetlink.neighbours() if entry.state & states
     }
 
 
-def _dump(ip: Any) -> list[Any]:
-    found: list[Any] = []
-    for family in (AF_INET, AF_INET6):
-        message = ndmsg()
-        message["family"] = family
-        found += ip.nlm_request(message, RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP)
-    return found
-
-
 def _message(neighbour: Neighbour, attributes: list[Any]) -> Any:
+    from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+    # pyroute2 before 0.8 does not know the later ones (linux/neighbour.h)
+    ndmsg.nla_map = (
+        (0, "NDA_UNSPEC", "none"),
+        (1, "NDA_DST", "ipaddr"),
+        (12, "NDA_PROTOCOL", "uint8"),
+        (15, "NDA_FLAGS_EXT", "uint32"),
+    )
     message = ndmsg()
     message["family"] = AF_INET if neighbour[1].version == 4 else AF_INET6
     message["ifindex"] = neighbour[0]
@@ -139,29 +130,33 @@ def _message(neighbour: Neighbour, attributes: list[Any]) -> Any:
     return message
 
 
-def _add(ip: Any, neighbour: Neighbour) -> None:
-    ours = ("NDA_PROTOCOL", _PROTOCOL)
-    flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE
-    message = _message(neighbour, [ours, ("NDA_FLAGS_EXT", _NTF_EXT_MANAGED)])
+def _request(ip: Any, message: Any, kind: int, flags: int) -> None:
+    """Raises KernelError."""
+    from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST
+    from pyroute2.netlink.exceptions import NetlinkError
+
     try:
-        try:
-            ip.nlm_request(message, RTM_NEWNEIGH, flags)
-        except NetlinkError as e:
-            if e.code not in (errno.EINVAL, errno.EOPNOTSUPP):
-                raise
-            message = _message(neighbour, [ours])
-            message["flags"] = _NTF_USE
-            ip.nlm_request(message, RTM_NEWNEIGH, flags)
+        ip.nlm_request(message, kind, NLM_F_REQUEST | NLM_F_ACK | flags)
     except NetlinkError as e:
-        raise KernelError(f"neighbour {neighbour[1]}: {os.strerror(e.code)}", e.code) from e
+        address = message.get_attr("NDA_DST")
+        raise KernelError(f"neighbour {address}: {os.strerror(e.code)}", e.code) from e
+
+
+def _add(ip: Any, neighbour: Neighbour) -> None:
+    attributes = [("NDA_PROTOCOL", _PROTOCOL), ("NDA_FLAGS_EXT", _NTF_EXT_MANAGED)]
+    message = _message(neighbour, attributes)
+    # Kernels that know no NDA_FLAGS_EXT do not mind it. They would take the entry as it is, and
+    # even make one that is resolved unresolved, were it not for this.
+    message["flags"] = _NTF_USE
+    _request(ip, message, _NEWNEIGH, _CREATE_OR_REPLACE)
 
 
 def _remove(ip: Any, neighbour: Neighbour) -> None:
     try:
-        ip.nlm_request(_message(neighbour, []), RTM_DELNEIGH, NLM_F_REQUEST | NLM_F_ACK)
-    except NetlinkError as e:
+        _request(ip, _message(neighbour, []), _DELNEIGH, 0)
+    except KernelError as e:
         if e.code not in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-            raise KernelError(f"neighbour {neighbour[1]}: {os.strerror(e.code)}", e.code) from e
+            raise
 
 
 def _order(address: Address) -> tuple[int, int]:

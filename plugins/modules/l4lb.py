@@ -165,6 +165,8 @@ options:
             description:
               - V(enabled) gets flows. V(drained) gets no new ones, and keeps those that the flow table remembers.
               - V(disabled) gets nothing.
+              - What M(xdp.l4lb.l4lb_backend) has set takes precedence, with a warning, until it enables the backend, or
+                the backend is removed.
             type: str
             choices: [enabled, drained, disabled]
             default: enabled
@@ -179,6 +181,7 @@ options:
     description: The C sources of the data plane, packed. The action plugin sets this. It is of no use to set it.
     type: str
 seealso:
+  - module: xdp.l4lb.l4lb_backend
   - module: xdp.l4lb.l4lb_stats
 """
 
@@ -245,6 +248,12 @@ moves:
           go where new ones go.
       type: int
       sample: 0
+others:
+  description: Other interfaces of the host that have a balancer, or have one saved.
+  returned: success
+  type: list
+  elements: str
+  sample: [eth1]
 headers:
   description: The kernel headers that the program was compiled with.
   returned: when it was compiled
@@ -273,7 +282,6 @@ import binascii
 import json
 import zlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -282,11 +290,10 @@ from ansible.module_utils.common.respawn import (
     probe_interpreters_for_module,
     respawn_module,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils import changes, compiler, host, link
+from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, host, link
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
     CompileError,
-    ConfigError,
     HostError,
     L4lbError,
 )
@@ -354,8 +361,9 @@ def use_right_python() -> None:
     """Go on under the distribution's Python if this one lacks what that one has."""
     if has_respawned():
         return
-    for name, missing in (("bcc", not compiler.bcc_version()), ("pyroute2", link.IPRoute is None)):
-        if missing:
+    there = {"bcc": compiler.bcc_version(), "pyroute2": link.pyroute2_is_installed()}
+    for name, is_installed in there.items():
+        if not is_installed:
             interpreter = probe_interpreters_for_module(INTERPRETERS, name)
             if interpreter:
                 respawn_module(interpreter)
@@ -370,30 +378,13 @@ def warn_of_missing(module: AnsibleModule) -> None:
         module.warn(f"a real run would stop here: {e}")
 
 
-def predict_on_virgin_host(config: Config | None) -> dict[str, Any]:
-    """What check mode can say where not even the network can be asked."""
-    if config is None:
-        return {"changed": False, "steps": [], "moves": []}
-    if not Path(f"/sys/class/net/{config.interface}").exists():
-        raise ConfigError("interface", config.interface, "no such interface; see ip link")
-    return {
-        "changed": True,
-        "steps": [
-            "compile and load the program",
-            f"attach the program to {config.interface}, mode {config.mode}",
-            *changes.additions(config).steps,
-        ],
-        "moves": [],
-        "diff": {"before": {}, "after": config.dump()},
-    }
-
-
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options say; returns the result. Raises L4lbError."""
     params = dict(module.params)
     state, replace = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
     config = Config.parse(params)
+    host.require_root()
     sources = unpack_sources(packed)
     use_right_python()
     balancer = Balancer(config.interface, sources)
@@ -402,8 +393,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         if desired:
             warn_of_missing(module)
-        if link.IPRoute is None and not host.pinned_interfaces(balancer.paths):
-            return predict_on_virgin_host(desired)
         plan = balancer.plan(desired, replace)
         result: dict[str, Any] = {}
     else:
@@ -427,6 +416,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "changed": plan.changed,
         "steps": plan.steps,
         "moves": [asdict(move) for move in plan.moves],
+        "others": balancer.others(),
         "diff": {"before": plan.before, "after": plan.after},
     }
 

@@ -18,7 +18,7 @@ description:
     if their configuration has another one, until this module enables the backend, or they remove it.
   - It needs neither bcc nor a compiler. Packets of other backends do not notice.
 requirements:
-  - python3-pyroute2 and libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
+  - libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
   - root
 author:
   - The xdp.l4lb authors (@xdp-l4lb)
@@ -137,8 +137,9 @@ services:
       sample: {state: drained, weight: 1, held: true}
     flows:
       description:
-        - How many flows are left, that is, had a packet to this backend within the last O(quiet) seconds.
-        - Null if the service has no flow table, and so no flows to keep, or the backend is enabled.
+        - How many flows are left to a drained backend, that is, sent it a packet within the last O(quiet) seconds. To
+          a disabled one there are V(0).
+        - Null if it is enabled, or the service has no flow table, and so no flows to keep.
       type: int
       sample: 0
 flows:
@@ -162,17 +163,10 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.respawn import (
-    has_respawned,
-    probe_interpreters_for_module,
-    respawn_module,
-)
-from ansible_collections.xdp.l4lb.plugins.module_utils import host, link
+from ansible_collections.xdp.l4lb.plugins.module_utils import host
 from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, Place, operate
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Backend, unicast_address
-
-INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
 
 
 def order_of(params: dict[str, Any]) -> Order:
@@ -217,10 +211,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options say; returns the result. Raises L4lbError."""
     host.require_root()
     order = order_of(module.params)
-    if link.IPRoute is None and not has_respawned():
-        interpreter = probe_interpreters_for_module(INTERPRETERS, "pyroute2")
-        if interpreter:
-            respawn_module(interpreter)
     report = operate(order, module.check_mode)
     for warning in report.warnings:
         module.warn(warning)

@@ -12,9 +12,9 @@ short_description: Counters of XDP balancers as facts
 version_added: 0.1.0
 description:
   - Reads the counters of the balancers that M(xdp.l4lb.l4lb) set up on a host, summed over CPUs.
-  - It needs neither bcc nor a compiler, and changes nothing.
+  - It needs none of bcc, pyroute2 and a compiler, and changes nothing.
 requirements:
-  - python3-pyroute2 and libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
+  - libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
   - root
 author:
   - The xdp.l4lb authors (@xdp-l4lb)
@@ -111,16 +111,9 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.respawn import (
-    has_respawned,
-    probe_interpreters_for_module,
-    respawn_module,
-)
-from ansible_collections.xdp.l4lb.plugins.module_utils import host, link
+from ansible_collections.xdp.l4lb.plugins.module_utils import host
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils.sampler import Sampler
-
-INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -131,10 +124,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         raise ConfigError("interval", interval, "give a number of seconds, 0 or more")
     if not module.params["interface"] and not host.pinned_interfaces(host.Paths()):
         return {}
-    if link.IPRoute is None and not has_respawned():
-        interpreter = probe_interpreters_for_module(INTERPRETERS, "pyroute2")
-        if interpreter:
-            respawn_module(interpreter)
     sampler = Sampler(module.params["interface"], service)
     if interval:
         sampler.take()

@@ -17,11 +17,19 @@ from tests.bench import control, frames, subjects
 from tests.bench.frames import SYN, UDP, Target, traffic
 from tests.bench.subjects import Subject
 
-XDP_PASS, XDP_TX, XDP_REDIRECT = 2, 3, 4
+XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = 1, 2, 3, 4
 
 FLOOR, SEED = "floor", "seed"
+DROP_ALONE, PASS_ALONE, TX_ALONE = "XDP_DROP alone", "XDP_PASS alone", "XDP_TX alone"
 STATELESS = "stateless (flow_table: false), one service"
+HIT = "flow table hit"
+MISS = "flow table miss, every packet a new flow"
+IPV6 = "IPv6 in IPv6 stateless"
+GUE = "GUE stateless"
+NOT_FOR_US = "non-service TCP"
 ONE_AND_ONE = "1 service of 1 backend"
+ON_THE_WIRE = (FLOOR, SEED, STATELESS, HIT, MISS, IPV6, GUE, NOT_FOR_US)
+"""What is measured with real frames, too."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +139,16 @@ def packet_cases() -> Iterator[Case]:
 
     # the targets of the project
     yield case(STATELESS, stateless(), Limit(0.5, SEED))
-    yield case("flow table hit", services(), Limit(0.75, SEED))
-    yield case("flow table miss, every packet a new flow", services(), Limit(1.5, SEED), fresh=True)
+    yield case(HIT, services(), Limit(0.75, SEED))
+    yield case(MISS, services(), Limit(1.5, SEED), fresh=True)
     yield case(
-        "IPv6 in IPv6 stateless",
+        IPV6,
         stateless(vip=VIP6, backend=BACKEND6),
         Limit(0.75, SEED),
         source_address6="2001:db8::2",
     )
-    yield case("GUE stateless", stateless(encapsulation="gue"), Limit(0.75, SEED))
-    yield case("non-service TCP", stateless(), Limit(10), to=NOBODY, verdict=XDP_PASS)
+    yield case(GUE, stateless(encapsulation="gue"), Limit(0.75, SEED))
+    yield case(NOT_FOR_US, stateless(), Limit(10), to=NOBODY, verdict=XDP_PASS)
     yield case(ONE_AND_ONE, stateless(1, 1))
     yield case("growth from 1 to 1000 services", stateless(1000, 1), Limit(1.3, ONE_AND_ONE))
     yield case(
@@ -177,6 +185,15 @@ def packet_cases() -> Iterator[Case]:
     )
     yield case("non-service UDP", stateless(), to=NOBODY, protocol=UDP, verdict=XDP_PASS)
     yield case("non-service IPv6", stateless(), to=[Target("2001:db8:77::1")], verdict=XDP_PASS)
+
+
+def wire_cases() -> Iterator[Case]:
+    """What is measured with real frames, and first what it is compared with."""
+    for name, verdict in ((DROP_ALONE, XDP_DROP), (PASS_ALONE, XDP_PASS), (TX_ALONE, XDP_TX)):
+        program = name.split()[0]
+        plain = partial(traffic, [Target("198.51.100.10")])
+        yield Case(name, partial(subjects.baseline, program), plain, verdict)
+    yield from (case for case in packet_cases() if case.name in ON_THE_WIRE)
 
 
 def chores() -> Iterator[Chore]:

@@ -59,9 +59,9 @@ def compile_own(name: str, flags: Sequence[str] = ()) -> compiler.Loaded:
 
 
 @functools.cache
-def baseline() -> Subject:
-    """Returns XDP_TX."""
-    loaded = compile_own("baseline")
+def baseline(verdict: str = "XDP_TX") -> Subject:
+    """Returns the verdict."""
+    loaded = compile_own("baseline", [f"-DVERDICT={verdict}"])
     return Subject(loaded.program, keep=loaded)
 
 

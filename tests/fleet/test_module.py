@@ -295,6 +295,14 @@ def packets(host: Host, interface: str = "eth0") -> dict[str, int]:
     }
 
 
+def returned(value: str) -> dict[str, Any]:
+    """What the documentation of the module says is in a value that it returns."""
+    text = (CHECKOUT / "plugins/modules/l4lb.py").read_text()
+    documented = yaml.safe_load(text.split('RETURN = r"""')[1].split('"""')[0])
+    contents: dict[str, Any] = documented[value]["contains"]
+    return contents
+
+
 # From nothing to a balancer and back.
 
 
@@ -330,6 +338,8 @@ def test_from_nothing_to_a_balancer_and_back(lab: Lab, lb1: Host, tmp_path: Path
     predicted, applied = ansible(lab, tmp_path, l4lb(True, **three), l4lb(**three))
     assert predicted["changed"] and applied["changed"]
     assert applied["steps"] == predicted["steps"]
+    assert applied["moves"] == predicted["moves"]
+    assert applied["moves"][0].keys() == returned("moves").keys()
     assert applied["diff"] == predicted["diff"]
     assert applied["diff"]["before"] == again["diff"]["after"]
     assert yaml.safe_load(applied["diff"]["after"])["services"][0]["name"] == "www"
@@ -466,6 +476,21 @@ def test_nobody_to_send_to(lab: Lab, lb1: Host, services: list[dict[str, Any]]) 
     found = counters(lb1)
     assert [one["packets"] for one in found["services"]] == [0] * len(services)
     assert (found["drops"]["no_backend"] > 0) == bool(services)
+
+
+def test_a_permanent_neighbour_is_left_alone(lb1: Host) -> None:
+    """An operator has given the MAC address of a next hop."""
+    entry = ["ip", "neigh", "replace", WEB["web1"], "lladdr", "02:00:00:00:00:09", "dev", "eth0"]
+    lb1.run([*entry, "nud", "permanent"])
+    try:
+        assert apply(lb1, wanted(service(1, 2)))["warnings"] == []
+        show = ["ip", "neigh", "show", WEB["web1"]]
+        assert "lladdr 02:00:00:00:00:09 PERMANENT" in lb1.run(show).stdout
+        assert apply(lb1, wanted(service(1, 2)))["steps"] == []
+        apply(lb1, None)
+        assert "lladdr 02:00:00:00:00:09 PERMANENT" in lb1.run(show).stdout
+    finally:
+        lb1.run(["ip", "neigh", "delete", WEB["web1"], "dev", "eth0"])
 
 
 def test_odd_names_of_services(lab: Lab, lb1: Host) -> None:
@@ -759,6 +784,9 @@ def test_a_host_that_lacks_everything(lab: Lab, lb2: Host, tmp_path: Path) -> No
     assert real["msg"] == "pyroute2 is not installed; install python3-pyroute2"
     assert none["ansible_facts"] == {"l4lb": {}}
     assert traces(lb2) == []
+    (applied,) = ansible(lab, tmp_path, l4lb(**config), hosts="lb2")
+    for what in ("steps", "moves", "diff"):
+        assert applied[what] == present[what]
 
 
 def test_no_bcc(lab: Lab, lb1: Host, tmp_path: Path) -> None:
@@ -1138,7 +1166,7 @@ def test_stats(lab: Lab, lb1: Host, tmp_path: Path) -> None:
         (WEB["web3"], 5, "drained"),
     ]
     assert all(type(each["packets"]) is type(each["bytes"]) is int for each in web["backends"])
-    assert web["backends"][0].keys() == {"address", "weight", "state", "packets", "bytes"}
+    assert web["backends"][0].keys() == {"address", "weight", "state", "held", "packets", "bytes"}
     assert web["packets"] == sum(each["packets"] for each in web["backends"]) > 0
 
     idle = rates["ansible_facts"]["l4lb"]["eth0"]["services"][1]

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import changes, image
 from ansible_collections.xdp.l4lb.plugins.module_utils.changes import Changes, Move, Observed
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, Service
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+    Backend,
+    Config,
+    Service,
+)
 
 REMEMBERED = 10
 """Flows of every backend in the flow table."""
@@ -110,6 +116,11 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
         config(web(1)),
         config(web(backend(1, mac="52:54:00:00:00:0b"))),
         ["web: MAC address of 10.0.0.1 none -> 52:54:00:00:00:0b, no flow moves"],
+    ),
+    "a backend is held in the state that it has": (
+        config(web(backend(1, state="drained"))),
+        config(web(backend(1, state="drained", held=True))),
+        ["web: hold of 10.0.0.1 off -> on, no flow moves"],
     ),
     "another encapsulation, without a flow table": (
         config(web(1, 2, flow_table=False)),
@@ -223,6 +234,34 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
 @pytest.mark.parametrize("before, after, steps", WORDS.values(), ids=WORDS)
 def test_words(before: Config, after: Config, steps: list[str]) -> None:
     assert compare(before, after).steps == steps
+
+
+def test_every_difference_has_words() -> None:
+    """A field that has none would change without a word, or not at all."""
+    one = config(web(1)).services[0]
+    others: dict[str, Any] = {"name": "www", "port": 81, "flow_table": False}
+    others |= {
+        "address": IPv6Address("2001:db8::10"),
+        "protocol": "udp",
+        "scheduler": "jhash",
+        "affinity": "source",
+    }
+    others |= {"encapsulation": "gue", "backends": ()}
+    assert others.keys() == Service.__dataclass_fields__.keys()
+    for name, value in others.items():
+        after = Config("eth0", services=(replace(one, **{name: value}),))
+        assert compare(config(web(1)), after).steps != [], name
+    options: dict[str, Any] = {
+        "weight": 2,
+        "state": "disabled",
+        "mac": "52:54:00:00:00:0b",
+        "held": True,
+    }
+    assert {"address", *options} == Backend.__dataclass_fields__.keys()
+    for name, value in options.items():
+        changed = replace(one.backends[0], **{name: value})
+        after = Config("eth0", services=(replace(one, backends=(changed,)),))
+        assert compare(config(web(1)), after).steps != [], name
 
 
 def test_what_an_empty_interface_gets() -> None:

@@ -87,7 +87,7 @@ def test_a_hold_of_what_is_configured_so() -> None:
         ({"service": "www"}, "service: 'www': eth0 has no such service, but api, web"),
         (
             {"address": ip_address("10.0.0.9")},
-            "address: '10.0.0.9': eth0 has no such backend, but 10.0.0.2, 10.0.0.3, 10.0.0.1",
+            "address: '10.0.0.9': eth0 has no such backend, but 10.0.0.1, 10.0.0.2, 10.0.0.3",
         ),
         (
             {"service": "api"},

@@ -270,6 +270,16 @@ def test_every_service_can_be_replaced_at_once() -> None:
     assert max(tables) < room.tables
 
 
+@pytest.mark.parametrize("count", [1, 9, 16, 17, 1000])
+def test_a_change_of_backends_needs_no_other_room(count: int) -> None:
+    first, second = (
+        config(*(service(2, name=f"s{n}", port=n, first=start) for n in range(1, count + 1)))
+        for start in ("10.0.0.0", "10.1.0.0")
+    )
+    before = follow(first, None, 65536)
+    assert image.room_for(before, second).tables <= image.room_for(None, first).tables
+
+
 # Lookup tables.
 
 TWO: dict[Address, int] = {IPv4Address("10.0.0.1"): 5, IPv4Address("10.0.0.2"): 6}

@@ -593,3 +593,23 @@ def test_a_crowded_slot(slot: int) -> None:
         assert table.find(entry.address, entry.port, entry.protocol) == entry.id
     with pytest.raises(L4lbError, match="too crowded"):
         ServiceTable(entries_of(keys))
+
+
+def test_flows_of_backends() -> None:
+    """The fields of struct flow, wherever it is among others."""
+    found = members("flow")
+    assert [*found] == ["hash", "seen", "backend", "service"]
+    flows = [(7 << 60, 9, 5, 1), (8, 10, 5, 2), (0, 0, 0, 0), (9, 2**32 - 1, 6, 2), (1, 3, 5, 1)]
+    blocks = bytearray()
+    for flow in flows:
+        packed = bytearray(16)
+        for (offset, size), value in zip(found.values(), flow):
+            packed[offset : offset + size] = value.to_bytes(size, sys.byteorder)
+        blocks += packed
+    owners = [(5, 1), (6, 2), (7, 1)]
+    assert list(layout.flows_of(owners, bytes(blocks))) == [
+        ((5, 1), 7 << 60, 9),
+        ((6, 2), 9, 2**32 - 1),
+        ((5, 1), 1, 3),
+    ]
+    assert list(layout.flows_of([(1, 5)], bytes(blocks))) == []

@@ -81,10 +81,12 @@ def test_what_each_encapsulation_needs() -> None:
     assert all(port in cell for cell in table["gue"][:2])
 
 
-def test_links() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
+@pytest.mark.parametrize("page", ["README.md", "docs/rolling-deploy.md"])
+def test_links(page: str) -> None:
+    path = CHECKOUT / page
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text())
     assert links
-    assert [link for link in links if not (CHECKOUT / link).exists()] == []
+    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 def test_headings() -> None:

@@ -110,6 +110,8 @@ def _fate(verdict: Verdict) -> str:
 
 def _slot(finding: Finding) -> str:
     service = finding.service
+    if finding.slot is None:
+        return "the only backend for new flows; no CPU remembers the flow"
     scheduler = service.scheduler if service else ""
     return f"slot {finding.slot} of the lookup table ({scheduler}); no CPU remembers the flow"
 

@@ -43,6 +43,7 @@ print(
             "machine": platform.machine(),
             "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
             "headers": headers(),
+            "systemd": Path("/run/systemd/system").is_dir(),
             # The bcc of PyPI is something else, and has no BPF.
             "bcc": loads("bcc", "BPF"),
             "pyroute2": loads("pyroute2", "IPRoute"),

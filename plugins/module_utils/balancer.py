@@ -246,7 +246,7 @@ class Balancer:
         plan = Plan(live, None)
         if live.attached:
             plan.steps.append(f"detach the program from {live.link.name}")
-        if self.pins.directory.exists() or self.staging.directory.exists():
+        if self.pins.exists() or self.staging.exists():
             plan.steps.append(f"remove {self.pins.directory}")
         if self.saved.exists():
             plan.steps.append(f"remove {self.saved.path}")

@@ -175,8 +175,9 @@ class DataPath:
         manifest_map = Map.by_id(header.manifest)
         if manifest_map is None:
             return None
+        content = manifest_map.lookup(0) or b""  # where that fails, nothing is said of the maps
         try:
-            manifest = Manifest.load(manifest_map.lookup(0) or b"")
+            manifest = Manifest.load(content)
         except L4lbError:
             return None
         self.manifest_map = manifest_map

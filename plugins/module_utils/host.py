@@ -49,6 +49,11 @@ def told(action: str) -> Iterator[None]:
         raise HostError(f"{action}: {e.strerror}") from e
 
 
+def is_empty(directory: Path) -> bool:
+    """Whether it is a directory, and nothing is in it."""
+    return directory.is_dir() and not any(directory.iterdir())
+
+
 # The bpf file system and pins
 
 
@@ -154,14 +159,17 @@ class Pins:
                 if path.name not in names:
                     path.unlink()
 
+    def exists(self) -> bool:
+        """Whether there is anything to remove."""
+        return self.directory.exists() or is_empty(self.directory.parent)
+
     def remove(self) -> None:
         """Remove the pins, and the directory above if it is empty then."""
-        if not self.directory.is_dir():
-            return
-        with told(f"remove {self.directory}"):
-            for path in self.directory.iterdir():
-                path.unlink()
-            self.directory.rmdir()
+        if self.directory.is_dir():
+            with told(f"remove {self.directory}"):
+                for path in self.directory.iterdir():
+                    path.unlink()
+                self.directory.rmdir()
         with contextlib.suppress(OSError):
             self.directory.parent.rmdir()
 

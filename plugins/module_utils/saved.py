@@ -16,7 +16,7 @@ import os
 from typing import Any
 
 from .errors import L4lbError
-from .host import Paths, decode, encode, told
+from .host import Paths, decode, encode, is_empty, told
 from .model import Config
 
 VERSION = 1
@@ -53,7 +53,7 @@ class Saved:
 
     def exists(self) -> bool:
         """Whether there is anything to remove."""
-        return self.path.exists() or self._new.exists()
+        return self.path.exists() or self._new.exists() or is_empty(self.path.parent)
 
     def prepare(self, config: Config) -> None:
         """Write a new file beside the old one, down to the disk. Raises HostError."""

@@ -91,6 +91,8 @@ def keep_holds(config: Config, before: Config) -> tuple[Config, list[str]]:
         for backend in service.backends
         if backend.held
     }
+    if not held:
+        return config, []
     warnings = []
     services = []
     for service in config.services:

@@ -15,14 +15,14 @@ import itertools
 import json
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 from . import layout, schedulers
 from .errors import ConfigError, L4lbError
-from .model import PROTOCOLS, Address, Backend, Config, Network, Service
+from .model import PROTOCOLS, Address, Backend, Config, Network, Service, ServiceKey
 
 BackendKey = tuple  # (service address, port, protocol, backend address)
 
@@ -71,6 +71,7 @@ class Manifest:
     tables: dict[str, Table] = field(default_factory=dict)
     """Of services that have one; see `is_settled`."""
     numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
+    """Of the backends of each service, in their order."""
     past: dict[str, int] = field(default_factory=dict)
     """Service -> a number that is no backend's: there the counters of former backends go on."""
     next_number: int = 1
@@ -96,9 +97,7 @@ class Manifest:
                     for name, table in self.tables.items()
                 },
                 "numbers": {
-                    service.name: [
-                        self.numbers[service.name][backend.address] for backend in service.backends
-                    ]
+                    service.name: [*self.numbers[service.name].values()]
                     for service in self.config.services
                 },
                 "past": self.past,
@@ -146,8 +145,14 @@ def place(
     capacity: how many backends the maps hold, number 0 included.
     """
     before = before or Manifest(Config(config.interface))
-    old_names = {service.key: service.name for service in before.config.services}
+    old_services = {service.key: service for service in before.config.services}
+    old_names = {key: service.name for key, service in old_services.items()}
     old = {service.name: old_names.get(service.key, "") for service in config.services}
+    unchanged = {
+        service.name
+        for service in config.services
+        if service == old_services.get(service.key) and config.hash_seed == before.config.hash_seed
+    }
 
     ids = {name: before.service_ids[old[name]] for name in old if old[name]}
     taken = set(before.service_ids.values())
@@ -165,6 +170,9 @@ def place(
             in_use.add(former)
         past[service.name] = former
         known = before.numbers.get(old[service.name], {})
+        if service.name in unchanged:
+            numbers[service.name] = known
+            continue
         numbers[service.name] = mine = {}
         for backend in service.backends:
             number = known.get(backend.address)
@@ -176,10 +184,10 @@ def place(
     tables = {}
     for service in config.services:
         table = before.tables.get(old[service.name])
-        if (
-            table
-            and not is_settled(service)
-            and table.digest == table_digest(service, config.hash_seed, numbers[service.name])
+        if table is None or is_settled(service):
+            continue
+        if service.name in unchanged or table.digest == table_digest(
+            service, config.hash_seed, numbers[service.name]
         ):
             tables[service.name] = table
     second = {name for name in old if old[name] in before.second}
@@ -201,30 +209,30 @@ def room_for(before: Manifest | None, config: Config) -> Room:
 
     What is in use stays in use until the switch, so that both old and new need room.
     """
-    old = {
-        (service.key, backend.address)
-        for service in (before.config.services if before else ())
-        for backend in service.backends
-    }
-    new = {
-        (service.key, backend.address)
-        for service in config.services
-        for backend in service.backends
-    }
-    services = {service.key for service in (before.config.services if before else ())}
-    services.update(service.key for service in config.services)
-    need = len(old | new) + len(services) + 1
+    both: dict[ServiceKey, list[Service]] = {}
+    for service in (*(before.config.services if before else ()), *config.services):
+        both.setdefault(service.key, []).append(service)
+    need = sum(1 + _distinct_backends(services) for services in both.values()) + 1
     backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
     # All that a change of states or weights can make need one, and at first twice as many: a change
     # of them all must not take another program.
-    both = (*(before or Manifest(config)).config.services, *config.services)
-    tables = sum(len(service.backends) > 1 for service in both)
+    all_services = (*(before or Manifest(config)).config.services, *config.services)
+    tables = sum(len(service.backends) > 1 for service in all_services)
     return Room(backends, max(_LEAST_TABLES, 1 << max(0, tables - 1).bit_length()))
+
+
+def _distinct_backends(services: Sequence[Service]) -> int:
+    """How many backends a service has in any of its states."""
+    first = services[0].backends
+    if all(service.backends == first for service in services):
+        return len(first)
+    return len({backend.address for service in services for backend in service.backends})
 
 
 def is_settled(service: Service) -> bool:
     """Whether the service needs no lookup table: all new flows have the same backend, or none."""
-    return sum(backend.share > 0 for backend in service.backends) < 2
+    usable = (backend for backend in service.backends if backend.share)
+    return len(list(itertools.islice(usable, 2))) < 2
 
 
 def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> str:
@@ -332,23 +340,28 @@ def outer_source(backend: Backend, service: Service, config: Config, source: Sou
 
 def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
     """Number -> struct backend."""
-    config = manifest.config
-    return {
-        manifest.numbers[service.name][backend.address]: layout.BackendRecord(
-            address=backend.address,
-            source=outer_source(backend, service, config, source),
-            encapsulation=service.encapsulation,
-            service=manifest.service_ids[service.name],
-            inner_version=service.address.version,
-            keeps_flows=backend.state != "disabled",
-            gue_port=config.gue_port,
-            mac=backend.mac or config.gateway_mac,
-            source_mac=source.mac,
-            mtu=source.mtu,
-        ).pack()
-        for service in config.services
-        for backend in service.backends
-    }
+    config, records = manifest.config, {}
+    for service in config.services:
+        numbers = manifest.numbers[service.name].values()
+        packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
+        for backend, number in zip(service.backends, numbers):
+            mac = backend.mac or config.gateway_mac
+            kind = (backend.address.version, backend.state, mac)
+            if kind not in packers:
+                packers[kind] = layout.BackendRecord(
+                    address=backend.address,
+                    source=outer_source(backend, service, config, source),
+                    encapsulation=service.encapsulation,
+                    service=manifest.service_ids[service.name],
+                    inner_version=service.address.version,
+                    keeps_flows=backend.state != "disabled",
+                    gue_port=config.gue_port,
+                    mac=mac,
+                    source_mac=source.mac,
+                    mtu=source.mtu,
+                ).packer()
+            records[number] = packers[kind](backend.address)
+    return records
 
 
 def features(config: Config) -> list[str]:

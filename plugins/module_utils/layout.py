@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import struct
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -84,8 +84,10 @@ FLOW_EVENTS = {
 _MASK_64 = 2**64 - 1
 _HEADER = struct.Struct("=4I")
 _SERVICE = struct.Struct("=16sHBBHHHH4x")
-_BACKEND = struct.Struct("=16s16s4sHHHH6s6sHBB4x")
+_BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
+_ROUTE = struct.Struct("=HHH6s6sHBB4x")
 _HOST = struct.Struct("=16s16s")
+_HALVES = struct.Struct("=2H")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
 _NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
@@ -157,18 +159,21 @@ def pack_service_table(header: ServiceHeader, entries: Iterable[ServiceEntry]) -
 
     Raises L4lbError in the unlikely case that the keys crowd beyond SERVICE_PROBES slots.
     """
-    slots: list[bytes | None] = [None] * SERVICE_SLOTS
+    table = bytearray(SERVICE_TABLE_SIZE)
+    _HEADER.pack_into(table, 0, header.layout, header.generation, header.manifest, header.seed)
+    taken = set()
     for entry in entries:
+        first = entry.slot
         for probe in range(SERVICE_PROBES):
-            place = (entry.slot + probe) % SERVICE_SLOTS
-            if slots[place] is None:
-                slots[place] = entry.pack()
+            place = (first + probe) % SERVICE_SLOTS
+            if place not in taken:
                 break
         else:
             raise L4lbError(f"the service table is too crowded for {entry.address}:{entry.port}")
-    empty = bytes(_SERVICE.size)
-    head = _HEADER.pack(header.layout, header.generation, header.manifest, header.seed)
-    return head + b"".join(slot or empty for slot in slots)
+        taken.add(place)
+        at = _HEADER.size + place * _SERVICE.size
+        table[at : at + _SERVICE.size] = entry.pack()
+    return bytes(table)
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,10 @@ class BackendRecord:
 
     def pack(self) -> bytes:
         """As struct backend."""
+        return self.packer()(self.address)
+
+    def packer(self) -> Callable[[Address], bytes]:
+        """Packs records that differ from this one in the address only, of the same family."""
         flags = BACKEND_ENCAPSULATIONS[self.encapsulation]
         flags |= BACKEND_HAS_NEXTHOP if self.mac else 0
         flags |= BACKEND_IPV6 if self.address.version == 6 else 0
@@ -200,11 +209,9 @@ class BackendRecord:
         inner = 4 if self.inner_version == 4 else 41
         protocol = {"gue": IPPROTO_UDP, "gre": IPPROTO_GRE}.get(self.encapsulation, inner)
         source = self.source.network_address
-        return _BACKEND.pack(
-            pack_address(self.address),
-            pack_address(source),
-            self.source.hostmask.packed[-4:],
-            _header_sum(source, self.address, protocol) if self.address.version == 4 else 0,
+        spread = self.source.hostmask.packed[-4:]
+        packed_source = pack_address(source)
+        route = _ROUTE.pack(
             flags,
             self.service,
             _network(self.gue_port) if self.encapsulation == "gue" else 0,
@@ -214,6 +221,17 @@ class BackendRecord:
             protocol,
             self.overhead,
         )
+        if self.address.version == 6:
+            return lambda address: _BACKEND.pack(address.packed, packed_source, spread, 0, route)
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0x4000, OUTER_TTL, protocol, 0)
+        same = sum(struct.unpack("=8H", header + source.packed))
+
+        def pack(address: Address) -> bytes:
+            packed = address.packed  # the rest of its room is filled with zeros
+            sum_ = _folded(same + sum(_HALVES.unpack(packed)))
+            return _BACKEND.pack(packed, packed_source, spread, sum_, route)
+
+        return pack
 
     @property
     def overhead(self) -> int:
@@ -226,14 +244,13 @@ class BackendRecord:
 
 def service_of(record: bytes) -> int:
     """The id of the service that a struct backend belongs to."""
-    service: int = _BACKEND.unpack_from(record)[5]
+    service: int = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[1]
     return service
 
 
-def _header_sum(source: Address, destination: Address, protocol: int) -> int:
-    """The folded sum of an outer IPv4 header without type of service and length, 0..65535."""
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0x4000, OUTER_TTL, protocol, 0)
-    total = sum(struct.unpack("=10H", header + source.packed + destination.packed))
+def _folded(total: int) -> int:
+    """The one's complement sum of 16-bit words, 0..65535, from their sum; of an outer IPv4 header
+    it is the one without type of service and length."""
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
 

@@ -10,6 +10,7 @@ canonical form and never asks twice.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -61,6 +62,22 @@ class Backend:
     mac: str | None = None
     held: bool = False
     """An operator set this state, which is not enabled; a new configuration does not change it."""
+
+    @functools.cached_property
+    def options(self) -> dict[str, Any]:
+        """As plain JSON types; not to be changed."""
+        options = {
+            "address": str(self.address),
+            "weight": self.weight,
+            "state": self.state,
+            "mac": self.mac,
+        }
+        return {**options, "held": True} if self.held else options
+
+    @functools.cached_property
+    def order(self) -> tuple[int, bytes]:
+        """Of its address among others."""
+        return self.address.version, self.address.packed
 
     @property
     def share(self) -> int:
@@ -170,16 +187,7 @@ class Config:
                     "affinity": service.affinity,
                     "encapsulation": service.encapsulation,
                     "flow_table": service.flow_table,
-                    "backends": [
-                        {
-                            "address": str(backend.address),
-                            "weight": backend.weight,
-                            "state": backend.state,
-                            "mac": backend.mac,
-                            **({"held": True} if backend.held else {}),
-                        }
-                        for backend in service.backends
-                    ],
+                    "backends": [backend.options for backend in service.backends],
                 }
                 for service in self.services
             ],
@@ -233,7 +241,7 @@ def _service(raw: object, where: str) -> Service:
                 f"the jhash scheduler takes at most {JHASH_SLOTS}; use maglev",
             )
     else:
-        backends.sort(key=lambda backend: (backend.address.version, backend.address))
+        backends.sort(key=lambda backend: backend.order)
     return Service(
         name=name,
         address=unicast_address(options.get("address"), f"{where}.address"),
@@ -249,29 +257,51 @@ def _service(raw: object, where: str) -> Service:
 
 def _backends(raw: object, where: str) -> list[Backend]:
     backends: list[Backend] = []
-    seen: set[Address] = set()
+    seen: set[tuple[int, bytes]] = set()
     for index, item in enumerate(_list(raw, f"{where}.backends")):
         here = f"{where}.backends[{index}]"
-        options = _mapping(item, here)
-        _known(options, Backend, here)
-        address = unicast_address(options.get("address"), f"{here}.address")
-        if address in seen:
+        backend = _backend(_mapping(item, here), here)
+        if backend.order in seen:
             raise ConfigError(
-                f"{here}.address", str(address), "listed twice; give it a larger weight instead"
+                f"{here}.address",
+                str(backend.address),
+                "listed twice; give it a larger weight instead",
             )
-        seen.add(address)
-        backends.append(
-            Backend(
-                address=address,
-                weight=_integer(options, "weight", 1, 0, MAX_WEIGHT, here),
-                state=_choice(options, "state", "enabled", STATES, here),
-                mac=_optional(options, "mac", here, _mac),
-                held=_boolean(options, "held", False, here),
-            )
-        )
-        if backends[-1].held and backends[-1].state == "enabled":
-            raise ConfigError(f"{here}.held", True, "only drained and disabled backends are held")
+        seen.add(backend.order)
+        backends.append(backend)
     return backends
+
+
+def _backend(options: Mapping[str, Any], where: str) -> Backend:
+    if not options.keys() <= Backend.__dataclass_fields__.keys():
+        _known(options, Backend, where)
+    values = [options.get(name) for name in ("address", "weight", "state", "mac", "held")]
+    try:
+        return _seen_backend("", *values)
+    except (ConfigError, TypeError):  # TypeError: of what is not hashable
+        return _checked_backend(where, *values)
+
+
+def _checked_backend(
+    where: str, address: object, weight: object, state: object, mac: object, held: object
+) -> Backend:
+    options = {"address": address, "weight": weight, "state": state, "mac": mac, "held": held}
+    backend = _same_backend(
+        unicast_address(address, f"{where}.address"),
+        _integer(options, "weight", 1, 0, MAX_WEIGHT, where),
+        _choice(options, "state", "enabled", STATES, where),
+        _optional(options, "mac", where, _mac),
+        _boolean(options, "held", False, where),
+    )
+    if backend.held and backend.state == "enabled":
+        raise ConfigError(f"{where}.held", True, "only drained and disabled backends are held")
+    return backend
+
+
+# What is said again, as most of the desired state says what the live state does, is checked once,
+# and makes the same object, which compares at once. (True is not 1 here.)
+_seen_backend = functools.lru_cache(maxsize=MAX_BACKENDS, typed=True)(_checked_backend)
+_same_backend = functools.lru_cache(maxsize=MAX_BACKENDS)(Backend)
 
 
 def _unique(services: Iterable[Service]) -> None:

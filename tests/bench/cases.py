@@ -208,3 +208,22 @@ def chores() -> Iterator[Chore]:
         partial(control.second_run, services(1, 512)),
         Limit(300, unit="ms"),
     )
+    many = services(64, 512)
+    yield Chore(
+        "64 services of 512 backends, the first time, library time",
+        partial(control.first_time, many),
+        Limit(10000, unit="ms"),
+    )
+    yield Chore(
+        "replace one backend of 64 services of 512, library time",
+        partial(control.replace_one, many),
+        Limit(500, unit="ms"),
+    )
+    yield Chore(
+        "replace one backend of 64 services of 512, module time on the host",
+        partial(control.run_to_replace_one, many),
+    )
+    yield Chore(
+        "second run that changes nothing, 64 services of 512, module time on the host",
+        partial(control.second_run, many),
+    )

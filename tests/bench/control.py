@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,20 @@ def options(services: list[dict[str, Any]]) -> dict[str, Any]:
     return {"interface": INTERFACE, "gateway_mac": GATEWAY_MAC, "services": services}
 
 
+def first_time(services: list[dict[str, Any]], times: int) -> list[float]:
+    """Seconds that the library takes where there is no balancer yet."""
+    config = Config.parse(options(services))
+    balancer = Balancer(INTERFACE, sources())
+    taken = []
+    for _turn in range(times):
+        taken.append(_seconds(lambda: balancer.apply(config)))
+        balancer.apply(None)
+    return taken
+
+
 def replace_one(services: list[dict[str, Any]], times: int) -> list[float]:
     """Seconds that the library takes to exchange the last backend of the first service."""
-    first, *others = services
-    kept, last = first["backends"][:-1], first["backends"][-1]
-    spare = {**last, "address": "10.255.255.1"}
-    either = [
-        Config.parse(options([{**first, "backends": [*kept, backend]}, *others]))
-        for backend in (last, spare)
-    ]
+    either = [Config.parse(options(each)) for each in _either(services)]
     balancer = Balancer(INTERFACE, sources())
     balancer.apply(either[0])
     taken = []
@@ -77,21 +83,41 @@ def replace_one(services: list[dict[str, Any]], times: int) -> list[float]:
     return taken
 
 
-def second_run(services: list[dict[str, Any]], times: int) -> list[float]:
-    """Seconds that the module takes on the host when there is nothing to do: from the start of
-    Python to its end, with the very file that Ansible sends."""
-    with tempfile.TemporaryDirectory() as folder:
-        payload = _payload(options(services), Path(folder))
-        command = [HOST_PYTHON, str(payload)]
-
-        def run() -> None:
-            ran = subprocess.run(command, check=True, capture_output=True, text=True)
-            if json.loads(ran.stdout)["changed"]:
-                raise UnexpectedError(f"the second run did: {json.loads(ran.stdout)['steps']}")
-
-        taken = [_seconds(run) for _turn in range(times)]
+def run_to_replace_one(services: list[dict[str, Any]], times: int) -> list[float]:
+    """Seconds that the module takes on the host for the same: from the start of Python to its end,
+    with the very file that Ansible sends."""
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        folders = Path(first), Path(second)
+        payloads = [_payload(options(s), f) for s, f in zip(_either(services), folders)]
+        # the second of them is what it balances now
+        taken = [_seconds(partial(_run, payloads[turn % 2], True)) for turn in range(times)]
     Balancer(INTERFACE, sources()).apply(None)
     return taken
+
+
+def second_run(services: list[dict[str, Any]], times: int) -> list[float]:
+    """Seconds that the module takes on the host when there is nothing to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        payload = _payload(options(services), Path(folder))
+        taken = [_seconds(lambda: _run(payload, False)) for _turn in range(times)]
+    Balancer(INTERFACE, sources()).apply(None)
+    return taken
+
+
+def _either(services: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The services, and the same with another last backend in the first."""
+    first, *others = services
+    kept, last = first["backends"][:-1], first["backends"][-1]
+    spare = {**last, "address": "10.255.255.1"}
+    return [[{**first, "backends": [*kept, one]}, *others] for one in (last, spare)]
+
+
+def _run(payload: Path, changes: bool) -> None:
+    command = [HOST_PYTHON, str(payload)]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    result = json.loads(ran.stdout)
+    if result["changed"] != changes:
+        raise UnexpectedError(f"the run did: {result['steps']}")
 
 
 def _payload(module_options: dict[str, Any], folder: Path) -> Path:
@@ -117,7 +143,7 @@ def _payload(module_options: dict[str, Any], folder: Path) -> Path:
     return payload
 
 
-def _seconds(function: Callable[[], None]) -> float:
+def _seconds(function: Callable[[], object]) -> float:
     start = time.perf_counter()
     function()
     return time.perf_counter() - start

@@ -76,7 +76,8 @@ def operate(order: Order, check: bool = False) -> Report:
         places = _places(order, plan.live.config)
         report.places += places.values()
         drained = [key for key, place in places.items() if place.after.state == "drained"]
-        watches.append((Watch(balancer, order.address, drained), places))
+        if drained:
+            watches.append((Watch(balancer, order.address, drained), places))
     enabled = all(place.after.state == "enabled" for place in report.places)
     if order.wait is not None and not check and not enabled:
         report.waited = wait_until_quiet(
@@ -90,7 +91,7 @@ def operate(order: Order, check: bool = False) -> Report:
 
 
 def _balancers(order: Order) -> list[Balancer]:
-    """Those that the order fits."""
+    """Those that the order is for."""
     there = host.pinned_interfaces(host.Paths())
     if not there:
         raise L4lbError("this host does not balance; set it up with the module l4lb")
@@ -100,17 +101,20 @@ def _balancers(order: Order) -> list[Balancer]:
             order.interface,
             f"this host does not balance there, but {', '.join(there)}",
         )
+    interfaces = there if order.interface is None else [order.interface]
+    balancers = [Balancer(interface) for interface in interfaces]
+    if len(balancers) == 1:  # whether it fits comes out when it is planned
+        return balancers
     found, misfits = [], []
-    for interface in there if order.interface is None else [order.interface]:
-        balancer = Balancer(interface)
+    for balancer in balancers:
         _live, _data_path, manifest = balancer.at_work()
         try:
             order.edit(manifest.config)
             found.append(balancer)
         except ConfigError as e:
-            misfits.append(e)
+            misfits.append(str(e))
     if not found:
-        raise misfits[0] if len(misfits) == 1 else L4lbError("; ".join(map(str, misfits)))
+        raise L4lbError("; ".join(misfits))
     return found
 
 

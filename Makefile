@@ -54,6 +54,9 @@ bench: setup ## what packets and changes cost, against the targets; build/bench.
 figures: python ## put what make bench has measured into docs/performance.md
 	@python -m tests.bench.document
 
+kernels: ## Debian's kernels in QEMU: programs verified, packets, kernel tunnels (root)
+	@tools/kernels
+
 setup: ## the development environment and the packages of the system (root)
 	@tools/setup
 
@@ -64,4 +67,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule bench figures setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule bench figures kernels setup python clean

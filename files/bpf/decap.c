@@ -139,7 +139,7 @@ static __always_inline int parse_outer_ipv6(struct cursor *cursor, struct tunnel
 	if (ip->version != 6)
 		return -1;
 	cursor->length = sizeof(*ip) + ntohs(ip->payload_len);
-	if ((void *)(ip + 1) + ntohs(ip->payload_len) > cursor->data_end)
+	if (ntohs(ip->payload_len) > cursor->data_end - (void *)(ip + 1))
 		return -1;
 	skip(cursor, sizeof(*ip));
 	return ip->nexthdr;

@@ -53,7 +53,8 @@ class Report:
     """What was done, or would be."""
 
     places: list[Place] = field(default_factory=list)
-    changed: bool = False
+    steps: list[str] = field(default_factory=list)
+    """What changes, in words; empty if nothing does."""
     warnings: list[str] = field(default_factory=list)
     waited: Waited | None = None
 
@@ -70,7 +71,7 @@ def operate(order: Order, check: bool = False) -> Report:
     watches: list[tuple[Watch, dict[ServiceKey, Place]]] = []
     for balancer in _balancers(order):
         plan = balancer.plan_change(order.edit) if check else balancer.change(order.edit).plan
-        report.changed = report.changed or plan.changed
+        report.steps += plan.steps
         report.warnings += plan.warnings
         places = _places(order, plan.live.config)
         report.places += places.values()

@@ -48,7 +48,8 @@ class Live:
     link: Link
     data_path: DataPath | None = None
     """Ours, attached, or only pinned (as after the interface was made anew)."""
-    attached: bool = False
+    program: Program | None = None
+    """Ours, attached, whether its maps can be read or not."""
     mode: str | None = None
     foreign: Program | None = None
     manifest: Manifest | None = None
@@ -56,6 +57,11 @@ class Live:
     """The pins are complete, and no interrupted run has left others."""
     saved: Config | None = None
     """What is on disk, if that is readable; asked only where the kernel does not say."""
+
+    @property
+    def attached(self) -> bool:
+        """Whether our program is attached."""
+        return self.program is not None
 
     @property
     def config(self) -> Config:
@@ -143,24 +149,18 @@ class Balancer:
     def live(self, must_exist: bool = True) -> Live:
         """Read the live state. Raises ConfigError if the interface must exist and does not."""
         host.require_root()
-        try:
-            interface = link.read_link(self.interface)
-        except ConfigError:
-            if must_exist:
-                raise
-            interface = Link(index=0, name=self.interface, mac="")
-        live = Live(interface)
-        if interface.attached:
-            program = Program.by_id(interface.attached.program_id)
-            live.data_path = DataPath.of(program) if program else None
-            if live.data_path is None:
-                live.foreign = program
+        pinned = self.pins.program()
+        live = Live(self._link(pinned, must_exist))
+        attached = live.link.attached
+        there = Program.by_id(attached.program_id) if attached else None
+        if attached and there:
+            live.data_path = DataPath.of(there)
+            if live.data_path or (pinned and pinned.id == there.id):
+                live.program, live.mode = there, attached.mode
             else:
-                live.attached = True
-                live.mode = interface.attached.mode
-        if live.data_path is None:
-            pinned = self.pins.program()
-            live.data_path = DataPath.of(pinned) if pinned else None
+                live.foreign = there
+        if pinned and not live.attached and not link.carriers(pinned.id):
+            live.data_path = DataPath.of(pinned)
         if live.data_path:
             live.manifest = live.data_path.read()
             complete = self.pins.complete(live.data_path.program, live.data_path.pinned_maps())
@@ -170,13 +170,33 @@ class Balancer:
                 live.saved = self.saved.read()
         return live
 
+    def _link(self, pinned: Program | None, must_exist: bool) -> Link:
+        """The interface; if it has another name by now and need not exist, by that name."""
+        try:
+            return link.read_link(self.interface)
+        except ConfigError as e:
+            names = link.carriers(pinned.id) if pinned else []
+            if must_exist:
+                if names:
+                    raise ConfigError(
+                        "interface",
+                        self.interface,
+                        f"no such interface; its balancer is on {names[0]} now",
+                    ) from e
+                raise
+            for name in names:
+                other = Pins.of(name, self.paths).program()
+                if pinned and (other is None or other.id != pinned.id):  # not its own by now
+                    return link.read_link(name)
+            return Link(index=0, name=self.interface, mac="")
+
     def at_work(self) -> tuple[Live, DataPath, Manifest]:
         """The live state, and what of it is there then. Raises L4lbError if the interface has no
         balancer."""
         live = self.live()
-        if live.data_path is None or not live.attached:
+        if not live.attached:
             raise L4lbError(f"no balancer is attached to {self.interface}")
-        if live.manifest is None:
+        if live.data_path is None or live.manifest is None:
             raise L4lbError(
                 f"the maps of {self.interface} are of another version of the collection; "
                 "apply the configuration again"
@@ -211,7 +231,7 @@ class Balancer:
     def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
         """What `change` would do. Changes nothing. Raises as `change` does."""
         live, _data_path, manifest = self.at_work()
-        desired = edit(manifest.config)
+        desired = replace(edit(manifest.config), interface=self.interface)
         with contextlib.suppress(L4lbError):  # what is not readable is written anew
             saved = self.saved.read()
             if saved:  # it knows which sources were given, and which are the interface's own
@@ -225,11 +245,13 @@ class Balancer:
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
         if live.attached:
-            plan.steps.append(f"detach the program from {self.interface}")
-        if self.pins.directory.exists() or self.staging.directory.exists():
+            plan.steps.append(f"detach the program from {live.link.name}")
+        if self.pins.exists() or self.staging.exists():
             plan.steps.append(f"remove {self.pins.directory}")
         if self.saved.exists():
             plan.steps.append(f"remove {self.saved.path}")
+        if not plan.changed and self._unneeded_hops():
+            plan.steps.append("let go of the next hops")
         return plan
 
     def _plan_present(
@@ -249,6 +271,14 @@ class Balancer:
             plan.steps.append(f"attach the program to {self.interface}, mode {config.mode}")
         if live.manifest is None or plan.load:
             plan.write = True
+        if live.manifest and live.manifest.config.interface != self.interface:
+            former = live.manifest.config.interface
+            plan.write = True
+            plan.steps.append(f"interface: {former} -> {self.interface}")
+            plan.warnings.append(
+                f"{self.interface} was {former}; state: absent for {former} removes what is left "
+                "of that"
+            )
         found = self._changes(live, desired)
         plan.steps += found.steps
         plan.moves = found.moves
@@ -361,6 +391,7 @@ class Balancer:
         headers = compiler.require_tools() if plan.load else None
         live = plan.live
         mode: str | None
+        new = not self.pins.directory.exists()
         try:
             host.mount_bpffs(self.paths)
             self.pins.create()  # first, so that removal sees it if this run is killed
@@ -374,7 +405,7 @@ class Balancer:
         except BaseException:
             self.saved.abandon()
             with contextlib.suppress(L4lbError):  # the first error is the one to tell
-                if live.data_path is None:
+                if new:
                     self.pins.remove()
                 self._forget_hops(_routed(plan.desired), _routed(self.live().config))
             raise
@@ -395,11 +426,10 @@ class Balancer:
 
     def _forget_hops(self, gone: Iterable[Address], kept: Iterable[Address]) -> None:
         """Let go of the next hops of backends that are `gone`, unless others have the same."""
-        needed = set(kept)
-        for interface in host.pinned_interfaces(self.paths):
-            if interface != self.interface:
-                other = Balancer(interface, paths=self.paths).pinned_manifest()
-                needed.update(_routed(other.config) if other else ())
+        others = self._needed_by_others()
+        if others is None:
+            return
+        needed = others.union(kept)
         unneeded = set(gone) - needed
         if not unneeded:
             return
@@ -407,6 +437,24 @@ class Balancer:
         neighbours.manage([], hops & neighbours.managed())
         for version in _versions(unneeded) - _versions(needed):
             host.restore_routing(self.paths, version)
+
+    def _needed_by_others(self) -> set[Address] | None:
+        """What the other balancers of this host route to; None if that is not known of all."""
+        needed: set[Address] = set()
+        for interface in host.pinned_interfaces(self.paths):
+            if interface != self.interface:
+                manifest = Balancer(interface, paths=self.paths).pinned_manifest()
+                if manifest is None:
+                    return None
+                needed.update(_routed(manifest.config))
+        return needed
+
+    def _unneeded_hops(self) -> set[Neighbour]:
+        """Our neighbour entries that no other balancer of this host needs."""
+        needed = self._needed_by_others()
+        if needed is None:
+            return set()
+        return neighbours.managed() - neighbours.next_hops(needed)[0]
 
     def _load(self, plan: Plan, desired: Config) -> str:
         """Bring a new program with the new state; attaching it is the switch."""
@@ -422,8 +470,7 @@ class Balancer:
                 self.staging.set(name, map_)
             pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
             new = DataPath.load(self.sources, desired, room, [pin_dir])
-            if old:
-                new.copy_counters(old)
+            copied = new.copy_counters(old) if old else {}
             staged = new.stage(
                 desired, source, plan.build, live.manifest, plan.repair, shared.keys()
             )
@@ -434,6 +481,8 @@ class Balancer:
             self.staging.remove()
             raise
         # Now that the new program is in use, all that it needs stays pinned, come what may.
+        if old:
+            new.catch_up(old, copied)
         new.finish(staged)
         self._pin(new)
         return mode
@@ -481,19 +530,16 @@ class Balancer:
 
     def _remove(self, plan: Plan) -> None:
         live = plan.live
-        if live.attached and live.data_path:
-            link.detach(live.link, live.data_path.program.fd)
-        self.pins.remove()
-        self.staging.remove()
+        if live.program:
+            link.detach(live.link, live.program.fd)
         self.saved.remove()
-        needed: set[Address] = set()
-        for interface in host.pinned_interfaces(self.paths):
-            other = Balancer(interface, paths=self.paths).pinned_manifest()
-            needed.update(_routed(other.config) if other else ())
-        hops, _unreachable = neighbours.next_hops(needed)
-        neighbours.manage([], neighbours.managed() - hops)
-        for version in {4, 6} - _versions(needed):
-            host.restore_routing(self.paths, version)
+        needed = self._needed_by_others()
+        if needed is not None:
+            neighbours.manage([], self._unneeded_hops())
+            for version in {4, 6} - _versions(needed):
+                host.restore_routing(self.paths, version)
+        self.staging.remove()
+        self.pins.remove()  # last: if this run is killed, they say that something is left
 
     def others(self) -> list[str]:
         """The other interfaces of this host that have a balancer, or have one saved."""

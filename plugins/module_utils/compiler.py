@@ -20,6 +20,7 @@ from typing import Any
 
 from .bpf import Map, Program
 from .errors import CompileError, HostError
+from .host import told
 
 _INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 _CLOCK_MONOTONIC_COARSE = 6
@@ -182,7 +183,9 @@ def _environment(headers: Headers) -> Iterator[None]:
 @contextlib.contextmanager
 def _standard_error() -> Iterator[Any]:
     """Collect what clang and libbpf print: yields a function that returns it so far."""
-    with tempfile.TemporaryFile() as file:
+    with contextlib.ExitStack() as stack:
+        with told("make a temporary file"):
+            file = stack.enter_context(tempfile.TemporaryFile())
 
         def text() -> str:
             sys.stderr.flush()

@@ -10,6 +10,7 @@ moment at which the new state takes effect, and `finish` removes what is no long
 
 from __future__ import annotations
 
+import operator
 import struct
 import sys
 from array import array
@@ -174,8 +175,9 @@ class DataPath:
         manifest_map = Map.by_id(header.manifest)
         if manifest_map is None:
             return None
+        content = manifest_map.lookup(0) or b""  # where that fails, nothing is said of the maps
         try:
-            manifest = Manifest.load(manifest_map.lookup(0) or b"")
+            manifest = Manifest.load(content)
         except L4lbError:
             return None
         self.manifest_map = manifest_map
@@ -321,18 +323,37 @@ class DataPath:
         self.finish(staged)
         return staged.manifest
 
-    def copy_counters(self, other: DataPath) -> None:
-        """Take over the counters of `other` from those of its maps that are not shared."""
+    def copy_counters(self, other: DataPath) -> dict[str, bytes]:
+        """Take over the counters of `other` from those of its maps that are not shared; returns
+        what these held, by name."""
+        copied = {}
         for name in ("drops", "answers", "flow_events", "backend_cpus"):
             mine, theirs = self.maps.get(name), other.maps.get(name)
             if mine is None or theirs is None or theirs.id == mine.id:
                 continue
             if theirs.shape != replace(mine.shape, max_entries=theirs.shape.max_entries):
                 continue
-            values = theirs.lookup_all()
+            values = copied[name] = theirs.lookup_all()
             count = min(theirs.shape.max_entries, mine.shape.max_entries)
             stride = len(values) // theirs.shape.max_entries
             mine.update_many((i, values[i * stride : (i + 1) * stride]) for i in range(count))
+        return copied
+
+    def catch_up(self, other: DataPath, copied: Mapping[str, bytes]) -> None:
+        """Add what `other` has counted for backends since `copy_counters`; it has stopped by now.
+
+        This program counts already. Of what it counts for a backend in the microseconds between
+        reading and writing its counters, nothing remains.
+        """
+        before = copied.get("backend_cpus", b"")
+        after = other.maps["backend_cpus"].lookup_all() if before else b""
+        mine = self.maps["backend_cpus"]
+        stride = layout.BACKEND_CPU_SIZE * bpf.possible_cpus()
+        for at in range(0, len(before), stride):
+            old, new = before[at : at + stride], after[at : at + stride]
+            if old != new:
+                number = at // stride
+                mine.update(number, _add_counters([mine.lookup(number) or b"", new], less=old))
 
     def packets(self, number: int) -> int:
         """How many packets were sent to a backend."""
@@ -417,12 +438,14 @@ class DataPath:
         )
 
 
-def _add_counters(records: Sequence[bytes]) -> bytes:
-    """The first of some struct backend_cpu of all CPUs, with the counters of all of them."""
+def _add_counters(records: Sequence[bytes], less: bytes = b"") -> bytes:
+    """The first of some struct backend_cpu of all CPUs, with the counters of all of them, less
+    those of another."""
     total = bytearray(records[0])
     for at in range(0, len(total), layout.BACKEND_CPU_SIZE):
-        pairs = [layout.COUNTER.unpack_from(record, at) for record in records]
-        layout.COUNTER.pack_into(total, at, *map(sum, zip(*pairs)))
+        sums = [sum(each) for each in zip(*(layout.COUNTER.unpack_from(r, at) for r in records))]
+        minus = layout.COUNTER.unpack_from(less, at) if less else (0, 0)
+        layout.COUNTER.pack_into(total, at, *map(operator.sub, sums, minus))
     return bytes(total)
 
 

@@ -40,6 +40,20 @@ def require_root() -> None:
         )
 
 
+@contextlib.contextmanager
+def told(action: str) -> Iterator[None]:
+    """Raises HostError, which says what was to be done, in place of OSError."""
+    try:
+        yield
+    except OSError as e:
+        raise HostError(f"{action}: {e.strerror}") from e
+
+
+def is_empty(directory: Path) -> bool:
+    """Whether it is a directory, and nothing is in it."""
+    return directory.is_dir() and not any(directory.iterdir())
+
+
 # The bpf file system and pins
 
 
@@ -57,7 +71,8 @@ def mount_bpffs(paths: Paths) -> None:
     """Mount a bpf file system where pins go, unless there is one."""
     if bpffs_is_mounted(paths):
         return
-    paths.bpffs.mkdir(parents=True, exist_ok=True)
+    with told(f"make {paths.bpffs}"):
+        paths.bpffs.mkdir(parents=True, exist_ok=True)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"bpf", str(paths.bpffs).encode(), b"bpf", 0, b"mode=0700") != 0:
         error = os.strerror(ctypes.get_errno())
@@ -100,8 +115,9 @@ class Pins:
 
     def create(self) -> None:
         """Make the directory, for root only."""
-        self.directory.parent.mkdir(mode=0o700, exist_ok=True)
-        self.directory.mkdir(mode=0o700, exist_ok=True)
+        with told(f"make {self.directory}"):
+            self.directory.parent.mkdir(mode=0o700, exist_ok=True)
+            self.directory.mkdir(mode=0o700, exist_ok=True)
 
     def program(self) -> Program | None:
         """The pinned program; None if there is none."""
@@ -116,10 +132,10 @@ class Pins:
         """Make `name` the pin of `thing`, whatever it was before."""
         path = self.directory / name
         new = self.directory / f"{name}%new"
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        thing.pin(str(new))
-        new.rename(path)
+        with told(f"pin {path}"):
+            new.unlink(missing_ok=True)
+            thing.pin(str(new))
+            new.rename(path)
 
     def complete(self, program: Program, maps: Mapping[str, Map]) -> bool:
         """Whether the pins are those of `program` and `maps`, and no others."""
@@ -138,17 +154,22 @@ class Pins:
 
     def drop_others(self, names: Collection[str]) -> None:
         """Remove all pins but these."""
-        for path in self.directory.iterdir():
-            if path.name not in names:
-                path.unlink()
+        with told(f"remove pins from {self.directory}"):
+            for path in self.directory.iterdir():
+                if path.name not in names:
+                    path.unlink()
+
+    def exists(self) -> bool:
+        """Whether there is anything to remove."""
+        return self.directory.exists() or is_empty(self.directory.parent)
 
     def remove(self) -> None:
         """Remove the pins, and the directory above if it is empty then."""
-        if not self.directory.is_dir():
-            return
-        for path in self.directory.iterdir():
-            path.unlink()
-        self.directory.rmdir()
+        if self.directory.is_dir():
+            with told(f"remove {self.directory}"):
+                for path in self.directory.iterdir():
+                    path.unlink()
+                self.directory.rmdir()
         with contextlib.suppress(OSError):
             self.directory.parent.rmdir()
 
@@ -186,19 +207,20 @@ def lock(interface: str, paths: Paths, patience: float = 60.0) -> Iterator[float
         yield time.monotonic() - start
     finally:
         # While it is held; whoever opened this file before notices that it is gone.
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # other interfaces have theirs in it
+        with contextlib.suppress(OSError):  # other interfaces have theirs in the directory
+            path.unlink()
             paths.run.rmdir()
         os.close(fd)
 
 
 def _try_lock(path: Path) -> int | None:
     """The locked file; None if another holds it, or has just removed what was opened here."""
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except (FileExistsError, FileNotFoundError):  # another run has just removed the directory
-        return None
+    with told(f"make {path}"):
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except (FileExistsError, FileNotFoundError):  # another run has just removed the directory
+            return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(fd), path.stat()):
@@ -224,14 +246,17 @@ def routing_answers(paths: Paths, version: int) -> bool:
 
 def let_routing_answer(paths: Paths, version: int) -> None:
     """Make the kernel answer the data plane's route lookups of this IP version."""
-    _forwarding(paths, version, "lo").write_text("1\n", encoding="ascii")
+    path = _forwarding(paths, version, "lo")
+    with told(f"write {path}"):
+        path.write_text("1\n", encoding="ascii")
 
 
 def restore_routing(paths: Paths, version: int) -> None:
     """Undo `let_routing_answer`: loopback forwards again as all others do."""
     path, everywhere = (_forwarding(paths, version, name) for name in ("lo", "all"))
     if path.exists() and path.read_text(encoding="ascii") != everywhere.read_text(encoding="ascii"):
-        path.write_text(everywhere.read_text(encoding="ascii"), encoding="ascii")
+        with told(f"write {path}"):
+            path.write_text(everywhere.read_text(encoding="ascii"), encoding="ascii")
 
 
 def _forwarding(paths: Paths, version: int, interface: str) -> Path:

@@ -214,8 +214,8 @@ def room_for(before: Manifest | None, config: Config) -> Room:
         both.setdefault(service.key, []).append(service)
     need = sum(1 + _distinct_backends(services) for services in both.values()) + 1
     backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
-    # those that a change of states or weights can make need one too
-    # at first, room for a change of them all, which otherwise would take another program
+    # All that a change of states or weights can make need one, and at first twice as many: a change
+    # of them all must not take another program.
     all_services = (*(before or Manifest(config)).config.services, *config.services)
     tables = sum(len(service.backends) > 1 for service in all_services)
     return Room(backends, max(_LEAST_TABLES, 1 << max(0, tables - 1).bit_length()))

@@ -90,6 +90,11 @@ def read_link(name: str) -> Link:
     )
 
 
+def carriers(program_id: int) -> list[str]:
+    """The interfaces that a program is attached to."""
+    return [entry.name for entry in rtnetlink.links() if entry.xdp_program == program_id]
+
+
 def attach(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> str:
     """Attach a program to `link`, in place of the one open as `expected_fd`; None: of none.
 
@@ -138,24 +143,30 @@ def _set_xdp(link: Link, program_fd: int, mode: str, expected_fd: int | None) ->
         ("IFLA_XDP_EXPECTED_FD", -1 if expected_fd is None else expected_fd),
     ]
     message["attrs"] = [("IFLA_XDP", {"attrs": attributes})]
-    try:
-        with open_route() as ip:
+    with open_route() as ip:
+        try:
             ip.nlm_request(message, msg_type=RTM_NEWLINK, msg_flags=NLM_F_REQUEST | NLM_F_ACK)
-    except NetlinkError as e:
-        action = "attach to" if program_fd >= 0 else "detach from"
-        raise KernelError(
-            f"{action} {link.name} in mode {mode}: {os.strerror(e.code)}", e.code
-        ) from e
+        except NetlinkError as e:
+            action = "attach to" if program_fd >= 0 else "detach from"
+            told = os.strerror(e.code)
+            if e.code == errno.EBUSY:  # a bpf link, which the kernel lets nobody else replace
+                told += "; stop the program that holds it"
+            raise KernelError(f"{action} {link.name} in mode {mode}: {told}", e.code) from e
     return mode
 
 
 @contextlib.contextmanager
 def open_route() -> Iterator[Any]:
-    """A pyroute2 connection. Raises HostError if pyroute2 is missing."""
+    """A pyroute2 connection. Raises HostError if pyroute2 is missing, and KernelError for what the
+    kernel refuses and nobody expects."""
     require_pyroute2()
     from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
 
     with IPRoute() as ip:
         with contextlib.suppress(AttributeError):  # 0.9's nlm_request wants it, 0.7 has no status
             ip.status.setdefault("nlm_generator", False)
-        yield ip
+        try:
+            yield ip
+        except NetlinkError as e:
+            raise KernelError(f"rtnetlink: {os.strerror(e.code)}", e.code) from e

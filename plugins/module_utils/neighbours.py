@@ -5,8 +5,8 @@
 
 The data plane cannot wait for ARP. So for every backend that is reached by routing there is a
 managed neighbour entry (NTF_EXT_MANAGED, kernel 5.16), which the kernel refreshes by itself. Older
-kernels are asked to resolve it once (NTF_USE). Our entries carry a protocol number of their own,
-by which they are found again.
+kernels resolve it once (NTF_USE). Our entries carry a protocol number of their own, by which they
+are found again.
 """
 
 from __future__ import annotations
@@ -143,16 +143,12 @@ def _request(ip: Any, message: Any, kind: int, flags: int) -> None:
 
 
 def _add(ip: Any, neighbour: Neighbour) -> None:
-    ours = ("NDA_PROTOCOL", _PROTOCOL)
-    message = _message(neighbour, [ours, ("NDA_FLAGS_EXT", _NTF_EXT_MANAGED)])
-    try:
-        _request(ip, message, _NEWNEIGH, _CREATE_OR_REPLACE)
-    except KernelError as e:
-        if e.code not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise
-        message = _message(neighbour, [ours])
-        message["flags"] = _NTF_USE
-        _request(ip, message, _NEWNEIGH, _CREATE_OR_REPLACE)
+    attributes = [("NDA_PROTOCOL", _PROTOCOL), ("NDA_FLAGS_EXT", _NTF_EXT_MANAGED)]
+    message = _message(neighbour, attributes)
+    # Kernels that know no NDA_FLAGS_EXT do not mind it. They would take the entry as it is, and
+    # even make one that is resolved unresolved, were it not for this.
+    message["flags"] = _NTF_USE
+    _request(ip, message, _NEWNEIGH, _CREATE_OR_REPLACE)
 
 
 def _remove(ip: Any, neighbour: Neighbour) -> None:

@@ -10,6 +10,7 @@ look on a host where pyroute2 is yet to be installed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -170,10 +171,15 @@ class _Message(NamedTuple):
     body: bytes
 
 
-def _connect() -> socket.socket:
-    route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    route.bind((0, 0))
-    return route
+@contextlib.contextmanager
+def _connect() -> Iterator[socket.socket]:
+    """Raises KernelError also for what goes wrong while it is in use."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as route:
+            route.bind((0, 0))
+            yield route
+    except OSError as e:
+        raise KernelError(f"ask for the host's network: {e.strerror}", e.errno or 0) from e
 
 
 def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:

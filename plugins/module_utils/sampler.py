@@ -6,36 +6,53 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
-from .balancer import Balancer
+from .balancer import Balancer, Live
 from .datapath import Statistics
-from .errors import ConfigError
+from .errors import ConfigError, L4lbError
 from .facts import facts
+from .host import Paths, pinned_interfaces
 
 
 class Sampler:
     """Reads balancers again and again."""
 
-    def __init__(self, interfaces: Iterable[str], service: str | None = None) -> None:
-        """service: only the service of this name."""
-        self._balancers = {name: Balancer(name) for name in interfaces}
+    def __init__(self, interface: str | None = None, service: str | None = None) -> None:
+        """interface: the only one to read; default: all of this host that have a balancer.
+        service: only the service of this name."""
+        names = [interface] if interface else pinned_interfaces(Paths())
+        self.problems: list[str] = []
+        """Why the last sample lacks some of all interfaces."""
+        self._all = not interface
+        self._balancers = {name: Balancer(name) for name in names}
         self._service = service
         self._before: dict[str, tuple[float, Statistics]] = {}
 
     def take(self) -> dict[str, Any]:
         """Interface -> facts; with rates since the last call from the second one on.
 
-        Raises L4lbError if an interface does not balance, or has no such service.
+        Raises L4lbError if the interface does not balance, or if none has such a service.
         """
-        return {name: self._read(name) for name in self._balancers}
+        found, others = {}, []
+        self.problems = []
+        for name, balancer in self._balancers.items():
+            try:
+                live, now = balancer.statistics()
+            except L4lbError as e:
+                if not self._all:
+                    raise
+                self.problems.append(str(e))
+                continue
+            if self._service in (None, *now.services):
+                found[name] = self._facts(name, live, now)
+            else:
+                others.append(f"{name} has no such service, but {', '.join(now.services)}")
+        if others and not found:
+            raise ConfigError("service", self._service, "; ".join(others))
+        return found
 
-    def _read(self, name: str) -> dict[str, Any]:
-        live, now = self._balancers[name].statistics()
-        if self._service is not None and self._service not in now.services:
-            others = ", ".join(now.services)
-            raise ConfigError("service", self._service, f"{name} has no such service, but {others}")
+    def _facts(self, name: str, live: Live, now: Statistics) -> dict[str, Any]:
         at = time.monotonic()
         then, before = self._before.get(name, (at, None))
         self._before[name] = (at, now)

@@ -13,11 +13,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
-from .errors import HostError, L4lbError
-from .host import Paths, decode, encode
+from .errors import L4lbError
+from .host import Paths, decode, encode, is_empty, told
 from .model import Config
 
 VERSION = 1
@@ -54,11 +53,11 @@ class Saved:
 
     def exists(self) -> bool:
         """Whether there is anything to remove."""
-        return self.path.exists() or self._new.exists()
+        return self.path.exists() or self._new.exists() or is_empty(self.path.parent)
 
     def prepare(self, config: Config) -> None:
         """Write a new file beside the old one, down to the disk. Raises HostError."""
-        with _told(f"write {self._new}"):
+        with told(f"write {self._new}"):
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             self._new.unlink(missing_ok=True)
             fd = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -69,7 +68,7 @@ class Saved:
 
     def commit(self) -> None:
         """Put what `prepare` wrote in place of the old file. Raises HostError."""
-        with _told(f"write {self.path}"):
+        with told(f"write {self.path}"):
             self._new.replace(self.path)
             directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -86,7 +85,7 @@ class Saved:
 
     def remove(self) -> None:
         """Remove the file, and the directory if it is empty then. Raises HostError."""
-        with _told(f"remove {self.path}"):
+        with told(f"remove {self.path}"):
             self.path.unlink(missing_ok=True)
         self.abandon()
 
@@ -131,11 +130,3 @@ def _rows(backends: list[dict[str, Any]]) -> str:
     indent = "\n" + " " * 10
     rows = json.dumps(backends)[1:-1].replace("}, {", "}," + indent + "{")
     return f"[{indent}{rows}{indent[:-2]}]"
-
-
-@contextlib.contextmanager
-def _told(action: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        raise HostError(f"{action}: {e.strerror}") from e

@@ -113,9 +113,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+steps:
+  description: What was changed, or would be, and what that does to flows.
+  returned: success, or when the backend is not quiet in time
+  type: list
+  elements: str
+  sample:
+    - >-
+      web: 1 backend drained (203.0.113.22), hold of 203.0.113.22 off -> on, 25.0 % of new flows move, 0 established
 services:
   description: The services that have the backend, or the one asked for.
-  returned: success, or when the backend is not quiet in time
+  returned: as RV(steps)
   type: list
   elements: dict
   contains:
@@ -144,7 +152,7 @@ services:
       sample: 0
 flows:
   description: The sum of RV(services[].flows); null if all of them are.
-  returned: as RV(services)
+  returned: as RV(steps)
   type: int
   sample: 0
 quiet:
@@ -215,7 +223,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     for warning in report.warnings:
         module.warn(warning)
     result: dict[str, Any] = {
-        "changed": report.changed,
+        "changed": bool(report.steps),
+        "steps": report.steps,
         "services": [
             {
                 "interface": place.interface,

@@ -37,10 +37,13 @@ attributes:
     platforms: Linux
 options:
   interface:
-    description: The balancer on this interface. The default is every balancer of the host.
+    description:
+      - The balancer on this interface, and an error if there is none.
+      - The default is every balancer of the host. A warning tells of those that cannot be read, as when an interface has
+        gone.
     type: str
   service:
-    description: Only the service of this name. The default is all.
+    description: Only the service of this name, and interfaces that have it. The default is all.
     type: str
   interval:
     description: Seconds between two samples, for rates. V(0) takes one sample and gives no rates.
@@ -119,15 +122,16 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     interval, service = module.params["interval"], module.params["service"]
     if interval < 0:
         raise ConfigError("interval", interval, "give a number of seconds, 0 or more")
-    pinned = host.pinned_interfaces(host.Paths())
-    interfaces = [module.params["interface"]] if module.params["interface"] else pinned
-    if not interfaces:
+    if not module.params["interface"] and not host.pinned_interfaces(host.Paths()):
         return {}
-    sampler = Sampler(interfaces, service)
+    sampler = Sampler(module.params["interface"], service)
     if interval:
         sampler.take()
         time.sleep(interval)
-    return sampler.take()
+    found = sampler.take()
+    for problem in sampler.problems:
+        module.warn(problem)
+    return found
 
 
 def main() -> None:

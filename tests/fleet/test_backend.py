@@ -102,7 +102,7 @@ for options in given["orders"]:
     try:
         report = operate(Order(**{**options, "address": ip_address(options["address"])}))
         result = {
-            "changed": report.changed,
+            "changed": bool(report.steps),
             "flows": [place.flows for place in report.places],
             "waited": report.waited and [report.waited.seconds, report.waited.quiet],
         }
@@ -148,7 +148,10 @@ def test_an_operators_day(lab: Lab, tmp_path: Path) -> None:
     }
     assert drained["flows"] == 0
     assert "waited" not in drained
-    for name in ("changed", "services", "flows", "diff"):
+    (step,) = drained["steps"]
+    assert step.startswith(f"web: 1 backend drained ({WEB['web2']})")
+    assert step.endswith("50.0 % of new flows move, 0 established")
+    for name in ("changed", "steps", "services", "flows", "diff"):
         assert predicted[name] == drained[name]
     ends = [yaml.safe_load(drained["diff"][side]) for side in ("before", "after")]
     assert ends == [[{"interface": "eth0", "service": "web", **end}] for end in (before, after)]
@@ -242,7 +245,8 @@ def test_without_bcc(lb1: Host) -> None:
         assert order(lb1, {"address": WEB["web2"], "state": "disabled", "weight": 2})["changed"]
     assert program(lb1) == loaded
     assert states(lb1) == {"web 1": "enabled", "web 2": "disabled* 2"}
-    assert apply(lb1, wanted(service(1, 2)))["steps"] == ["web: changed"]
+    (step,) = apply(lb1, wanted(service(1, 2)))["steps"]
+    assert step.startswith("web: weight of 203.0.113.22 2 -> 1")
     assert states(lb1) == {"web 1": "enabled", "web 2": "disabled*"}
     assert program(lb1) == loaded
 
@@ -252,7 +256,8 @@ def test_a_weight_lasts_until_the_next_deploy(lab: Lab, lb1: Host) -> None:
     assert order(lb1, {"address": WEB["web2"], "weight": 0})["changed"]
     works(lab, 1)
     outcome = apply(lb1, wanted(service(1, 2)))
-    assert outcome["steps"] == ["web: changed"]
+    (step,) = outcome["steps"]
+    assert step.startswith("web: weight of 203.0.113.22 0 -> 1, 50.0 % of new flows move")
     assert [one["weight"] for one in outcome["before"]["services"][0]["backends"]] == [1, 0]
     works(lab, 1, 2)
 
@@ -301,6 +306,17 @@ def test_a_hold_outlives_the_program(lab: Lab, lb1: Host) -> None:
     apply(lb1, wanted(service(1, 2)))
     assert states(lb1)["web 2"] == "drained*"
     works(lab, 1)
+
+
+def test_a_hold_of_what_is_configured_so(lb1: Host) -> None:
+    """It makes a difference when the configuration changes."""
+    drained = wanted(service(1, {"address": WEB["web2"], "state": "drained"}))
+    apply(lb1, drained)
+    assert order(lb1, {"address": WEB["web2"], "state": "drained"})["changed"]
+    assert not order(lb1, {"address": WEB["web2"], "state": "drained"})["changed"]
+    assert apply(lb1, drained)["steps"] == []
+    apply(lb1, wanted(service(1, 2)))
+    assert states(lb1)["web 2"] == "drained*"
 
 
 def test_a_hold_ends_with_its_backend(lb1: Host) -> None:

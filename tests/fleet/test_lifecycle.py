@@ -10,8 +10,12 @@ reaches the balancers does so on one CPU, as a flow does on a NIC.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +25,24 @@ import pytest
 import yaml
 
 from lab import Lab
-from lab.host import Host
+from lab.host import ENVIRONMENT, Host
 from lab.traffic import Connections, Stream
-from tests.fleet.test_module import WEB, WORKERS, apply, cleaned, counters, program, python, wanted
+from tests.fleet.test_module import (
+    FOREIGN,
+    INVENTORY,
+    WEB,
+    WORKERS,
+    ansible,
+    apply,
+    cleaned,
+    counters,
+    packets,
+    program,
+    python,
+    stats,
+    traces,
+    wanted,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VIP, OTHER_VIP = "192.0.2.10", "192.0.2.129"
@@ -160,13 +179,20 @@ def traffic(lab: Lab, vip: str = VIP, interval: float = 0.02) -> Iterator[Traffi
     result.check()
 
 
-def assert_all_counted(host: Host, stream: Stream, before: dict[str, Any]) -> None:
+def assert_all_counted(
+    host: Host, stream: Stream, before: dict[str, Any], tolerated: int = 0
+) -> None:
     """What the client sent is what the balancer forwarded: no packet to the stream's service is
-    missing, and none was dropped."""
+    missing, and none was dropped.
+
+    tolerated: how many may have gone uncounted where the maps have grown, see catch_up().
+    """
     after = counters(host)
     sent = {one["name"]: one["packets"] for one in after["services"]}
     was = {one["name"]: one["packets"] for one in before["services"]}
-    assert sent["udp"] - was.get("udp", 0) == stream.numbers * FLOWS
+    missing = stream.numbers * FLOWS - (sent["udp"] - was.get("udp", 0))
+    print(f"{missing} packets are not counted")
+    assert 0 <= missing <= tolerated
     assert after["drops"] == before["drops"]
 
 
@@ -174,19 +200,11 @@ def assert_all_counted(host: Host, stream: Stream, before: dict[str, Any]) -> No
 
 LEFT = """
 live = Balancer(given["interface"]).live()
-path, manifest = live.data_path, live.manifest
-used = {table.index for table in manifest.tables.values()}
-tables = path.maps["lookup_tables"]
-result = []
-for index in range(64):
-    inner = tables.inner(index)
-    if inner and index not in used and any(inner.lookup(0)):
-        result.append(f"lookup table {index}")
-records, size = path.maps["backends"].lookup_all(), path.maps["backends"].shape.value_size
-known = {n for numbers in manifest.numbers.values() for n in numbers.values()}
-result += [
+records, size = live.data_path.maps["backends"].lookup_all(), layout.BACKEND_RECORDS_SIZE
+known = {n for numbers in live.manifest.numbers.values() for n in numbers.values()}
+result = [
     f"backend {n}"
-    for n in range(path.capacity)
+    for n in range(live.data_path.room.backends)
     if n not in known and any(records[n * size:(n + 1) * size])
 ]
 """
@@ -257,3 +275,615 @@ def test_a_thousand_changes(lab: Lab, lb1: Host) -> None:
     assert program(lb1) == loaded, "no change of backends brings another program"
     assert_all_counted(lb1, running.stream, before)
     assert leftovers(lb1, "eth0") == []
+
+
+# Replacements of the program.
+
+
+def test_fifty_replacements_of_the_program(lab: Lab, lb1: Host) -> None:
+    """Other features, other encapsulations, other sources; now and then more room."""
+    apply(lb1, wanted(*echoes(*WEB)))
+    before = counters(lb1)
+    many = [
+        {"address": f"10.9.{n >> 8}.{n & 255}", "mac": "02:00:00:00:00:09"} for n in range(1100)
+    ]
+    crowd = {**background(random.Random(3), 1), "scheduler": "maglev", "backends": many}
+    variants = [
+        [*echoes(*WEB), {**background(random.Random(1), 3), "affinity": "source"}],
+        echoes(*WEB, encapsulation="gue"),
+        [*echoes(*WEB), {**background(random.Random(2), 3), "port": 0, "encapsulation": "gre"}],
+        echoes(*WEB),
+    ]
+    code = """
+result = []
+for number, options in enumerate(given["configs"]):
+    files = sources()
+    files["l4lb.c"] += f"// {number // 4}\\n"
+    result.append(attempt(Balancer("eth0", files).apply, config_of(options)))
+"""
+    loaded = set()
+    with traffic(lab) as running:
+        for part in range(5):
+            configs = [wanted(*variants[number % 4]) for number in range(10)]
+            if part == 2:
+                configs[5] = wanted(*echoes(*WEB), crowd)
+            for outcome in python(lb1, code, configs=configs):
+                assert "error" not in outcome, outcome
+                assert outcome["steps"][0].startswith("compile and load the program")
+            loaded.add(program(lb1))
+    assert len(loaded) == 5
+    assert running.connections.broken == {}
+    assert counters(lb1)["flow_table"]["hits"] > 0
+    assert_all_counted(lb1, running.stream, before, tolerated=4)
+    assert leftovers(lb1, "eth0") == []
+
+
+# Failures and kills, wherever they strike.
+
+STRIKE = """
+import errno, pathlib, signal, time
+from ansible_collections.xdp.l4lb.plugins.module_utils import rtnetlink
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+def doors():
+    '''All by which the library reaches the kernel, and how each of them fails.'''
+    yield bpf, "_check", errors.KernelError("struck", errno.EIO)
+    for name in "rename", "replace", "unlink", "mkdir", "rmdir", "write_text":
+        yield pathlib.Path, name, OSError(errno.ENOSPC, "struck")
+    for name in "open", "fsync":
+        yield os, name, OSError(errno.ENOSPC, "struck")
+    yield rtnetlink, "_received", OSError(errno.ENOBUFS, "struck")
+    yield IPRoute, "nlm_request", NetlinkError(errno.ENOBUFS)
+
+calls = 0
+
+def strike(at, kill):
+    '''Have the call of this number fail, or be the last.'''
+    def watched(original, error):
+        def call(*arguments, **options):
+            global calls
+            calls += 1
+            if calls == at:
+                if kill:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise error
+            return original(*arguments, **options)
+        return call
+    for owner, name, error in doors():
+        setattr(owner, name, watched(getattr(owner, name), error))
+
+def told(number):
+    path = pathlib.Path(f"/tmp/struck.{number}")
+    text = path.read_text() if path.exists() else ""
+    path.unlink(missing_ok=True)
+    return text
+
+files = sources(**given["others"])
+result = []
+for at in given["calls"]:
+    start = time.monotonic()
+    options = given["configs"][len(result) % len(given["configs"])]
+    child = os.fork()
+    if not child:
+        code, message = 0, ""
+        log = os.open(f"/tmp/struck.{at}", os.O_WRONLY | os.O_CREAT)
+        try:
+            strike(at, given["kill"])
+            Balancer("eth0", files).apply(config_of(options))
+            code = 0 if calls >= at else 3
+        except errors.L4lbError as e:
+            code, message = 1, str(e)
+        except BaseException:
+            code, message = 2, traceback.format_exc()
+        os.write(log, message.encode())
+        os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    repaired = attempt(Balancer("eth0", files).apply, config_of(options))
+    again = attempt(Balancer("eth0", files).apply, config_of(options))
+    result.append([at, status, told(at), repaired, again, start, time.monotonic()])
+    if status == 3 << 8:
+        break
+"""
+SURVIVED, FAILED, CRASHED, UNHURT, KILLED = 0, 1 << 8, 2 << 8, 3 << 8, 9
+
+
+def strikes(host: Host, configs: list[dict[str, Any]], calls: list[int], kill: bool) -> list[Any]:
+    """Apply, and fail or be killed at these calls into the kernel; each time the next run repairs
+    what is left. Stops where there are no more calls."""
+    found = python(host, STRIKE, configs=configs, calls=calls, kill=kill, others={})
+    for at, status, message, repaired, again, _start, _end in found:
+        harm = {KILLED} if kill else {FAILED, SURVIVED}
+        assert status in {UNHURT, *harm}, (at, status, message)
+        assert message or status != FAILED
+        assert "error" not in repaired, (at, message, repaired)
+        assert again.get("steps") == [], (at, message, again)
+    return list(found)
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["fails", "killed"])
+def test_a_change_is_struck_at_every_call(lab: Lab, lb1: Host, kill: bool) -> None:
+    configs = [
+        wanted(*echoes("web1", "web2", "web3", web3={"weight": 5})),
+        wanted(*echoes(*WEB), {**background(random.Random(1), 3), "scheduler": "maglev"}),
+    ]
+    apply(lb1, configs[1])
+    with traffic(lab) as running:
+        found = strikes(lb1, configs, list(range(1, 1000)), kill)
+        running.taken += [(start, end, {"web4"}) for *_, start, end in found]
+    assert found[-1][1] == UNHURT
+    print(f"{len(found)} calls")
+    assert leftovers(lb1, "eth0") == []
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["fails", "killed"])
+def test_a_removal_is_struck(lb1: Host, kill: bool) -> None:
+    """At some calls, as each time a balancer must be made first. It is done again, and nothing is
+    left in the end."""
+    config = wanted(*echoes(*WEB))
+    for at in range(5 if kill else 10, 1000, 10):
+        apply(lb1, config)
+        status = python(lb1, REMOVE, at=at, kill=kill)
+        assert status in {UNHURT, *({KILLED} if kill else {FAILED, SURVIVED})}
+        again = python(lb1, "result = attempt(Balancer('eth0').apply, None)")
+        assert "error" not in again
+        assert traces(lb1) == []
+        if status == UNHURT:
+            break
+    print(f"{at} calls")
+
+
+REMOVE = f"""
+{STRIKE.split("files = ")[0]}
+child = os.fork()
+if not child:
+    code = 2
+    try:
+        strike(given["at"], given["kill"])
+        Balancer("eth0").apply(None)
+        code = 0 if calls >= given["at"] else 3
+    except errors.L4lbError:
+        code = 1
+    finally:
+        os._exit(code)
+result = os.waitpid(child, 0)[1]
+"""
+
+
+def test_kills_at_any_moment(lab: Lab, lb1: Host) -> None:
+    """Changes and replacements alike; traffic goes on, and the next run repairs what is left."""
+    print(f"seed {SEED}")
+    changes = [wanted(*echoes(*WEB, web3={"weight": n})) for n in range(1, 60)]
+    others = [{"scheduler": "jhash"}, {"encapsulation": "gue"}, {}]
+    replacements = [wanted(*echoes(*WEB, **others[n % 3])) for n in range(12)]
+    apply(lb1, wanted(*echoes(*WEB)))
+    with traffic(lab) as running:
+        for configs in (changes, replacements):
+            done = python(lb1, KILL, configs=configs, seed=SEED)
+            print(f"{sum(killed for killed, *_ in done)} of {len(done)} killed")
+            for killed, repaired, again in done:
+                assert "error" not in repaired, repaired
+                assert killed or repaired["steps"] == []
+                assert again["steps"] == []
+    assert running.connections.broken == {}
+    assert leftovers(lb1, "eth0") == []
+
+
+KILL = """
+import random, signal, time
+chance = random.Random(given["seed"])
+longest, result = None, []
+for options in given["configs"]:
+    start = time.monotonic()
+    child = os.fork()
+    if not child:
+        Balancer("eth0", sources()).apply(config_of(options))
+        os._exit(0)
+    if longest:
+        time.sleep(chance.uniform(0, longest))
+        os.kill(child, signal.SIGKILL)
+    killed = os.waitpid(child, 0)[1] == signal.SIGKILL
+    longest = longest or time.monotonic() - start
+    both = [attempt(Balancer("eth0", sources()).apply, config_of(options)) for _ in range(2)]
+    result.append([killed, *both])
+"""
+
+
+# Many at once.
+
+
+def payload(lab: Lab, host: Host, **options: Any) -> str:
+    """The file that Ansible runs on a host to apply these options, kept there."""
+    play = {
+        "hosts": host.name,
+        "gather_facts": False,
+        "tasks": [{"xdp.l4lb.l4lb": {"interface": "eth0", **options}}],
+    }
+    book = host.directory / "play.json"
+    book.write_text(json.dumps([play]))
+    before = set(
+        host.run(["find", "/root/.ansible/tmp", "-name", "*.py"], check=False).stdout.split()
+    )
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(INVENTORY)]
+    environment = {**os.environ, "L4LB_LAB": lab.name, "ANSIBLE_KEEP_REMOTE_FILES": "1"}
+    ran = subprocess.run(
+        [*command, str(book)], cwd=CHECKOUT, env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = host.run(["find", "/root/.ansible/tmp", "-name", "*.py"]).stdout.split()
+    (name,) = set(found) - before
+    return name
+
+
+def test_twenty_runs_at_once(lab: Lab, lb1: Host) -> None:
+    """They wait for each other and say so; the state is that of one of them."""
+    services = [echoes("web1", "web2"), echoes("web3", "web4")]
+    payloads = [payload(lab, lb1, services=each) for each in services]
+    running = [
+        subprocess.Popen(
+            lb1.inside("/usr/bin/python3", payloads[number % 2]),
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(20)
+    ]
+    results = []
+    for process in running:
+        output, errors = process.communicate()
+        assert process.returncode == 0, output + errors
+        results.append(json.loads(output))
+    waited = [result["waited"] for result in results]
+    print(f"waited {min(waited)} to {max(waited)} s")
+    assert max(waited) > 0
+    last = {each.split()[1] for each in packets(lb1)}
+    assert last in ({WEB["web1"], WEB["web2"]}, {WEB["web3"], WEB["web4"]})
+    assert leftovers(lb1, "eth0") == []
+
+
+# Accidents.
+
+
+def plan(host: Host, config: dict[str, Any] | None, interface: str = "eth0") -> Any:
+    code = "result = attempt(Balancer(given['i'], sources()).plan, config_of(given['w']))"
+    return python(host, code, w=config, i=interface)
+
+
+def test_the_interface_goes_down_and_up(lab: Lab, lb1: Host) -> None:
+    """The kernel forgets routes and neighbours; what is left of the balancer goes on."""
+    config = wanted(*echoes(*WEB))
+    apply(lb1, config)
+    loaded = program(lb1)
+    client = lab.host("client")
+    with Stream(client, (VIP, ECHO)) as stream:
+        stream.await_answers()
+        lb1.run(["ip", "link", "set", "eth0", "down"])
+        lb1.run(["ip", "link", "set", "eth0", "up"])
+        lb1.ip(["route replace default via 203.0.113.1"])
+        stream.await_answers()
+        assert program(lb1) == loaded
+        apply(lb1, config)
+        assert apply(lb1, config)["steps"] == []
+        stream.await_answers()
+    hops = lb1.run(["ip", "neigh", "show", "nud", "all", "proto", "214"]).stdout
+    assert {line.split()[0] for line in hops.splitlines()} == set(WEB.values())
+    assert [len(stream.servers(flow)) for flow in range(16)] == [1] * 16
+
+
+@contextlib.contextmanager
+def renamed(host: Host, *names: str) -> Iterator[None]:
+    """An interface that has other names, one after the other."""
+    for old, new in zip(names, names[1:]):
+        host.ip([f"link set {old} down", f"link set {old} name {new}", f"link set {new} up"])
+    try:
+        yield
+    finally:
+        host.ip([f"link set {names[-1]} down", f"link set {names[-1]} name {names[0]}"])
+        host.ip([f"link set {names[0]} up"])
+        for address in host.plan.interfaces[names[0]].addresses:
+            host.run(["ip", "address", "replace", str(address), "dev", names[0]])
+        for route in host.plan.routes:
+            host.run(["ip", *(["-6"] if "::" in route else []), "route", "replace", *route.split()])
+
+
+def test_a_renamed_interface(lb1: Host) -> None:
+    """Its balancer goes on under the new name."""
+    apply(lb1, wanted(*echoes(*WEB)))
+    loaded = program(lb1)
+    before = sum(packets(lb1).values())
+    with renamed(lb1, "eth0", "wan0"):
+        gone = apply(lb1, wanted(*echoes(*WEB)))
+        assert (
+            gone["message"] == "interface: 'eth0': no such interface; its balancer is on wan0 now"
+        )
+        moved = apply(lb1, {**wanted(*echoes(*WEB)), "interface": "wan0"})
+        assert moved["steps"][0] == "interface: eth0 -> wan0"
+        assert "compile" not in str(moved["steps"])
+        assert "state: absent for eth0" in str(moved["warnings"])
+        assert apply(lb1, {**wanted(*echoes(*WEB)), "interface": "wan0"})["steps"] == []
+        assert program(lb1, "wan0") == loaded
+        assert sum(packets(lb1, "wan0").values()) >= before
+        # What is left under the old name is not the balancer.
+        assert "detach" not in str(apply(lb1, None)["steps"])
+        assert program(lb1, "wan0") == loaded
+        assert leftovers(lb1, "wan0") == []
+        python(lb1, "Balancer('wan0').apply(None)")
+        assert traces(lb1) == []
+
+
+def test_a_renamed_interface_is_freed(lb1: Host) -> None:
+    """`absent` finds it under its new name."""
+    apply(lb1, wanted(*echoes(*WEB)))
+    with renamed(lb1, "eth0", "wan0"):
+        assert apply(lb1, None)["steps"][0] == "detach the program from wan0"
+        assert traces(lb1) == []
+
+
+def test_another_interface_takes_the_name(lb1: Host) -> None:
+    """It gets a balancer of its own; that of the renamed one is another."""
+    apply(lb1, wanted(*echoes(*WEB)))
+    loaded = program(lb1)
+    with renamed(lb1, "eth0", "wan0"):
+        lb1.run(["sh", "-ec", "ip link add eth0 type veth peer name end; ip link set eth0 up"])
+        lb1.run(["ip", "address", "add", "10.78.0.1/24", "dev", "eth0"])
+        assert "error" not in apply(lb1, wanted(*echoes("web1")))
+        assert loaded == program(lb1, "wan0") != program(lb1)
+        assert "error" not in apply(lb1, {**wanted(*echoes(*WEB)), "interface": "wan0"})
+        assert {each.split()[1] for each in packets(lb1, "wan0")} == set(WEB.values())
+        assert {each.split()[1] for each in packets(lb1)} == {WEB["web1"]}
+        assert apply(lb1, wanted(*echoes("web1")))["steps"] == []
+        python(lb1, "for name in ('eth0', 'wan0'): Balancer(name).apply(None)")
+        lb1.run(["ip", "link", "delete", "eth0"])
+        assert traces(lb1) == []
+
+
+def test_full_file_systems(lb1: Host) -> None:
+    """Where locks are, and where clang's words go; nothing has changed when it is noticed."""
+    apply(lb1, wanted(*echoes("web1")))
+    loaded = program(lb1)
+    lb1.run(["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=1", "none", "/run"])
+    locked = apply(lb1, wanted(*echoes("web2")))
+    lb1.run(["umount", "/run"])
+    assert locked["error"] == "HostError"
+    assert locked["message"] == "make /run/l4lb/eth0.lock: No space left on device"
+
+    code = """
+import tempfile
+tempfile.tempdir = "/proc/none"
+result = attempt(Balancer("eth0", sources()).apply, config_of(given["w"]))
+"""
+    compiled = python(lb1, code, w=wanted(*echoes("web1", encapsulation="gue")))
+    assert compiled["message"] == "make a temporary file: No such file or directory"
+    assert program(lb1) == loaded
+    assert apply(lb1, wanted(*echoes("web1")))["steps"] == []
+
+
+def test_bpffs_is_unmounted_and_comes_back(lab: Lab, lb1: Host) -> None:
+    """With the pins goes what is known of the maps; the program goes on until it is replaced."""
+    config = wanted(*echoes(*WEB))
+    apply(lb1, config)
+    with traffic(lab):
+        lb1.run(["umount", "/sys/fs/bpf"])
+        assert apply(lb1, config)["steps"][0].endswith("the one in place cannot be read")
+    assert apply(lb1, config)["steps"] == []
+    # What is missing does not prevent removal.
+    lb1.run(["umount", "/sys/fs/bpf"])
+    apply(lb1, None)
+    lb1.run(["sh", "-c", "mountpoint -q /sys/fs/bpf || mount -t bpf -o mode=700 bpf /sys/fs/bpf"])
+    assert traces(lb1) == []
+
+
+HALF_GONE = {
+    "the program": "ip link set eth0 xdp off",
+    "program and pins": "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb",
+    "all but what the kernel keeps resolved": (
+        "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb /etc/l4lb"
+    ),
+    "all pins": "rm -r /sys/fs/bpf/l4lb",
+    "the pin of the program": "rm /sys/fs/bpf/l4lb/eth0/program",
+    "neighbours": "ip neigh flush proto 214 || :; ip link set eth0 xdp off",
+    "what is saved": "rm -r /etc/l4lb",
+}
+
+
+@pytest.mark.parametrize("command", HALF_GONE.values(), ids=HALF_GONE)
+def test_removal_of_what_is_half_gone(lb1: Host, command: str) -> None:
+    apply(lb1, wanted(*echoes(*WEB)))
+    lb1.run(["sh", "-ec", command])
+    predicted = plan(lb1, None)
+    assert apply(lb1, None)["steps"] == predicted["steps"] != []
+    assert traces(lb1) == []
+    assert apply(lb1, None)["steps"] == []
+
+
+# Programs of others, and of other times.
+
+OLDER = """
+files = sources(**{"l4lb.c": given["text"]})
+text = datapath.join_sources(files)
+loaded = compiler.load(text, [], "l4lb")
+link.attach(link.read_link("eth0"), loaded.program.fd, "native", None)
+pins = host.Pins.of("eth0", host.Paths())
+pins.create()
+for name, map_ in loaded.maps.items():
+    pins.set(name, map_)
+pins.set("program", loaded.program)
+"""
+OTHER_MAPS = "BPF_ARRAY(vips, u64, 4);\nint l4lb(struct xdp_md *ctx) { int zero = 0; \
+return vips.lookup(&zero) ? XDP_PASS : XDP_DROP; }\n"
+
+
+@pytest.mark.parametrize("wanted_state", ["present", "absent"])
+def test_an_older_release_had_other_maps(lb1: Host, wanted_state: str) -> None:
+    """By its pin it is ours all the same."""
+    python(lb1, OLDER, text=OTHER_MAPS)
+    old = program(lb1)
+    code = "result = attempt(Balancer('eth0').statistics)"
+    assert "of another version of the collection" in python(lb1, code)["message"]
+    if wanted_state == "absent":
+        apply(lb1, None)
+        assert traces(lb1) == []
+        return
+    broken = python(lb1, BROKEN, w=wanted(*echoes(*WEB)))
+    assert broken["error"] == "CompileError"
+    assert program(lb1) == old
+    outcome = apply(lb1, wanted(*echoes(*WEB)))
+    assert outcome["mode"] == "native"
+    assert program(lb1) != old
+    assert leftovers(lb1, "eth0") == []
+    assert apply(lb1, wanted(*echoes(*WEB)))["steps"] == []
+
+
+BROKEN = """
+result = attempt(Balancer("eth0", sources(**{"encap.h": "nonsense"})).apply, config_of(given["w"]))
+"""
+AS_BEFORE = """
+layout.VERSION -= given["versions"]
+original = image.Manifest.dump
+def dump(self):
+    state = json.loads(original(self))
+    for name in given["without"]:
+        del state[name]
+    return json.dumps(state).encode()
+image.Manifest.dump = dump
+result = attempt(Balancer("eth0", sources()).apply, config_of(given["w"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("versions", "without"),
+    [(1, []), (1, ["second", "build"]), (0, ["past"])],
+    ids=["of the maps", "of maps and manifest", "of the manifest"],
+)
+def test_upgrade_from_another_layout(
+    lab: Lab, lb1: Host, versions: int, without: list[str]
+) -> None:
+    """The program is replaced at once; flows go on where the lookup table sends them, too."""
+    config = wanted(*echoes(*WEB))
+    assert "error" not in python(lb1, AS_BEFORE, versions=versions, without=without, w=config)
+    old = program(lb1)
+    with traffic(lab):
+        outcome = apply(lb1, config)
+        assert outcome["steps"][0].endswith("the one in place cannot be read")
+    assert program(lb1) != old
+    assert apply(lb1, config)["steps"] == []
+    assert leftovers(lb1, "eth0") == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "native", "generic"])
+def test_a_failing_take_over_leaves_the_foreign_program(lb1: Host, mode: str) -> None:
+    python(lb1, FOREIGN, mode="native")
+    stranger = program(lb1)
+    code = """
+attach, calls = link.attach, []
+def fail_first(*arguments):
+    calls.append(arguments)
+    if len(calls) == 1:
+        raise errors.KernelError("the driver refuses")
+    return attach(*arguments)
+link.attach = fail_first
+result = attempt(Balancer("eth0", sources()).apply, config_of(given["w"]), True)
+"""
+    outcome = python(lb1, code, w=wanted(*echoes(*WEB), mode=mode))
+    assert outcome["message"] == "the driver refuses"
+    assert program(lb1) == stranger
+    lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
+    assert traces(lb1) == []
+
+
+LINKED = """
+import ctypes, time
+text = "int stranger(struct xdp_md *ctx) { return XDP_PASS; }"
+loaded = compiler.load(text, [], "stranger")
+libbpf = ctypes.CDLL("libbpf.so.1")
+fd = libbpf.bpf_link_create(loaded.program.fd, link.read_link("eth0").index, 37, None)
+assert fd >= 0, fd
+result = attempt(Balancer("eth0", sources()).apply, config_of(given["w"]), True)
+result["still"] = link.read_link("eth0").attached.program_id == loaded.program.id
+"""
+
+
+def test_a_program_that_a_bpf_link_holds(lb1: Host) -> None:
+    """The kernel lets nobody replace it."""
+    outcome = python(lb1, LINKED, w=wanted(*echoes(*WEB)))
+    assert outcome["error"] == "KernelError"
+    assert "stop the program that holds it" in outcome["message"]
+    assert outcome["still"]
+    deadline = time.monotonic() + 5
+    while program(lb1) and time.monotonic() < deadline:  # the link goes soon after its process
+        time.sleep(0.05)
+    assert traces(lb1) == []
+
+
+# Two balancers on one host.
+
+
+def second(*backends: str, **options: Any) -> dict[str, Any]:
+    return {**wanted(*echoes(*backends, vip=OTHER_VIP, **options)), "interface": "eth1"}
+
+
+def test_another_balancer_of_the_host_is_left_alone(lab: Lab, lb1: Host) -> None:
+    """Whatever becomes of the first one, the second one's packets do not notice."""
+    apply(lb1, second(*WEB))
+    loaded = program(lb1, "eth1")
+    before = counters(lb1, "eth1")
+    with traffic(lab, OTHER_VIP) as running:
+        for config in (
+            wanted(*echoes(*WEB)),
+            wanted(*echoes("web1", encapsulation="gue")),
+            None,
+            wanted(*echoes("web2")),
+            wanted(*echoes("web2"), mode="generic"),
+            None,
+        ):
+            assert "error" not in apply(lb1, config)
+    assert running.connections.broken == {}
+    assert program(lb1, "eth1") == loaded
+    assert apply(lb1, second(*WEB))["steps"] == []
+    assert counters(lb1, "eth1")["drops"] == before["drops"]
+    assert leftovers(lb1, "eth1") == []
+
+
+def test_a_balancer_that_cannot_be_read_keeps_its_neighbours(lb1: Host) -> None:
+    apply(lb1, wanted(*echoes("web1", "web2")), second("web2", "web3"))
+    damage = """
+live = Balancer("eth1").live()
+live.data_path.manifest_map.update(0, bytes(live.data_path.manifest_map.shape.value_size))
+"""
+    python(lb1, damage)
+    for config in (wanted(*echoes("web4")), None):
+        apply(lb1, config)
+        hops = lb1.run(["ip", "neigh", "show", "proto", "214"]).stdout
+        assert {WEB["web2"], WEB["web3"]} <= {line.split()[0] for line in hops.splitlines()}
+    assert lb1.run(["cat", "/proc/sys/net/ipv4/conf/lo/forwarding"]).stdout == "1\n"
+
+
+def test_counters_while_an_interface_has_gone(lab: Lab, lb1: Host, tmp_path: Path) -> None:
+    """Those of the others are there, and a warning says what happened."""
+    apply(lb1, wanted(*echoes("web1")), second("web2"))
+    with renamed(lb1, "eth1", "gone1"):
+        everything, one, sampled, service = ansible(
+            lab,
+            tmp_path,
+            stats(),
+            stats(interface="eth1"),
+            stats(interval=0.1),
+            stats(service="nope"),
+        )
+    for each in (everything, sampled):
+        assert each["ansible_facts"]["l4lb"].keys() == {"eth0"}
+        (warning,) = each["warnings"]
+        assert "'eth1': no such interface; its balancer is on gone1 now" in warning
+    assert one["failed"]
+    assert service["msg"] == "service: 'nope': eth0 has no such service, but tcp, udp"
+
+
+def test_counters_of_a_service_that_one_interface_has(lab: Lab, lb1: Host, tmp_path: Path) -> None:
+    other = echo("udp", "web2", vip=OTHER_VIP)
+    apply(lb1, wanted(*echoes("web1")), {**wanted({**other, "name": "dns"}), "interface": "eth1"})
+    found, missing = ansible(lab, tmp_path, stats(service="dns"), stats(service="nope"))
+    assert found["ansible_facts"]["l4lb"].keys() == {"eth1"}
+    assert missing["msg"] == (
+        "service: 'nope': eth0 has no such service, but tcp, udp; eth1 has no such service, but dns"
+    )

@@ -90,10 +90,13 @@ def _told(interface: str, finding: Finding) -> list[tuple[str, str]]:
         lines += [("packets", _fate(verdict)), ("because", f"CPU {cpu} remembers the flow")]
         lines += _hop(interface, verdict)
     if not finding.remembered:
-        lines += [("packets", _fate(finding.new)), ("because", _slot(finding))]
+        lines += [
+            ("packets", _fate(finding.new)),
+            ("because", f"{_choice(finding)}; no CPU remembers the flow"),
+        ]
         lines += _hop(interface, finding.new)
     else:
-        lines.append(("a new flow", f"{_fate(finding.new)}: {_slot(finding)}"))
+        lines.append(("a new flow", f"{_fate(finding.new)}: {_choice(finding)}"))
     if finding.other_sources:
         lines.append(("but", "the live program is of another version; apply to bring this one"))
     return lines
@@ -108,12 +111,11 @@ def _fate(verdict: Verdict) -> str:
     return f"{verdict.fate}: {verdict.reason}. {reasons.get(verdict.reason or '', '')}".rstrip()
 
 
-def _slot(finding: Finding) -> str:
-    service = finding.service
-    if finding.slot is None:
-        return "the only backend for new flows; no CPU remembers the flow"
-    scheduler = service.scheduler if service else ""
-    return f"slot {finding.slot} of the lookup table ({scheduler}); no CPU remembers the flow"
+def _choice(finding: Finding) -> str:
+    """How new flows find their backend."""
+    if finding.slot is not None and finding.service is not None:
+        return f"slot {finding.slot} of the lookup table ({finding.service.scheduler})"
+    return "the only one for new flows" if finding.new.backend else "nobody takes new flows"
 
 
 def _hop(interface: str, verdict: Verdict) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..sampler import Sampler
 from ..saved import saved_interfaces
 from ..table import table
-from .output import show, show_json
+from .output import show, show_json, tell
 
 _IDLE = "This host does not balance."
 _COLUMNS = ("INTERFACE", "MODE", "SERVICE", "ADDRESS", "BACKEND", "WEIGHT", "STATE")
@@ -93,7 +93,10 @@ def _rows(live: Live) -> list[tuple[str, ...]]:
     for service in live.remembered.services:
         endpoint = f"{service.address} {service.protocol} {service.port or 'every port'}"
         head = (service.name, endpoint)
-        backends = [(str(b.address), str(b.weight), b.state) for b in service.backends]
+        backends = [
+            (str(one.address), str(one.weight), one.state + (", held" if one.held else ""))
+            for one in service.backends
+        ]
         for backend in backends or [("none", "", "")]:
             rows.append((*label, *head, *backend))
             label = head = ("", "")
@@ -121,13 +124,14 @@ def stats(options: argparse.Namespace) -> int:
     host.require_root()
     if options.watch and not options.interval:
         raise ConfigError("--interval", options.interval, "--watch needs more than 0 seconds")
-    names = [options.interface] if options.interface else host.pinned_interfaces(host.Paths())
-    sampler = Sampler(names, options.service)
+    sampler = Sampler(options.interface, options.service)
     try:
         if options.interval:
             sampler.take()
             time.sleep(options.interval)
         _show(sampler.take(), options, again=False)
+        for problem in sampler.problems:
+            tell(problem)
         while options.watch:
             time.sleep(options.interval)
             _show(sampler.take(), options, again=True)

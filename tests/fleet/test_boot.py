@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role sets up for a reboot, with a systemd that boots inside a host of the laboratory."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab import Lab
+from lab.host import ENVIRONMENT, Host
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SYSTEMD = Path("/lib/systemd/systemd")
+CGROUPS = Path("/sys/fs/cgroup")
+HIERARCHIES = [CGROUPS]
+if not (CGROUPS / "cgroup.controllers").exists():  # version 1, beside which is one of version 2
+    HIERARCHIES = [CGROUPS / "systemd", CGROUPS / "unified"]
+
+# Of the machine's services none is wanted. There is no udev, which would see the machine's devices;
+# what it would say of the interfaces is written down in its place.
+BOOT = """
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /tmp/dev /run/udev/data /run/udev/tags/systemd
+mount -t tmpfs -o mode=755 tmpfs /tmp/dev
+mkdir /tmp/dev/pts /tmp/dev/shm
+for name in null zero full random urandom tty; do
+    touch /tmp/dev/$name
+    mount --bind /dev/$name /tmp/dev/$name
+done
+ln -s /proc/self/fd /tmp/dev/fd
+ln -s pts/ptmx /tmp/dev/ptmx
+mount -t devpts -o newinstance,ptmxmode=0666 devpts /tmp/dev/pts
+mount --move /tmp/dev /dev
+if [ "$VERSION" = 2 ]; then
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+else
+    mount -t tmpfs tmpfs /sys/fs/cgroup
+    mkdir /sys/fs/cgroup/systemd /sys/fs/cgroup/unified
+    mount -t cgroup -o none,name=systemd,xattr cgroup /sys/fs/cgroup/systemd
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+fi
+for folder in /lib/systemd/system/*.wants; do
+    mount -t tmpfs tmpfs $folder
+done
+touch /run/udev/control
+for link in /sys/class/net/*; do
+    number=$(cat $link/ifindex)
+    touch /run/udev/tags/systemd/n$number
+    alias=SYSTEMD_ALIAS=/sys/subsystem/net/devices/${link##*/}
+    printf '%s\\n' I:1 E:$alias G:systemd Q:systemd V:1 >/run/udev/data/n$number
+done
+export container=lab
+exec "$SYSTEMD" --system --unit=multi-user.target --show-status=0 --log-target=null
+"""
+START = """
+for folder in $FOLDERS; do echo $$ >$folder/cgroup.procs; done
+exec unshare --cgroup --ipc $ENTER unshare --mount --pid --fork --kill-child sh -ec "$BOOT"
+"""
+
+
+@pytest.fixture(scope="module")
+def lb1() -> Iterator[Host]:
+    if not SYSTEMD.exists():
+        pytest.skip("cannot run here: there is no systemd")
+    lab = Lab(f"b{os.getpid()}")
+    lab.up()
+    host = lab.host("lb1")
+    host.run(["sh", "-c", "rm -rf /etc/systemd/system/*"])
+    yield host
+    assert lab.down() == {}
+
+
+@contextmanager
+def booted(host: Host) -> Iterator[list[str]]:
+    """Boot; yields the beginning of a command that runs in it. In the end the power fails."""
+    folders = [hierarchy / f"l4lb{os.getpid()}" for hierarchy in HIERARCHIES]
+    try:
+        for folder in folders:
+            folder.mkdir()
+    except OSError as e:
+        pytest.skip(f"cannot run here: {e}, and systemd needs a cgroup")
+    variables = {
+        **ENVIRONMENT,
+        "BOOT": BOOT,
+        "ENTER": shlex.join(host.inside()),
+        "FOLDERS": " ".join(map(str, folders)),
+        "SYSTEMD": str(SYSTEMD),
+        "VERSION": "2" if HIERARCHIES == [CGROUPS] else "1",
+    }
+    boot = subprocess.Popen(["sh", "-ec", START], env=variables, stdin=subprocess.DEVNULL)
+    try:
+        init = ""
+        while not init:
+            assert boot.poll() is None
+            init = Path(f"/proc/{boot.pid}/task/{boot.pid}/children").read_text().strip()
+            time.sleep(0.05)
+        namespaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"]
+        inside = ["nsenter", f"--target={init}", *namespaces, "--"]
+        while run(inside, "systemctl", "is-system-running") not in ("running", "degraded"):
+            assert boot.poll() is None
+            time.sleep(0.05)
+        yield inside
+    finally:
+        boot.kill()  # and with it all that systemd runs
+        boot.wait()
+        for folder in folders:
+            remove(folder)
+
+
+def remove(cgroup: Path) -> None:
+    """Once its last process has gone."""
+    for folder in [path for path in cgroup.iterdir() if path.is_dir()]:
+        remove(folder)
+    while (cgroup / "cgroup.procs").read_text():
+        time.sleep(0.05)
+    cgroup.rmdir()
+
+
+def run(inside: list[str], *command: str) -> str:
+    """What a command writes, whatever its exit code."""
+    done = subprocess.run(
+        [*inside, *command],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
+
+
+def play(inside: list[str], name: str, *arguments: str) -> int:
+    """Run a playbook of the collection; returns how many tasks changed something."""
+    backend = {"address": "203.0.113.21"}
+    service = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
+    variables = {
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "l4lb_hosts": "localhost",
+        "l4lb_interface": "eth0",
+        "l4lb_services": [{**service, "backends": [backend]}],
+    }
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    command = [str(playbook), f"xdp.l4lb.{name}", "-i", "localhost,", "-c", "local", *arguments]
+    command += ["-e", json.dumps(variables)]
+    output = run(inside, "env", f"--chdir={CHECKOUT}", "ANSIBLE_NOCOLOR=1", *command)
+    assert "failed=0" in output, output
+    (changed,) = re.findall(r"changed=(\d+)", output)
+    return int(changed)
+
+
+def when(inside: list[str], unit: str, moment: str) -> int:
+    """A moment of a unit's life, in microseconds; 0 if it has not come."""
+    shown = run(inside, "systemctl", "show", "--value", f"--property={moment}Monotonic", unit)
+    return int(shown)
+
+
+def test_a_reboot(lb1: Host) -> None:
+    with booted(lb1) as inside:
+        predicted = play(inside, "deploy", "--check")
+        assert play(inside, "deploy") == predicted == 6, "command, balancer, unit file, unit"
+        assert play(inside, "deploy") == 0
+        assert run(inside, "systemctl", "is-active", "l4lb@eth0") == "active"
+        assert run(inside, "systemctl", "is-enabled", "l4lb@eth0") == "enabled"
+
+    lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
+    lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
+    lb1.run(["ip", "neigh", "del", "203.0.113.21", "dev", "eth0"])
+
+    with booted(lb1) as inside:
+        assert run(inside, "systemctl", "is-active", "l4lb@eth0") == "active"
+        balances = when(inside, "l4lb@eth0.service", "ActiveEnterTimestamp")
+        online = when(inside, "network-online.target", "ActiveEnterTimestamp")
+        assert 0 < balances <= online
+        assert "\neth0       native  web " in run(inside, "l4lb", "status")
+        assert play(inside, "deploy") == 0
+
+        assert play(inside, "remove", "--check") == play(inside, "remove") == 3
+        assert play(inside, "remove") == 0
+        assert run(inside, "find", "/etc/systemd", "-name", "l4lb*") == ""

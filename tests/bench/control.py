@@ -89,8 +89,8 @@ def run_to_replace_one(services: list[dict[str, Any]], times: int) -> list[float
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         folders = Path(first), Path(second)
         payloads = [_payload(options(s), f) for s, f in zip(_either(services), folders)]
-        # the second of them is what it balances now
-        taken = [_seconds(partial(_run, payloads[turn % 2], True)) for turn in range(times)]
+        turns = [payloads[turn % 2] for turn in range(times)]  # the second is what it does now
+        taken = [_seconds(partial(_run, payload, True)) for payload in turns]
     Balancer(INTERFACE, sources()).apply(None)
     return taken
 

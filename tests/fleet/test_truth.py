@@ -36,7 +36,7 @@ from tests.bench import sandbox
 CHECKOUT = Path(__file__).resolve().parents[2]
 INTERFACE = "eth0"
 GATEWAY, GATEWAY6, GATEWAY_MAC = "203.0.113.1", "2001:db8:a::1", "52:54:00:00:00:fe"
-STEPS = 60
+STEPS = 45
 SEEDS = (1, 2)
 
 WHAT_COUNTS = (

@@ -13,7 +13,7 @@
 struct nexthop {
 	__u8 destination[ETH_ALEN];
 	__u8 source[ETH_ALEN];
-	__u16 limit; /* the longest packet that it takes, without outer headers */
+	__u16 mtu; /* the longest packet that it takes, outer headers included */
 };
 ASSERT_SIZE(struct nexthop, 14);
 

@@ -91,8 +91,8 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *packet,
 	nexthop = find_nexthop(ctx, packet, backend, cpu, &verdict);
 	if (!nexthop)
 		return verdict;
-	if (packet->length > nexthop->limit)
-		return answer_too_big(ctx, packet, nexthop->limit);
+	if (packet->length + backend->overhead > nexthop->mtu)
+		return answer_too_big(ctx, packet, nexthop->mtu - backend->overhead);
 	verdict = encapsulate(ctx, packet, backend, nexthop, flow);
 	if (verdict != GO_ON)
 		return verdict;

@@ -58,7 +58,7 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 	}
 #endif
 	cpu->ifindex = fib.ifindex;
-	cpu->nexthop.limit = fib.mtu_result - backend->overhead;
+	cpu->nexthop.mtu = fib.mtu_result;
 	__builtin_memcpy(cpu->nexthop.destination, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(cpu->nexthop.source, fib.smac, ETH_ALEN);
 	return result;

@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address
 from .errors import L4lbError
 from .model import Address, Network
 
-VERSION = 3
+VERSION = 4
 
 SERVICE_BITS = 15
 SERVICE_SLOTS = 1 << SERVICE_BITS
@@ -217,7 +217,7 @@ class BackendRecord:
             _network(self.gue_port) if self.encapsulation == "gue" else 0,
             pack_mac(self.mac) if self.mac else bytes(6),
             pack_mac(self.source_mac) if self.mac else bytes(6),
-            max(0, min(self.mtu, 65535) - self.overhead) if self.mac else 0,
+            min(self.mtu, 65535) if self.mac else 0,
             protocol,
             self.overhead,
         )

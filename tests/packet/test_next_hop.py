@@ -285,6 +285,18 @@ def test_mtu_of_a_route(routed: Balancer, route: Route, inner: int) -> None:
     assert routed.check().answers == {"packet_too_big": 1}
 
 
+def test_the_mtu_is_right_at_once_after_a_change_of_encapsulation(network: Namespace) -> None:
+    """The next hop is remembered from before: one program has all encapsulations."""
+    routed = Balancer(network, fib=FIB, every_feature=True)
+    for encapsulation, outer in (("ipip", 20), ("gue", 28), ("gre", 24)):
+        web = service(encapsulation=encapsulation, backends=[{"address": "203.0.113.8"}])
+        routed.configure(web, mtu=576)
+        for length, verdict in ((ROUTE_MTU, Verdict.REDIRECT), (ROUTE_MTU + 1, Verdict.TX)):
+            data = bytes(length - outer - 40)
+            assert routed.send(frame(tcp(data=data), destination=VIP)).verdict is verdict
+        assert routed.check().answers == {"packet_too_big": 1}
+
+
 def test_mtu_of_a_route_without_df(routed: Balancer) -> None:
     routed.configure(service(backends=[{"address": "203.0.113.8"}]))
     sent = frame(tcp(data=bytes(ROUTE_MTU)), destination=VIP, flags=0)

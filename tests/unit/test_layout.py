@@ -271,7 +271,7 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
         mtu=0x2345,
     ).pack()
     header = bytes.fromhex("4500000000004000401100000a0000010a000002")
-    nexthop = bytes.fromhex("52540000000b020000000001") + native(0x2345 - 28, 2)
+    nexthop = bytes.fromhex("52540000000b020000000001") + native(0x2345, 2)
     expected = {
         "destination": bytes([10, 0, 0, 2]) + bytes(12),
         "source": bytes([10, 0, 0, 1]) + bytes(12),
@@ -292,7 +292,7 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
     assert {name: size for name, (_, size) in members("nexthop").items()} == {
         "destination": 6,
         "source": 6,
-        "limit": 2,
+        "mtu": 2,
     }
 
 
@@ -333,12 +333,12 @@ def member(packed: bytes, name: str) -> bytes:
             {"mac": "52:54:00:00:00:0b"},
             {
                 "flags": native(16 | 4 | 1, 2),
-                "nexthop": bytes.fromhex("52540000000b000000000000") + native(1480, 2),
+                "nexthop": bytes.fromhex("52540000000b000000000000") + native(1500, 2),
             },
         ),
         (
             {"mac": "52:54:00:00:00:0b", "mtu": 65536},  # as the loopback interface has it
-            {"nexthop": bytes.fromhex("52540000000b000000000000") + native(65515, 2)},
+            {"nexthop": bytes.fromhex("52540000000b000000000000") + native(65535, 2)},
         ),
         (
             {"mac": "52:54:00:00:00:0b", "encapsulation": "l2"},
@@ -371,7 +371,7 @@ def member(packed: bytes, name: str) -> bytes:
             },
             {
                 "flags": native(64 | 4 | 2 | 1, 2),
-                "nexthop": bytes.fromhex("52540000000b000000000000") + native(1456, 2),
+                "nexthop": bytes.fromhex("52540000000b000000000000") + native(1500, 2),
                 "overhead": b"\x2c",
             },
         ),

@@ -439,20 +439,25 @@ def test_a_backend_gets_another_mac_address(balancer: Balancer, client: Host, fa
 
 
 def test_unknown_neighbours_are_resolved(balancer: Balancer, client: Host, family: int) -> None:
-    """The kernel has forgotten them all; packets to them are what makes it ask."""
+    """The kernel has forgotten them all; packets to them are what makes it ask.
+
+    Unless it has learnt them again before the first packet, as the servers talk too.
+    """
     lb1 = balancer.host
     balancer.apply(udp_service(family))
-    lb1.run(["ip", f"-{family}", "neigh", "flush", "dev", "eth0"])
-    known = lb1.run(["ip", f"-{family}", "neigh", "show", "dev", "eth0"]).stdout
-    assert not [line for line in known.splitlines() if "lladdr" in line]
-    before = balancer.counters()["drops"]["no_neighbour"]
-    with Stream(client, (VIPS[family], ECHO)) as stream:
-        stream.await_answers()
-    gaps = [stream.gap(flow) for flow in range(len(stream.answers))]
-    print(f"neighbours, IPv{family}: up to {max(gaps):.2f} s without answers")
-    assert max(gaps) <= FAILOVER
-    dropped = balancer.counters()["drops"]["no_neighbour"] - before
-    assert dropped == sum(len(stream.lost(flow)) for flow in range(len(stream.answers))) > 0
+    for _attempt in range(10):
+        lb1.run(["ip", f"-{family}", "neigh", "flush", "dev", "eth0"])
+        before = balancer.counters()["drops"]["no_neighbour"]
+        with Stream(client, (VIPS[family], ECHO)) as stream:
+            stream.await_answers()
+        gaps = [stream.gap(flow) for flow in range(len(stream.answers))]
+        print(f"neighbours, IPv{family}: up to {max(gaps):.2f} s without answers")
+        assert max(gaps) <= FAILOVER
+        dropped = balancer.counters()["drops"]["no_neighbour"] - before
+        assert dropped == sum(len(stream.lost(flow)) for flow in range(len(stream.answers)))
+        if dropped:
+            break
+    assert dropped
 
 
 OLD_KERNEL = """

@@ -87,8 +87,8 @@ class _ProgramInfo(ctypes.Structure):
     ]
 
 
-class _TestRunOptions(ctypes.Structure):
-    """struct bpf_test_run_opts."""
+class TestRunOptions(ctypes.Structure):
+    """struct bpf_test_run_opts of libbpf."""
 
     _fields_ = [
         ("sz", ctypes.c_size_t),
@@ -287,8 +287,8 @@ class Program(_Object):
         repeat: how often, each time on what the time before left.
         """
         out = ctypes.create_string_buffer(len(frame) + 256)
-        options = _TestRunOptions(
-            sz=ctypes.sizeof(_TestRunOptions),
+        options = TestRunOptions(
+            sz=ctypes.sizeof(TestRunOptions),
             data_in=frame,
             data_size_in=len(frame),
             data_size_out=len(out),

@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import median
 
 from ansible_collections.xdp.l4lb.plugins.module_utils import link
+from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import TestRunOptions
 
 from tests.bench.frames import FLOWS, HEAD_LEN
 from tests.bench.sandbox import ip
@@ -48,28 +49,6 @@ _LIVE_FRAMES = 1 << 1
 
 _PATIENCE = 5.0
 """Seconds until the last frames have surely arrived."""
-
-
-class _TestRunOptions(ctypes.Structure):
-    """struct bpf_test_run_opts of libbpf."""
-
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_char_p),
-        ("data_out", ctypes.c_char_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_char_p),
-        ("ctx_out", ctypes.c_char_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-    ]
 
 
 @dataclass
@@ -175,8 +154,8 @@ class Road:
 
     def _run(self, lane: Lane, frames: int) -> None:
         context = _CONTEXT.pack(0, len(lane.frame), 0, lane.index, 0, 0)
-        options = _TestRunOptions(
-            sz=ctypes.sizeof(_TestRunOptions),
+        options = TestRunOptions(
+            sz=ctypes.sizeof(TestRunOptions),
             data_in=lane.frame,
             data_size_in=len(lane.frame),
             ctx_in=context,

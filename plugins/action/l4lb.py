@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Add the sources to the options; show the difference as YAML."""
+        """Add the sources to the options; show the difference as YAML, then in words."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         result.update(
             self._execute_module(
@@ -54,4 +54,5 @@ class ActionModule(ActionBase):
                 diff[side] = text
             interface = self._task.args.get("interface")
             diff["before_header"] = diff["after_header"] = f"balancer of {interface}"
+            diff["prepared"] = "".join(f"{step}\n" for step in result["steps"])
         return result

@@ -241,6 +241,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             "after_header": f"backend {order.address}",
             "before": "".join(as_yaml(place, place.before) for place in report.places),
             "after": "".join(as_yaml(place, place.after) for place in report.places),
+            "prepared": "".join(f"{step}\n" for step in report.steps),
         },
     }
     if report.waited:

@@ -342,6 +342,7 @@ def test_from_nothing_to_a_balancer_and_back(lab: Lab, lb1: Host, tmp_path: Path
     assert applied["moves"][0].keys() == returned("moves").keys()
     assert applied["diff"] == predicted["diff"]
     assert applied["diff"]["before"] == again["diff"]["after"]
+    assert applied["diff"]["prepared"].splitlines() == applied["steps"] != []
     assert yaml.safe_load(applied["diff"]["after"])["services"][0]["name"] == "www"
     assert program(lb1) == loaded
     works(lab, 1, 3)

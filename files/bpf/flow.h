@@ -106,7 +106,7 @@ static __always_inline struct flow *find_place(struct flow_set *set, __u32 now)
  */
 static __always_inline __u32 pick_remembered_backend(const struct service *service,
 						     const struct packet *packet, __u64 hash,
-						     __u32 seed, struct backend **backend)
+						     __u64 seed, struct backend **backend)
 {
 	__u32 now = bpf_jiffies64(), zero = 0, number;
 	struct flow_events *events = flow_events.lookup(&zero);

@@ -24,7 +24,7 @@ static __always_inline __u64 mix64(__u64 x)
  * IPv6 the two halves of the address go in one after the other, the ports along with the second.
  */
 static __always_inline __u64 hash_flow(const struct packet *packet, const struct address *address,
-				       __u32 ports, __u32 seed)
+				       __u32 ports, __u64 seed)
 {
 	__u64 key = seed * GOLDEN_64;
 

@@ -8,15 +8,6 @@
 #define ICMP_HEADER 8
 #define ICMPV6_HEADER 8
 
-/* Own addresses of the host, for what it sends to itself. */
-struct host {
-	struct address ipv4;
-	struct address ipv6;
-};
-ASSERT_SIZE(struct host, 32);
-
-TABLE("array", struct host, hosts, 1);
-
 /* A checksum after one of its 16-bit words went from `old` to `new` (RFC 1624, equation 3). */
 static __always_inline __u16 checksum_after(__u16 check, __u16 old, __u16 new)
 {
@@ -194,19 +185,18 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *pac
  * which is lost anyway, becomes a ping from the backend to the host; to answer it the kernel must
  * resolve the way to the backend.
  */
-static __always_inline int have_resolved(struct xdp_md *ctx, struct packet *packet,
-					 struct backend *backend)
+static __always_inline int have_resolved(struct xdp_md *ctx, const struct service_table *table,
+					 struct packet *packet, struct backend *backend)
 {
 	int ipv6 = backend->flags & BACKEND_IPV6;
 	__u32 header = ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-	__u32 length = header + ICMP_HEADER, zero = 0;
-	struct host *host = hosts.lookup(&zero);
+	__u32 length = header + ICMP_HEADER;
 	struct icmphdr *icmp;
 	void *data, *end, *network;
 	__be16 *type;
 	__u32 sum;
 
-	if (!host || !(ipv6 ? host->ipv6.word[0] : host->ipv4.word[0]))
+	if (!(ipv6 ? table->ipv6.word[0] : table->ipv4.word[0]))
 		return XDP_DROP;
 	if (bpf_xdp_adjust_tail(ctx,
 				(int)(network_offset(packet) + length) - (int)frame_length(ctx)))
@@ -226,16 +216,16 @@ static __always_inline int have_resolved(struct xdp_md *ctx, struct packet *pack
 		if (network + sizeof(struct ipv6hdr) > end)
 			return XDP_DROP;
 		*type = htons(ETH_P_IPV6);
-		write_own_ipv6(network, &backend->destination, &host->ipv6, length);
+		write_own_ipv6(network, &backend->destination, &table->ipv6, length);
 		icmp->type = ICMPV6_ECHO_REQUEST;
-		sum = sum_of_address(&backend->destination) + sum_of_address(&host->ipv6) +
+		sum = sum_of_address(&backend->destination) + sum_of_address(&table->ipv6) +
 		      htons(ICMPV6_HEADER) + htons(IPPROTO_ICMPV6) +
 		      htons(ICMPV6_ECHO_REQUEST << 8);
 	} else {
 		if (network + sizeof(struct iphdr) > end)
 			return XDP_DROP;
 		*type = htons(ETH_P_IP);
-		write_own_ipv4(network, backend->destination.word[0], host->ipv4.word[0], length);
+		write_own_ipv4(network, backend->destination.word[0], table->ipv4.word[0], length);
 		icmp->type = ICMP_ECHO;
 		sum = htons(ICMP_ECHO << 8);
 	}

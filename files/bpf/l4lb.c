@@ -65,8 +65,8 @@ static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
 }
 
 /* Sends a packet to a backend of its service. */
-static __always_inline int balance(struct xdp_md *ctx, struct packet *packet,
-				   struct service *service, __u32 seed)
+static __always_inline int balance(struct xdp_md *ctx, const struct service_table *table,
+				   struct packet *packet, struct service *service)
 {
 	struct nexthop *nexthop;
 	struct backend *backend = NULL;
@@ -75,20 +75,20 @@ static __always_inline int balance(struct xdp_md *ctx, struct packet *packet,
 	__u64 flow;
 	int verdict;
 
-	flow = hash_flow(packet, &packet->source, packet->ports, seed);
+	flow = hash_flow(packet, &packet->source, packet->ports, table->seed);
 #ifdef WITH_FLOW_TABLE
 	if (service->flags & SERVICE_FLOW_TABLE)
-		number = pick_remembered_backend(service, packet, flow, seed, &backend);
+		number = pick_remembered_backend(service, packet, flow, table->seed, &backend);
 	else
 #endif
-		number = pick_backend(service, packet, flow, seed);
+		number = pick_backend(service, packet, flow, table->seed);
 	if (!backend)
 		backend = find_backend(service, number);
 	cpu = find_backend_cpu(number);
 	if (!number || !backend || !cpu)
 		return drop(DROP_NO_BACKEND);
 
-	nexthop = find_nexthop(ctx, packet, backend, cpu, &verdict);
+	nexthop = find_nexthop(ctx, table, packet, backend, cpu, &verdict);
 	if (!nexthop)
 		return verdict;
 	if (packet->length + backend->overhead > nexthop->mtu)
@@ -112,9 +112,9 @@ int l4lb(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (parse_plain(ctx, &packet)) {
 		service = find_service(table, &packet);
-		return service ? balance(ctx, &packet, service, table->seed) : XDP_PASS;
+		return service ? balance(ctx, table, &packet, service) : XDP_PASS;
 	}
 	/* Balanced by a copy of its own: where the headers are is known in the other. */
 	service = find_service_of_odd(ctx, table, &packet, &verdict);
-	return service ? balance(ctx, &packet, service, table->seed) : verdict;
+	return service ? balance(ctx, table, &packet, service) : verdict;
 }

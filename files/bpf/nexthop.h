@@ -69,8 +69,9 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
  * The answer of the kernel's routing is kept for a second per CPU and backend: short enough to
  * follow a failover, long enough that its price does not matter.
  */
-static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx, struct packet *packet,
-						    struct backend *backend,
+static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
+						    const struct service_table *table,
+						    struct packet *packet, struct backend *backend,
 						    struct backend_cpu *cpu, int *verdict)
 {
 	__u32 now;
@@ -92,7 +93,7 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx, struct p
 	cpu->ifindex = 0;
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && !tried) {
 		cpu->asked = now;
-		*verdict = have_resolved(ctx, packet, backend);
+		*verdict = have_resolved(ctx, table, packet, backend);
 	}
 	return NULL;
 }

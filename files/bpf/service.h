@@ -31,17 +31,29 @@ struct service {
 };
 ASSERT_SIZE(struct service, 32);
 
-/* A hash table with open addressing that user space builds: a service is found
- * within SERVICE_PROBES slots from the one its key hashes to, and before the
- * first empty one. It is never changed in place. */
+#define OWN_MACS 64
+#define TABLE_DROPS_NO_SERVICE 1
+
+/* What holds for every packet, then the services: a hash table with open addressing that user space
+ * builds. A service is found within SERVICE_PROBES slots from the one its key hashes to, and before
+ * the first empty one. None of it is ever changed in place.
+ */
 struct service_table {
 	__u32 layout; /* the version of all that is shared with user space */
 	__u32 generation;
 	__u32 manifest; /* id of the map that says what user space knows of all this */
-	__u32 seed; /* of hashes: here, not in a service, so that hashing need not wait for one */
+	__u32 flags;
+	__u64 seed; /* of hashes: here, not in a service, so that hashing need not wait for one */
+	__u64 flow_key; /* of the flow table's hash; a secret of this host */
+	__u32 echo_rate; /* answers a second and CPU */
+	__u32 too_big_rate;
+	struct address ipv4; /* own addresses of the host, for what it sends to itself */
+	struct address ipv6;
+	__u64 own_macs[OWN_MACS]; /* of frames to the balancer, in six bytes each */
+	__u64 padding[7]; /* slots lie within cache lines */
 	struct service slots[SERVICE_SLOTS];
 };
-ASSERT_SIZE(struct service_table, 16 + 32 * SERVICE_SLOTS);
+ASSERT_SIZE(struct service_table, 640 + 32 * SERVICE_SLOTS);
 
 /* Slot -> number of a backend, or 0 where there is none, in 16 bits each. A table in use is never
  * written: a service is given another one. To bcc it is a string, see TABLE_OF.
@@ -170,7 +182,7 @@ static __always_inline __u32 scheduler_ports(const struct service *service,
 
 /* The slot of a flow in the lookup table of `service`; always below TABLE_SLOTS. */
 static __always_inline __u64 slot_of(const struct service *service, const struct packet *packet,
-				     __u64 flow, __u32 seed)
+				     __u64 flow, __u64 seed)
 {
 #ifdef WITH_JHASH
 #ifdef WITH_MAGLEV
@@ -197,7 +209,7 @@ static __always_inline __u64 slot_of(const struct service *service, const struct
 
 /* The number of the backend for a new flow; 0 if the service has none. */
 static __always_inline __u32 pick_backend(const struct service *service,
-					  const struct packet *packet, __u64 flow, __u32 seed)
+					  const struct packet *packet, __u64 flow, __u64 seed)
 {
 	__u32 index = service->table;
 	__u64 slot;

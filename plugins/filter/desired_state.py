@@ -14,7 +14,17 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 PREFIX = "l4lb_"
-_NUMBERS = {"flow_table_size", "udp_timeout", "gue_port", "hash_seed", "port", "weight"}
+_NUMBERS = {
+    "echo_rate",
+    "flow_table_size",
+    "gue_port",
+    "hash_seed",
+    "mtu",
+    "port",
+    "too_big_rate",
+    "udp_timeout",
+    "weight",
+}
 
 
 def desired_state(
@@ -75,7 +85,7 @@ def _service(
 
 def _backend(host: str, variables: Mapping[str, Any], where: str) -> dict[str, Any]:
     backend = {"address": _address(host, variables, where)}
-    for option in ("weight", "state", "mac"):
+    for option in ("weight", "state", "mac", "mtu"):
         value = variables.get(f"{PREFIX}backend_{option}")
         if value is not None:
             backend[option] = value

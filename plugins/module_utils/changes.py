@@ -164,6 +164,7 @@ def _differences(was: Service, becomes: Service) -> list[str]:
         )
     parts += _changed(kept, "weight", "weight")
     parts += _changed(kept, "mac", "MAC address")
+    parts += _changed(kept, "mtu", "MTU")
     parts += _changed(kept, "held", "hold")
     if [a.address for a, unused in kept] != [a for a in old if a in new]:
         parts.append("backends in another order")
@@ -190,9 +191,15 @@ def _changed(kept: Iterable[tuple[Backend, Backend]], name: str, words: str) -> 
 
 
 def _change(what: str, before: object, after: object) -> str:
-    names = {None: "none", True: "on", False: "off"}
-    old, new = (names[v] if v is None or isinstance(v, bool) else v for v in (before, after))
-    return f"{what} {old} -> {new}"
+    return f"{what} {_shown(before)} -> {_shown(after)}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else str(value)
 
 
 def _added(service: Service) -> str:

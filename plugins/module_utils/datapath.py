@@ -35,7 +35,6 @@ _FIXED_SHAPES = {
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
     "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
     "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(layout.FLOW_EVENTS), 1),
-    "hosts": bpf.Shape(bpf.ARRAY, layout.HOST_SIZE, 1),
 }
 _PER_BACKEND = {
     "backends": (bpf.ARRAY, layout.BACKEND_RECORDS_SIZE),
@@ -72,6 +71,7 @@ class Staged:
 
     manifest: Manifest
     manifest_map: Map
+    source: Source
     records: dict[int, bytes]
     """Of all backends: number -> struct backend."""
 
@@ -160,19 +160,17 @@ class DataPath:
             self.maps["backends"].shape.max_entries, self.maps["lookup_tables"].shape.max_entries
         )
 
-    def header(self) -> layout.ServiceHeader | None:
-        """The head of the current service table; None before the first switch."""
-        table = self.maps["services"].inner(0)
-        value = table.lookup(0) if table else None
-        return layout.ServiceHeader.unpack(value) if value else None
-
     def read(self) -> Manifest | None:
         """What the maps hold; None if they are of another layout, or their manifest is lost or no
         longer readable."""
-        header = self.header()
-        if header is None or header.layout != layout.VERSION:
+        table = self.maps["services"].inner(0)
+        content = table.lookup(0) if table else None
+        if content is None:  # before the first switch
             return None
-        manifest_map = Map.by_id(header.manifest)
+        version, number = layout.unpack_layout(content)
+        if version != layout.VERSION:
+            return None
+        manifest_map = Map.by_id(number)
         if manifest_map is None:
             return None
         content = manifest_map.lookup(0) or b""  # where that fails, nothing is said of the maps
@@ -187,7 +185,7 @@ class DataPath:
         """Where the maps do not hold what `manifest` says: names of services, "services" for the
         service table, "backends" for their records."""
         found = []
-        header = _header(manifest, self.manifest_map)
+        header = _header(manifest, self.manifest_map, source)
         entries = image.service_entries(manifest)
         table = self.maps["services"].inner(0)
         if table is None or table.lookup(0) != layout.pack_service_table(header, entries):
@@ -238,9 +236,7 @@ class DataPath:
             for number in manifest.all_numbers - (before.all_numbers if before else set())
         )
         self._write_records(manifest, records, _numbers(before) if "backends" in shared else set())
-        if "hosts" in self.maps:
-            self.maps["hosts"].update(0, layout.pack_host(source.address, source.address6))
-        return Staged(manifest, Map.create_array("manifest", manifest.dump()), records)
+        return Staged(manifest, Map.create_array("manifest", manifest.dump()), source, records)
 
     def _write_records(
         self, manifest: Manifest, records: Mapping[int, bytes], in_use: Collection[int]
@@ -303,7 +299,7 @@ class DataPath:
 
     def switch(self, staged: Staged) -> None:
         """Make the staged state current for this program: one atomic exchange."""
-        header = _header(staged.manifest, staged.manifest_map)
+        header = _header(staged.manifest, staged.manifest_map, staged.source)
         entries = image.service_entries(staged.manifest)
         table = Map.create_array("service_table", layout.pack_service_table(header, entries))
         self.maps["services"].set_inner(0, table)
@@ -467,13 +463,20 @@ class _Sums:
         return tuple(map(sum, zip(*each)))
 
 
-def _header(manifest: Manifest, manifest_map: Map | None) -> layout.ServiceHeader:
+def _header(manifest: Manifest, manifest_map: Map | None, source: Source) -> layout.ServiceHeader:
     """The head of the service table of a state."""
+    config = manifest.config
     return layout.ServiceHeader(
         layout.VERSION,
         manifest.generation,
         manifest_map.id if manifest_map else 0,
-        manifest.config.hash_seed,
+        flags=layout.TABLE_DROPS_NO_SERVICE if config.no_service == "drop" else 0,
+        seed=config.hash_seed,
+        echo_rate=config.echo_rate,
+        too_big_rate=config.too_big_rate,
+        address=source.address,
+        address6=source.address6,
+        own_macs=(source.mac, *config.own_macs),
     )
 
 

@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address
 from .errors import L4lbError
 from .model import Address, Network
 
-VERSION = 4
+VERSION = 5
 
 SERVICE_BITS = 15
 SERVICE_SLOTS = 1 << SERVICE_BITS
@@ -44,6 +44,9 @@ BACKEND_ENCAPSULATIONS = {"ipip": 16, "gue": 32, "gre": 64, "l2": 128}
 GOLDEN_64 = 0x9E3779B97F4A7C15
 OUTER_TTL = 64
 PROTOCOL_ANY = 1
+OWN_MACS = 64
+"""MAC addresses that frames to the balancer may have, at the most."""
+TABLE_DROPS_NO_SERVICE = 1
 IPPROTO_UDP = 17
 IPPROTO_GRE = 47
 
@@ -62,6 +65,16 @@ DROPS = {
     "or is an ICMP error, so that the sender cannot be told. Raise the MTU towards the backends.",
     "no_room": "The driver left no room before the frame for the outer header. Expected to be 0; "
     "use mode generic.",
+    "bad_source": "The source address is one that no host may have: loopback, multicast, "
+    "unspecified, broadcast, or the service's own. Somebody forges packets.",
+    "ttl_expired": "The TTL or hop limit was used up on the way here. A few are traceroute's; many "
+    "are a routing loop.",
+    "no_service": "To a service's address, but to no service, and the host would have forwarded "
+    "it, to come back again. A few are scans; else see whether a service is missing.",
+    "limited": "Pings beyond echo_rate, or packets that do not fit beyond too_big_rate. Raise them "
+    "if these are not an attack.",
+    "no_egress": "The route to the backend leaves by an interface that takes no packets from here, "
+    "or that was not there at the last run. Apply the configuration again; it says which.",
 }
 """Why a packet to a service was not forwarded, and what an operator does about it."""
 
@@ -82,11 +95,10 @@ FLOW_EVENTS = {
 """What the flow table did."""
 
 _MASK_64 = 2**64 - 1
-_HEADER = struct.Struct("=4I")
+_HEADER = struct.Struct("=4I2Q2I16s16s512s56x")  # the last are MAC addresses
 _SERVICE = struct.Struct("=16sHBBHHHH4x")
 _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
-_HOST = struct.Struct("=16s16s")
 _HALVES = struct.Struct("=2H")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
@@ -94,7 +106,6 @@ _NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
 FLOW_BLOCK_SETS = 256
-HOST_SIZE = _HOST.size
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 2 * TABLE_SLOTS
 BACKEND_SIZE = _BACKEND.size
@@ -103,17 +114,50 @@ BACKEND_RECORDS_SIZE = 2 * BACKEND_SIZE
 
 @dataclass(frozen=True)
 class ServiceHeader:
-    """The head of a service table; `manifest` is the id of a map, `seed` that of hashes."""
+    """The head of a service table: all that holds for every packet.
+
+    manifest: id of a map.
+    flags: TABLE_*.
+    seed: of the hash that picks backends.
+    flow_key: secret of the hash that finds remembered flows.
+    echo_rate, too_big_rate: answers a second and CPU.
+    address, address6: the host's own, if it has any.
+    own_macs: the interface's first.
+    """
 
     layout: int
     generation: int
     manifest: int
-    seed: int
+    flags: int = 0
+    seed: int = 0
+    flow_key: int = 0
+    echo_rate: int = 0
+    too_big_rate: int = 0
+    address: IPv4Address | None = None
+    address6: IPv6Address | None = None
+    own_macs: tuple[str, ...] = ()
 
-    @classmethod
-    def unpack(cls, table: bytes) -> ServiceHeader:
-        """Read the head of a packed service table."""
-        return cls(*_HEADER.unpack_from(table))
+    def pack(self) -> bytes:
+        """As the head of struct service_table."""
+        return _HEADER.pack(
+            self.layout,
+            self.generation,
+            self.manifest,
+            self.flags,
+            self.seed,
+            self.flow_key,
+            self.echo_rate,
+            self.too_big_rate,
+            pack_address(self.address) if self.address else bytes(16),
+            pack_address(self.address6) if self.address6 else bytes(16),
+            b"".join(pack_mac(mac) + bytes(2) for mac in self.own_macs),
+        )
+
+
+def unpack_layout(table: bytes) -> tuple[int, int]:
+    """The version of the layout, and the id of the manifest, from a struct service_table."""
+    version, _generation, manifest = struct.unpack_from("=3I", table)
+    return version, manifest
 
 
 @dataclass(frozen=True)
@@ -160,7 +204,7 @@ def pack_service_table(header: ServiceHeader, entries: Iterable[ServiceEntry]) -
     Raises L4lbError in the unlikely case that the keys crowd beyond SERVICE_PROBES slots.
     """
     table = bytearray(SERVICE_TABLE_SIZE)
-    _HEADER.pack_into(table, 0, header.layout, header.generation, header.manifest, header.seed)
+    table[: _HEADER.size] = header.pack()
     taken = set()
     for entry in entries:
         first = entry.slot
@@ -253,14 +297,6 @@ def _folded(total: int) -> int:
     it is the one without type of service and length."""
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
-
-
-def pack_host(address: IPv4Address | None, address6: IPv6Address | None) -> bytes:
-    """A struct host of the host's own addresses; all zero where it has none."""
-    return _HOST.pack(
-        pack_address(address) if address else bytes(16),
-        pack_address(address6) if address6 else bytes(16),
-    )
 
 
 FlowOwner = tuple  # (number of a backend, id of its service)

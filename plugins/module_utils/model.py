@@ -33,15 +33,20 @@ SCHEDULERS = ("maglev", "jhash")
 AFFINITIES = ("flow", "source")
 ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
 STATES = ("enabled", "drained", "disabled")
+NO_SERVICE = ("drop", "pass")
 
 MAX_SERVICES = 4096
 MAX_BACKENDS = 65535
 """Of backends, and one more for each service: the data plane numbers them with 16 bits, from 1."""
 MAX_NAME_BYTES = 63
 MAX_WEIGHT = 255
-MAX_SEED = 2**32 - 1
+MAX_SEED = 2**64 - 1
 MAX_FLOWS = 2**24
 MAX_TIMEOUT = 65535
+MAX_RATE = 2**32 - 1
+MAX_OWN_MACS = 32
+MIN_MTU, MAX_MTU = 576, 65535
+"""576: what every IPv4 host must take (RFC 791)."""
 
 Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
@@ -60,6 +65,9 @@ class Backend:
     weight: int = 1
     state: str = "enabled"
     mac: str | None = None
+    mtu: int | None = None
+    """Bytes of the longest packet on the way to it, outer headers included, if that is less than
+    what interfaces and routes say."""
     held: bool = False
     """An operator set this state, which is not enabled; a new configuration does not change it."""
 
@@ -71,6 +79,7 @@ class Backend:
             "weight": self.weight,
             "state": self.state,
             "mac": self.mac,
+            "mtu": self.mtu,
         }
         return {**options, "held": True} if self.held else options
 
@@ -121,6 +130,17 @@ class Config:
     """Seconds after which a silent UDP flow is forgotten."""
     gue_port: int = 6080
     hash_seed: int = 0
+    own_macs: tuple[str, ...] = ()
+    """MAC addresses whose frames are balanced, besides those that the interface itself has."""
+    no_service: str = "drop"
+    """What becomes of packets to a service's address that no service takes and the host would
+    forward."""
+    allow_own_address: bool = False
+    """Whether a service may have an address of this host."""
+    echo_rate: int = 10000
+    """Pings of services that a CPU answers a second at the most."""
+    too_big_rate: int = 10000
+    """Packets that do not fit and that a CPU answers a second at the most."""
     services: tuple[Service, ...] = field(default=())
 
     @classmethod
@@ -156,6 +176,11 @@ class Config:
             udp_timeout=_integer(options, "udp_timeout", 30, 1, MAX_TIMEOUT, ""),
             gue_port=_integer(options, "gue_port", 6080, 1, 65535, ""),
             hash_seed=_integer(options, "hash_seed", 0, 0, MAX_SEED, ""),
+            own_macs=_macs(options.get("own_macs"), "own_macs"),
+            no_service=_choice(options, "no_service", "drop", NO_SERVICE, ""),
+            allow_own_address=_boolean(options, "allow_own_address", False, ""),
+            echo_rate=_integer(options, "echo_rate", 10000, 0, MAX_RATE, ""),
+            too_big_rate=_integer(options, "too_big_rate", 10000, 0, MAX_RATE, ""),
             services=tuple(sorted(services, key=lambda service: service.name)),
         )
 
@@ -171,6 +196,11 @@ class Config:
             "udp_timeout": self.udp_timeout,
             "gue_port": self.gue_port,
             "hash_seed": self.hash_seed,
+            "own_macs": [*self.own_macs],
+            "no_service": self.no_service,
+            "allow_own_address": self.allow_own_address,
+            "echo_rate": self.echo_rate,
+            "too_big_rate": self.too_big_rate,
         }
 
     def dump(self) -> dict[str, Any]:
@@ -275,7 +305,7 @@ def _backends(raw: object, where: str) -> list[Backend]:
 def _backend(options: Mapping[str, Any], where: str) -> Backend:
     if not options.keys() <= Backend.__dataclass_fields__.keys():
         _known(options, Backend, where)
-    values = [options.get(name) for name in ("address", "weight", "state", "mac", "held")]
+    values = [options.get(name) for name in ("address", "weight", "state", "mac", "mtu", "held")]
     try:
         return _seen_backend("", *values)
     except (ConfigError, TypeError):  # TypeError: of what is not hashable
@@ -283,14 +313,21 @@ def _backend(options: Mapping[str, Any], where: str) -> Backend:
 
 
 def _checked_backend(
-    where: str, address: object, weight: object, state: object, mac: object, held: object
+    where: str,
+    address: object,
+    weight: object,
+    state: object,
+    mac: object,
+    mtu: object,
+    held: object,
 ) -> Backend:
-    options = {"address": address, "weight": weight, "state": state, "mac": mac, "held": held}
+    options = {"weight": weight, "state": state, "mac": mac, "mtu": mtu, "held": held}
     backend = _same_backend(
         unicast_address(address, f"{where}.address"),
         _integer(options, "weight", 1, 0, MAX_WEIGHT, where),
         _choice(options, "state", "enabled", STATES, where),
         _optional(options, "mac", where, _mac),
+        _optional(options, "mtu", where, _mtu),
         _boolean(options, "held", False, where),
     )
     if backend.held and backend.state == "enabled":
@@ -362,11 +399,17 @@ def _integer(
     options: Mapping[str, Any], option: str, default: int | None, low: int, high: int, at: str
 ) -> int:
     value = options.get(option)
-    if value is None:
-        value = default
+    return _whole(default if value is None else value, _join(at, option), low, high)
+
+
+def _whole(value: object, where: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(_join(at, option), value, f"give a whole number from {low} to {high}")
+        raise ConfigError(where, value, f"give a whole number from {low} to {high}")
     return value
+
+
+def _mtu(value: object, where: str) -> int:
+    return _whole(value, where, MIN_MTU, MAX_MTU)
 
 
 def _optional(options: Mapping[str, Any], option: str, where: str, parse: Any) -> Any:
@@ -422,6 +465,14 @@ def _mac(value: object, where: str) -> str:
     if int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
         raise ConfigError(where, value, "not a unicast MAC address")
     return text
+
+
+def _macs(value: object, where: str) -> tuple[str, ...]:
+    """Each once, in order."""
+    macs = {_mac(mac, f"{where}[{index}]") for index, mac in enumerate(_list(value, where))}
+    if len(macs) > MAX_OWN_MACS:
+        raise ConfigError(where, f"{len(macs)} addresses", f"at most {MAX_OWN_MACS} fit")
+    return tuple(sorted(macs))
 
 
 def _text(network: Network | None) -> str | None:

@@ -28,7 +28,7 @@ from .errors import ConfigError, L4lbError
 from .image import Manifest, is_settled
 from .model import PROTOCOLS, Address, Backend, Service
 
-_READ_ONLY = ("services", "lookup_tables", "backends", "hosts")
+_READ_ONLY = ("services", "lookup_tables", "backends")
 _XDP_PASS = 2
 _TCP_ACK = 0x10
 _PASSED, _DROPPED, _ANSWERED, _SENT = "passed", "dropped", "answered", "sent"

@@ -90,9 +90,40 @@ options:
   hash_seed:
     description:
       - Another seed gives other lookup tables. Must be the same on every balancer of a fleet.
-      - From 0 to 4294967295.
+      - From 0 to 18446744073709551615.
     type: int
     default: 0
+  own_macs:
+    description:
+      - MAC addresses whose frames are balanced, besides those of O(interface), of the bridge or bond that it is a port
+        of, and of VLAN and macvlan devices on them. All other frames pass. At most 32.
+    type: list
+    elements: str
+    default: []
+  no_service:
+    description:
+      - What becomes of a packet to a service's address that is for no service, and that the host would forward.
+      - V(drop) keeps it from going round between the host and its router until its TTL is used up.
+      - V(pass) leaves it to the host, for one that translates addresses.
+    type: str
+    choices: [drop, pass]
+    default: drop
+  allow_own_address:
+    description:
+      - Allow services at an address of the host itself. The host then no longer gets what is sent to their ports, which
+        may be the way by which it is administered.
+    type: bool
+    default: false
+  echo_rate:
+    description: Pings of services that each CPU answers a second at the most, from 0 to 4294967295. V(0) is none.
+    type: int
+    default: 10000
+  too_big_rate:
+    description:
+      - Packets that do not fit the path to their backend, and whose senders each CPU tells so a second at the most,
+        from 0 to 4294967295. V(0) is none.
+    type: int
+    default: 10000
   services:
     description: All services of the interface. Those that are not listed are removed.
     type: list
@@ -173,6 +204,12 @@ options:
           mac:
             description: MAC address of the next hop to this server. Takes precedence over O(gateway_mac).
             type: str
+          mtu:
+            description:
+              - Bytes of the longest packet that the path to this server takes, outer headers included, from 576 to 65535.
+              - To be set where the path is narrower than the MTU of the host's interface and of its route. What the network
+                says about it is not believed, for anyone can forge that.
+            type: int
   replace:
     description: Take over an interface that carries an XDP program of someone else. Without it that is an error.
     type: bool
@@ -311,6 +348,7 @@ BACKEND = {
         "default": "enabled",
     },
     "mac": {"type": "str"},
+    "mtu": {"type": "int"},
 }
 SERVICE = {
     "name": {"type": "str", "required": True},
@@ -338,6 +376,11 @@ ARGUMENTS = {
     "udp_timeout": {"type": "int", "default": 30},
     "gue_port": {"type": "int", "default": 6080},
     "hash_seed": {"type": "int", "default": 0},
+    "own_macs": {"type": "list", "elements": "str", "default": []},
+    "no_service": {"type": "str", "choices": ["drop", "pass"], "default": "drop"},
+    "allow_own_address": {"type": "bool", "default": False},
+    "echo_rate": {"type": "int", "default": 10000},
+    "too_big_rate": {"type": "int", "default": 10000},
     "services": {"type": "list", "elements": "dict", "default": [], "options": SERVICE},
     "replace": {"type": "bool", "default": False},
     "sources": {"type": "str"},

@@ -326,6 +326,7 @@ def test_from_nothing_to_a_balancer_and_back(lab: Lab, lb1: Host, tmp_path: Path
         "weight": 1,
         "state": "enabled",
         "mac": None,
+        "mtu": None,
     }
     assert "sources" not in applied.get("invocation", {}).get("module_args", {})
     for second in (again, checked):

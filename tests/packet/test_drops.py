@@ -229,6 +229,9 @@ def test_no_usable_backend(
     assert balancer.counted().drops == {"no_backend": 100}
 
 
+TO_COME = {"bad_source", "ttl_expired", "no_service", "limited", "no_egress"}
+
+
 def test_reasons_are_named(balancer: Balancer) -> None:
     balancer.configure(*SERVICES)
-    assert set(REASONS) == balancer.names()["drops"]
+    assert set(REASONS) | TO_COME == balancer.names()["drops"]

@@ -236,6 +236,16 @@ def test_words(before: Config, after: Config, steps: list[str]) -> None:
     assert compare(before, after).steps == steps
 
 
+def test_options_have_words_for_each_kind_of_value() -> None:
+    before = config(web(1), own_macs=["02:00:00:00:00:01"])
+    after = config(web(1), allow_own_address=True, echo_rate=0)
+    assert compare(before, after).steps == [
+        "own_macs: 02:00:00:00:00:01 -> none",
+        "allow_own_address: off -> on",
+        "echo_rate: 10000 -> 0",
+    ]
+
+
 def test_every_difference_has_words() -> None:
     """A field that has none would change without a word, or not at all."""
     one = config(web(1)).services[0]
@@ -255,6 +265,7 @@ def test_every_difference_has_words() -> None:
         "weight": 2,
         "state": "disabled",
         "mac": "52:54:00:00:00:0b",
+        "mtu": 1400,
         "held": True,
     }
     assert {"address", *options} == Backend.__dataclass_fields__.keys()

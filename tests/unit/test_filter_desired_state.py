@@ -12,7 +12,11 @@ from ansible_collections.xdp.l4lb.plugins.filter.state_problem import state_prob
 
 GROUPS = {"webservers": ["web2", "web1"], "empty": [], "addresses": ["203.0.113.5"]}
 HOSTVARS: dict[str, dict[str, Any]] = {
-    "web1": {"ansible_host": "203.0.113.21", "l4lb_backend_weight": "3"},
+    "web1": {
+        "ansible_host": "203.0.113.21",
+        "l4lb_backend_weight": "3",
+        "l4lb_backend_mtu": "1400",
+    },
     "web2": {
         "ansible_host": "web2.example.com",
         "ansible_facts": {"default_ipv4": {"address": "203.0.113.22"}},
@@ -36,9 +40,16 @@ def backends(
 
 
 def test_a_group_brings_its_hosts_and_their_variables() -> None:
+    common = {"mac": None, "mtu": None}
     assert backends({"backend_group": "webservers", "backends": None}) == [
-        {"address": "203.0.113.21", "weight": 3, "state": "enabled", "mac": None},
-        {"address": "203.0.113.22", "weight": 1, "state": "drained", "mac": "52:54:00:00:00:16"},
+        {**common, "address": "203.0.113.21", "weight": 3, "state": "enabled", "mtu": 1400},
+        {
+            **common,
+            "address": "203.0.113.22",
+            "weight": 1,
+            "state": "drained",
+            "mac": "52:54:00:00:00:16",
+        },
     ]
 
 

@@ -115,8 +115,25 @@ WRONG = {
         "01:00:5e:00:00:01",
         "not a unicast MAC",
     ),
-    "negative seed": (options(hash_seed=-1), "hash_seed", -1, "from 0 to 4294967295"),
-    "large seed": (options(hash_seed=2**32), "hash_seed", 2**32, "from 0 to 4294967295"),
+    "negative seed": (options(hash_seed=-1), "hash_seed", -1, "from 0 to 18446744073709551615"),
+    "large seed": (options(hash_seed=2**64), "hash_seed", 2**64, "from 0 to 18446744073709551615"),
+    "negative rate": (options(echo_rate=-1), "echo_rate", -1, "from 0 to 4294967295"),
+    "large rate": (options(too_big_rate=2**32), "too_big_rate", 2**32, "from 0 to 4294967295"),
+    "own MACs as text": (options(own_macs="02:00:00:00:00:01"), "own_macs", None, "give a list"),
+    "no own MAC": (options(own_macs=["02:00"]), "own_macs[0]", "02:00", "not a MAC address, as in"),
+    "too many own MACs": (
+        options(own_macs=[f"02:00:00:00:00:{number:02x}" for number in range(33)]),
+        "own_macs",
+        "33 addresses",
+        "at most 32 fit",
+    ),
+    "no service": (options(no_service="reject"), "no_service", "reject", "one of drop, pass"),
+    "own address": (
+        options(allow_own_address="yes"),
+        "allow_own_address",
+        "yes",
+        "give true or false",
+    ),
     "negative flow table": (
         options(flow_table_size=-1),
         "flow_table_size",
@@ -356,6 +373,18 @@ WRONG = {
         "52:54:00:00:00",
         "not a MAC address",
     ),
+    "small mtu": (
+        options(backend(mtu=575)),
+        "services[web].backends[0].mtu",
+        575,
+        "from 576 to 65535",
+    ),
+    "mtu as text": (
+        options(backend(mtu="1400")),
+        "services[web].backends[0].mtu",
+        "1400",
+        "from 576 to 65535",
+    ),
     "mac of zeros": (
         options(backend(mac="00:00:00:00:00:00")),
         "services[web].backends[0].mac",
@@ -436,6 +465,7 @@ RIGHT: dict[str, dict[str, Any]] = {
                     "weight": 3,
                     "state": "disabled",
                     "mac": "52-54-00-00-00-0B",
+                    "mtu": 1400,
                 }
             ],
             scheduler="jhash",
@@ -450,7 +480,12 @@ RIGHT: dict[str, dict[str, Any]] = {
         flow_table_size=1,
         udp_timeout=1,
         gue_port=1,
-        hash_seed=2**32 - 1,
+        hash_seed=2**64 - 1,
+        own_macs=["02-00-00-00-00-0B", "02:00:00:00:00:0a", "02:00:00:00:00:0b"],
+        no_service="pass",
+        allow_own_address=True,
+        echo_rate=0,
+        too_big_rate=2**32 - 1,
     ),
     "empty texts are no values": options(
         service(), source_address="", source_address6="", gateway_mac=""
@@ -501,6 +536,11 @@ def test_defaults() -> None:
         udp_timeout=30,
         gue_port=6080,
         hash_seed=0,
+        own_macs=(),
+        no_service="drop",
+        allow_own_address=False,
+        echo_rate=10000,
+        too_big_rate=10000,
         services=(web,),
     )
 
@@ -509,6 +549,7 @@ def test_the_canonical_form_of_a_mac() -> None:
     config = Config.parse(RIGHT["all options"])
     assert config.gateway_mac == "52:54:00:00:00:fe"
     assert config.services[0].backends[0].mac == "52:54:00:00:00:0b"
+    assert config.own_macs == ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
 
 
 @pytest.mark.parametrize(

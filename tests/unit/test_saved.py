@@ -58,9 +58,8 @@ def test_people_can_read_it(paths: Paths) -> None:
     saved.prepare(SOME)
     saved.commit()
     lines = saved.path.read_text().splitlines()
-    assert (
-        '          {"address": "10.0.0.1", "weight": 1, "state": "enabled", "mac": null},' in lines
-    )
+    backend = '{"address": "10.0.0.1", "weight": 1, "state": "enabled", "mac": null, "mtu": null},'
+    assert " " * 10 + backend in lines
     assert '        "backends": []' in lines
     assert any("é" in line for line in lines)
 

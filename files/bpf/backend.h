@@ -55,13 +55,18 @@ ASSERT_SIZE(struct backend_cpu, 40);
 TABLE("array", struct backend_records, backends, BACKENDS);
 TABLE("percpu_array", struct backend_cpu, backend_cpus, BACKENDS);
 
+/* The one of two that `service` uses. */
+static __always_inline struct backend *record_of(const struct service *service,
+						 struct backend_records *records)
+{
+	return (void *)records + (service->flags & SERVICE_SECOND);
+}
+
 static __always_inline struct backend *find_backend(const struct service *service, __u32 number)
 {
 	struct backend_records *records = backends.lookup(&number);
 
-	if (!records)
-		return NULL;
-	return (void *)records + (service->flags & SERVICE_SECOND);
+	return records ? record_of(service, records) : NULL;
 }
 
 static __always_inline struct backend_cpu *find_backend_cpu(__u32 number)

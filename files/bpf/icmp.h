@@ -25,6 +25,15 @@ static __always_inline __u32 sum_of_address(const struct address *address)
 	return sum;
 }
 
+/* Whether there is a host to answer; none has a group's address (IEEE 802.3, 3.2.4). */
+static __always_inline int has_sender(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+
+	return data + sizeof(struct ethhdr) <= (void *)(long)ctx->data_end &&
+	       !is_group(data + ETH_ALEN);
+}
+
 static __always_inline void swap_macs(void *eth)
 {
 	__u16 mac[ETH_ALEN / 2];
@@ -81,6 +90,8 @@ static __always_inline int answer_echo(struct xdp_md *ctx, struct packet *packet
 	__u16 *check = (void *)icmp + offsetof(struct icmphdr, checksum);
 	__u8 type;
 
+	if (!has_sender(ctx))
+		return drop(DROP_MALFORMED);
 	if (packet->family == 6) {
 		struct ipv6hdr *ip = network;
 
@@ -134,6 +145,8 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *pac
 
 	if (!is_whole(ctx, packet) || packet->quotes || packet->length < QUOTE)
 		return drop(DROP_TOO_BIG);
+	if (!has_sender(ctx))
+		return drop(DROP_MALFORMED);
 	if (bpf_xdp_adjust_tail(ctx,
 				(int)(network_offset(packet) + QUOTE) - (int)frame_length(ctx)))
 		return drop(DROP_NO_ROOM);
@@ -241,12 +254,22 @@ static __always_inline int is_error(const struct packet *packet, __u8 type)
 	       type == ICMP_PARAMETERPROB;
 }
 
-/* Looks into an ICMP packet. A ping of a service is answered. An error about what a backend sent
- * becomes part of the flow that it quotes: of the quoted packet, source and destination have
- * changed sides. All else passes.
+/* Whether a packet is an ICMP message that can be read. */
+static __always_inline int is_icmp(struct xdp_md *ctx, const struct packet *packet)
+{
+	void *icmp = (void *)(long)ctx->data + packet->l4;
+
+	return packet->protocol == (packet->family == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) &&
+	       !packet->defect && !packet->fragment &&
+	       icmp + ICMP_HEADER <= (void *)(long)ctx->data_end &&
+	       packet->l4 + ICMP_HEADER <= network_offset(packet) + packet->length;
+}
+
+/* Looks into an ICMP message to an address that has services. A ping is answered. An error about
+ * what a backend sent becomes part of the flow that it quotes: of the quoted packet, source and
+ * destination have changed sides. All else stays as it is.
  */
-static __always_inline int look_into_icmp(struct xdp_md *ctx, struct service_table *table,
-					  struct packet *packet)
+static __always_inline int look_into_icmp(struct xdp_md *ctx, struct packet *packet)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
@@ -255,17 +278,13 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct service_tab
 	int result = -1;
 	__u8 type;
 
-	if (packet->defect || packet->fragment || (void *)icmp + ICMP_HEADER > end ||
-	    packet->l4 + ICMP_HEADER > network_offset(packet) + packet->length)
-		return XDP_PASS;
+	if ((void *)icmp + ICMP_HEADER > end)
+		return GO_ON;
 	type = *icmp;
-	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO)) {
-		if (!find_service_key(table, packet, 0, PROTOCOL_ANY))
-			return XDP_PASS;
+	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO))
 		return answer_echo(ctx, packet);
-	}
 	if (!is_error(packet, type))
-		return XDP_PASS;
+		return GO_ON;
 #ifdef WITH_IPV4
 	if (packet->family == 4)
 		result = parse_ipv4(data, end, packet->l4 + ICMP_HEADER, &quoted, 1);
@@ -276,12 +295,12 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct service_tab
 #endif
 	if (result < 0 || quoted.fragment ||
 	    (quoted.protocol != IPPROTO_TCP && quoted.protocol != IPPROTO_UDP))
-		return XDP_PASS;
+		return GO_ON;
 	parse_ports(data, end, &quoted, 1);
 	if (quoted.l4 + ICMP_HEADER > network_offset(packet) + packet->length)
-		return XDP_PASS; /* it reaches into the padding */
+		return GO_ON; /* it reaches into the padding */
 	if (quoted.defect || difference(packet, &quoted.source, &packet->destination))
-		return XDP_PASS;
+		return GO_ON;
 	packet->source = quoted.destination;
 	packet->ports = quoted.ports >> 16 | quoted.ports << 16;
 	packet->protocol = quoted.protocol;

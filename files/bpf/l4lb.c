@@ -20,6 +20,8 @@
 #include "encap.h"
 #include "icmp.h"
 #include "nexthop.h"
+#include "own.h"
+#include "stray.h"
 
 /* The service of a packet that has no ports, as other fragments of it have none; or a verdict. */
 static __always_inline struct service *find_service_of_fragment(struct service_table *table,
@@ -27,7 +29,6 @@ static __always_inline struct service *find_service_of_fragment(struct service_t
 {
 	struct service *service = NULL;
 
-	*verdict = XDP_PASS;
 #if defined(WITH_ANY_PORT) && defined(WITH_BY_SOURCE)
 	service = find_service_key(table, packet, 0, packet->protocol);
 	if (is_real(service) && service->flags & SERVICE_BY_SOURCE) {
@@ -35,27 +36,28 @@ static __always_inline struct service *find_service_of_fragment(struct service_t
 		return service;
 	}
 #endif
-	if (service_owns_address(table, packet))
+	if (may_be_served(table, packet))
 		*verdict = drop(DROP_FRAGMENT);
 	return NULL;
 }
 
-/* The service of a packet that is not plain; or a verdict. */
+/* The service of a packet that is not plain, to an address that has services; or a verdict, which
+ * is GO_ON if it is for none of them.
+ */
 static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
 							   struct service_table *table,
 							   struct packet *packet, int *verdict)
 {
-	*verdict = XDP_PASS;
-	if (parse(ctx, packet) < 0)
-		return NULL;
-	if (packet->protocol == (packet->family == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
-		*verdict = look_into_icmp(ctx, table, packet);
+	*verdict = GO_ON;
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
+		parse_ports((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, 0);
+	if (is_icmp(ctx, packet)) {
+		*verdict = look_into_icmp(ctx, packet);
 		if (*verdict != GO_ON)
 			return NULL;
-		*verdict = XDP_PASS;
 	}
 	if (packet->defect) {
-		if (service_owns_address(table, packet))
+		if (may_be_served(table, packet))
 			*verdict = drop(packet->defect);
 		return NULL;
 	}
@@ -101,20 +103,41 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	return transmit(ctx, packet, backend, cpu);
 }
 
+/* The same for a packet that is not plain. A copy of its own, as there it is known where headers
+ * are.
+ */
+static __always_inline int balance_odd(struct xdp_md *ctx, struct service_table *table,
+				       struct packet *packet)
+{
+	struct service *service;
+	int verdict;
+
+	if (parse_headers(ctx, packet) < 0)
+		return XDP_PASS;
+	service = find_mark(table, packet);
+	if (!service || !is_own(ctx, table, packet, service))
+		return XDP_PASS;
+	service = find_service_of_odd(ctx, table, packet, &verdict);
+	if (service)
+		return balance(ctx, table, packet, service);
+	return verdict == GO_ON ? judge_stray(ctx, table, packet) : verdict;
+}
+
 int l4lb(struct xdp_md *ctx)
 {
 	struct service_table *table = find_service_table();
 	struct packet packet = {};
-	struct service *service;
-	int verdict;
+	struct service *service, *mark;
 
 	if (!table)
 		return XDP_PASS;
-	if (parse_plain(ctx, &packet)) {
-		service = find_service(table, &packet);
-		return service ? balance(ctx, table, &packet, service) : XDP_PASS;
-	}
-	/* Balanced by a copy of its own: where the headers are is known in the other. */
-	service = find_service_of_odd(ctx, table, &packet, &verdict);
-	return service ? balance(ctx, table, &packet, service) : verdict;
+	if (!parse_plain(ctx, &packet))
+		return balance_odd(ctx, table, &packet);
+	service = find_service(table, &packet);
+	mark = service ? service : find_mark(table, &packet);
+	if (!mark || !is_own(ctx, table, &packet, mark))
+		return XDP_PASS;
+	if (!service)
+		return judge_stray(ctx, table, &packet);
+	return balance(ctx, table, &packet, service);
 }

@@ -20,29 +20,34 @@ static __always_inline enum drop fib_drop(long result)
  * interface needs no forwarding (only loopback does, where it lets nothing through), and rules
  * for received packets do not apply to what the balancer sends.
  */
+static __always_inline long find_route(struct xdp_md *ctx, const struct packet *packet,
+				       const struct backend *backend, struct bpf_fib_lookup *fib)
+{
+	fib->l4_protocol = backend->protocol;
+	fib->ifindex = LOOPBACK_IFINDEX;
+	fib->tot_len = 1; /* fits everywhere; asks for the MTU */
+	if (backend->flags & BACKEND_IPV6) {
+		fib->family = AF_INET6;
+		fib->flowinfo = htonl(packet->tos << 20);
+		__builtin_memcpy(fib->ipv6_src, &backend->source, sizeof(fib->ipv6_src));
+		__builtin_memcpy(fib->ipv6_dst, &backend->destination, sizeof(fib->ipv6_dst));
+	} else {
+		fib->family = AF_INET;
+		fib->tos = packet->tos;
+		fib->ipv4_src = backend->source.word[0];
+		fib->ipv4_dst = backend->destination.word[0];
+	}
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+}
+
+/* Asks for the next hop of a backend, and keeps the answer. */
 static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packet,
 					struct backend *backend, struct backend_cpu *cpu)
 {
-	struct bpf_fib_lookup fib = {
-		.l4_protocol = backend->protocol,
-		.ifindex = LOOPBACK_IFINDEX,
-		.tot_len = 1, /* fits everywhere; asks for the MTU */
-	};
+	struct bpf_fib_lookup fib = {};
 	int ipv6 = backend->flags & BACKEND_IPV6;
-	long result;
+	long result = find_route(ctx, packet, backend, &fib);
 
-	if (ipv6) {
-		fib.family = AF_INET6;
-		fib.flowinfo = htonl(packet->tos << 20);
-		__builtin_memcpy(fib.ipv6_src, &backend->source, sizeof(fib.ipv6_src));
-		__builtin_memcpy(fib.ipv6_dst, &backend->destination, sizeof(fib.ipv6_dst));
-	} else {
-		fib.family = AF_INET;
-		fib.tos = packet->tos;
-		fib.ipv4_src = backend->source.word[0];
-		fib.ipv4_dst = backend->destination.word[0];
-	}
-	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS)
 		return result;
 #ifdef WITH_L2

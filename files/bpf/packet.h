@@ -24,6 +24,22 @@ static __always_inline void copy_mac(void *to, const void *from)
 	*(__u16 *)(to + 4) = *(__u16 *)(from + 4);
 }
 
+/* The six bytes of a MAC address, in memory order; the two behind them are read, too. */
+static __always_inline __u64 mac_at(const void *mac)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return *(const __u64 *)mac << 16 >> 16;
+#else
+	return *(const __u64 *)mac >> 16 << 16;
+#endif
+}
+
+/* Multicast or broadcast, which no frame can come from. */
+static __always_inline int is_group(const void *mac)
+{
+	return *(const __u8 *)mac & 1;
+}
+
 struct address {
 	union {
 		__be32 word[4]; /* IPv4 in the first, the others 0 */
@@ -214,7 +230,7 @@ static __always_inline int opens(const void *tcp)
 	return (((const __u8 *)tcp)[TCP_FLAGS_OFFSET] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* Fills in the ports, if the packet is TCP or UDP and has them. */
+/* Fills in the ports, if the packet has them and is TCP or UDP, as it must be. */
 static __always_inline void parse_ports(void *data, void *end, struct packet *packet, int quoted)
 {
 	__u32 least =
@@ -315,15 +331,17 @@ static __always_inline void forget_path(struct xdp_md *ctx, struct packet *packe
 	FORGET(packet->type, unknown);
 	FORGET(packet->l4, unknown);
 	FORGET(packet->length, unknown);
+	FORGET(packet->protocol, unknown);
 	FORGET(packet->fragment, unknown);
 	FORGET(packet->defect, unknown);
 	packet->type &= LINK_HEADERS_MASK;
 	packet->l4 &= IP_HEADERS_LENGTH;
 }
 
-/* Fills `packet`. Less than 0: nothing that could be to a service. A defect
- * leaves the ports unset; addresses and protocol are right all the same. */
-static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
+/* Fills `packet` but for the ports. Less than 0: nothing that could be to a service. Addresses and
+ * protocol are right even with a defect.
+ */
+static __always_inline int parse_headers(struct xdp_md *ctx, struct packet *packet)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
@@ -342,7 +360,5 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 	if (result < 0)
 		return result;
 	forget_path(ctx, packet);
-	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
-		parse_ports(data, end, packet, 0);
 	return result;
 }

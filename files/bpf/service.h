@@ -6,9 +6,9 @@
 #define SERVICE_SLOTS (1 << SERVICE_BITS)
 #define SERVICE_PROBES 32
 #define TABLE_SLOTS 65537
-#define JHASH_SLOTS 512
+#define JHASH_SLOTS 512 /* other schedulers have more */
 
-#define SERVICE_ADDRESS_ONLY 1 /* no service: marks an address and protocol that has some */
+#define SERVICE_ADDRESS_ONLY 1 /* marks an address and protocol; it has the backends of a service */
 #define SERVICE_JHASH 2
 #define SERVICE_BY_SOURCE 4 /* affinity: all flows of a client are for one backend */
 #define SERVICE_FLOW_TABLE 8
@@ -32,6 +32,7 @@ struct service {
 ASSERT_SIZE(struct service, 32);
 
 #define OWN_MACS 64
+#define VLANS 4096
 #define TABLE_DROPS_NO_SERVICE 1
 
 /* What holds for every packet, then the services: a hash table with open addressing that user space
@@ -51,9 +52,10 @@ struct service_table {
 	struct address ipv6;
 	__u64 own_macs[OWN_MACS]; /* of frames to the balancer, in six bytes each */
 	__u64 padding[7]; /* slots lie within cache lines */
+	__u32 receivers[VLANS + OWN_MACS]; /* interfaces, by VLAN, then by place in own_macs */
 	struct service slots[SERVICE_SLOTS];
 };
-ASSERT_SIZE(struct service_table, 640 + 32 * SERVICE_SLOTS);
+ASSERT_SIZE(struct service_table, 17280 + 32 * SERVICE_SLOTS);
 
 /* Slot -> number of a backend, or 0 where there is none, in 16 bits each. A table in use is never
  * written: a service is given another one. To bcc it is a string, see TABLE_OF.
@@ -150,24 +152,27 @@ static __always_inline struct service *find_service(struct service_table *table,
 	return is_real(service) ? service : NULL;
 }
 
-/* Whether some service has the address and the protocol, if the packet shows it, of a packet that
- * has lost its ports.
+/* The mark of an address that has services; NULL if it has none. */
+static __always_inline struct service *find_mark(struct service_table *table,
+						 const struct packet *packet)
+{
+	return find_service_key(table, packet, 0, PROTOCOL_ANY);
+}
+
+/* Whether a packet that has lost its ports may have been to some service of its address: the
+ * protocol is that of one, or does not show.
  */
-static __always_inline int service_owns_address(struct service_table *table,
-						const struct packet *packet)
+static __always_inline int may_be_served(struct service_table *table, const struct packet *packet)
 {
 	__u8 protocol = packet->protocol;
 
-	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP)
+		return find_service_key(table, packet, 0, protocol) != NULL;
 #ifdef WITH_IPV6
-		if (packet->family != 6 || !is_extension_header(protocol))
-			return 0;
-		protocol = PROTOCOL_ANY;
+	return packet->family == 6 && is_extension_header(protocol);
 #else
-		return 0;
+	return 0;
 #endif
-	}
-	return find_service_key(table, packet, 0, protocol) != NULL;
 }
 
 static __always_inline __u32 scheduler_ports(const struct service *service,

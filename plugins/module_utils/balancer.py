@@ -203,6 +203,14 @@ class Balancer:
             )
         return live, live.data_path, live.manifest
 
+    def outdated(self, live: Live) -> list[str]:
+        """What of the host has changed since the live state was made, in words; an apply follows
+        it."""
+        if not live.attached or live.data_path is None or live.manifest is None:
+            return []
+        now = _source(live.link)
+        return changes.outdated(live.manifest.config, live.data_path.source_then(now), now)
+
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""
         live, data_path, manifest = self.at_work()
@@ -260,6 +268,7 @@ class Balancer:
         """build: of the program that is there, to keep it; None: find out whether it will do."""
         source = _source(live.link)
         desired = _with_sources(config, source)
+        image.own_macs(desired, source)  # raises ConfigError, before anything changes
         plan = Plan(live, desired, config)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
@@ -283,10 +292,13 @@ class Balancer:
         plan.steps += found.steps
         plan.moves = found.moves
         if live.manifest and live.data_path:
-            wrong = live.data_path.differences(live.manifest, source)
+            then = live.data_path.source_then(source)
+            outdated = changes.outdated(live.manifest.config, then, source)
+            wrong = live.data_path.differences(live.manifest, then)
             plan.repair = [name for name in wrong if name in live.manifest.tables]
             plan.steps += [f"repair the map of {name}" for name in wrong if not found.steps]
-            plan.write = plan.write or bool(found.steps or wrong)
+            plan.steps += outdated
+            plan.write = plan.write or bool(found.steps or wrong or outdated)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
         routed = _routed(desired)
@@ -554,7 +566,9 @@ class Balancer:
 
 
 def _source(interface: Link) -> Source:
-    return Source(interface.address, interface.mac, interface.address6, interface.mtu)
+    return Source(
+        interface.address, interface.mac, interface.address6, interface.mtu, interface.receivers
+    )
 
 
 def _with_sources(config: Config, source: Source) -> Config:

@@ -30,6 +30,7 @@ ARRAY_OF_MAPS = 12
 _PROGRAM_XDP = 6
 _TICKS = struct.pack("=2Bhi2Bhi", 0x85, 0, 0, 118, 0x95, 0, 0, 0)
 """call bpf_jiffies64; exit"""
+_XDP_MD = struct.Struct("=6I")  # data, its end, metadata, ingress interface and queue, egress
 
 
 @functools.cache
@@ -281,17 +282,21 @@ class Program(_Object):
         found = (Map.by_id(number) for number in self.map_ids)
         return {map_.name: map_ for map_ in found if map_ is not None}
 
-    def test_run(self, frame: bytes, repeat: int = 1) -> tuple[int, bytes]:
+    def test_run(self, frame: bytes, repeat: int = 1, index: int = 0) -> tuple[int, bytes]:
         """Run the program on a frame (BPF_PROG_TEST_RUN): its verdict and what it left.
 
         repeat: how often, each time on what the time before left.
+        index: of the interface that it comes in by; 0: the loopback interface.
         """
+        context = _XDP_MD.pack(0, len(frame), 0, index, 0, 0)
         out = ctypes.create_string_buffer(len(frame) + 256)
         options = TestRunOptions(
             sz=ctypes.sizeof(TestRunOptions),
             data_in=frame,
             data_size_in=len(frame),
             data_size_out=len(out),
+            ctx_in=context if index else None,
+            ctx_size_in=len(context) if index else 0,
             repeat=repeat,
         )
         options.data_out = ctypes.cast(out, ctypes.c_char_p)

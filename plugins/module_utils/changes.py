@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from operator import ne
 
 from . import image
-from .image import Manifest
+from .image import Manifest, Source
 from .model import STATES, Address, Backend, Config, Service
 from .schedulers import JHASH_SLOTS, MAGLEV_SLOTS
 
@@ -112,6 +112,17 @@ def compare(now: Observed, after: Config) -> Changes:
         ],
         [move for unused, move in sorted(moves.items())],
     )
+
+
+def outdated(config: Config, then: Source, now: Source) -> list[str]:
+    """What an interface has now and had not when `config` was applied to it."""
+    old, new = image.own_macs(config, then), image.own_macs(config, now)
+    lines = [] if old == new else [_change("own MAC addresses:", [*old], [*new])]
+    if then.receivers.by_vlan != now.receivers.by_vlan or (
+        old == new and then.receivers.by_mac != now.receivers.by_mac
+    ):
+        lines.append(f"other devices receive what comes in by {config.interface}")
+    return lines
 
 
 # What differs

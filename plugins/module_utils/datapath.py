@@ -198,6 +198,12 @@ class DataPath:
             found.append("backends")
         return found
 
+    def source_then(self, now: Source) -> Source:
+        """What the interface had when the current state was made, as far as the maps hold that."""
+        table = self.maps["services"].inner(0)
+        content = table.lookup(0) if table else None
+        return image.source_of(content, now) if content else now
+
     def stage(
         self,
         config: Config,
@@ -403,9 +409,12 @@ class DataPath:
             (service, backend): n * blocks // read for (backend, service), n in owners if backend
         }
 
-    def run(self, frame: bytes) -> tuple[int, bytes]:
-        """The verdict of the program on one frame, and what it makes of it."""
-        return self.program.test_run(frame)
+    def run(self, frame: bytes, index: int = 0) -> tuple[int, bytes]:
+        """The verdict of the program on one frame, and what it makes of it.
+
+        index: of the interface that it comes in by; 0: the loopback interface.
+        """
+        return self.program.test_run(frame, index=index)
 
     def statistics(self, manifest: Manifest | None = None) -> Statistics:
         """All counters of the services in `manifest`; default: what the maps hold."""
@@ -466,6 +475,7 @@ class _Sums:
 def _header(manifest: Manifest, manifest_map: Map | None, source: Source) -> layout.ServiceHeader:
     """The head of the service table of a state."""
     config = manifest.config
+    own_macs = image.own_macs(config, source)
     return layout.ServiceHeader(
         layout.VERSION,
         manifest.generation,
@@ -476,7 +486,8 @@ def _header(manifest: Manifest, manifest_map: Map | None, source: Source) -> lay
         too_big_rate=config.too_big_rate,
         address=source.address,
         address6=source.address6,
-        own_macs=(source.mac, *config.own_macs),
+        own_macs=own_macs,
+        receivers=image.receivers(own_macs, source),
     )
 
 

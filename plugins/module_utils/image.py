@@ -15,8 +15,8 @@ import itertools
 import json
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
@@ -30,13 +30,27 @@ _LEAST_TABLES = 16
 
 
 @dataclass(frozen=True)
+class Receivers:
+    """The interfaces by which the host's stack receives frames that come in by the balanced one."""
+
+    macs: tuple[str, ...] = ()
+    """Their MAC addresses, without that of the balanced one."""
+    by_vlan: Mapping[int, int] = field(default_factory=dict)
+    """VLAN, 0 for none -> the index of the interface for frames to any of these addresses, ..."""
+    by_mac: Mapping[str, int] = field(default_factory=dict)
+    """... but for these, which one interface alone has."""
+
+
+@dataclass(frozen=True)
 class Source:
-    """What the balanced interface itself has: its first addresses, MAC address and MTU."""
+    """What the balanced interface itself has: its first addresses, MAC address and MTU; and what is
+    above it."""
 
     address: IPv4Address | None
     mac: str
     address6: IPv6Address | None = None
     mtu: int = 1500
+    receivers: Receivers = field(default_factory=Receivers)
 
 
 @dataclass(frozen=True)
@@ -268,28 +282,39 @@ def checksum(table: bytes) -> int:
 
 def service_entries(manifest: Manifest) -> Iterator[layout.ServiceEntry]:
     """All that belongs into the service table: services, and marks for packets without ports: of
-    each address and protocol that has services with ports, and of each address that has any."""
+    each address and protocol that has services with ports, and of each address that has any. A mark
+    has the backends of a service, if one has any."""
     config = manifest.config
     marks: dict[tuple[Address, int], layout.ServiceEntry] = {}
     for service in config.services:
-        protocol = PROTOCOLS[service.protocol]
-        for mark in (protocol, layout.PROTOCOL_ANY):
-            marks[service.address, mark] = layout.ServiceEntry(
-                service.address, 0, mark, flags=layout.SERVICE_ADDRESS_ONLY
-            )
-        yield layout.ServiceEntry(
+        entry = layout.ServiceEntry(
             service.address,
             service.port,
-            protocol,
+            PROTOCOLS[service.protocol],
             manifest.service_ids[service.name],
             _table_or_backend(service, manifest),
             _service_flags(service, manifest),
             config.udp_timeout,
         )
+        yield entry
+        for protocol in (entry.protocol, layout.PROTOCOL_ANY):
+            known = marks.get((service.address, protocol))
+            if known is None or _has_no_backend(known):
+                marks[service.address, protocol] = _mark(entry, protocol)
     for service in config.services:
         if not service.port:
             marks.pop((service.address, PROTOCOLS[service.protocol]))
     yield from marks.values()
+
+
+def _mark(entry: layout.ServiceEntry, protocol: int) -> layout.ServiceEntry:
+    flags = entry.flags & (layout.SERVICE_SETTLED | layout.SERVICE_SECOND)
+    flags |= layout.SERVICE_ADDRESS_ONLY
+    return layout.ServiceEntry(entry.address, 0, protocol, table=entry.table, flags=flags)
+
+
+def _has_no_backend(entry: layout.ServiceEntry) -> bool:
+    return bool(entry.flags & layout.SERVICE_SETTLED) and not entry.table
 
 
 def only_number(service: Service, manifest: Manifest) -> int:
@@ -336,6 +361,43 @@ def outer_source(backend: Backend, service: Service, config: Config, source: Sou
             f"{backend.address}; give it one, or set this option",
         )
     return ip_network(own)
+
+
+def own_macs(config: Config, source: Source) -> tuple[str, ...]:
+    """All MAC addresses of frames to the balancer, the interface's first. Raises ConfigError if
+    these are too many."""
+    others = {*source.receivers.macs, *config.own_macs} - {source.mac}
+    if len(others) >= layout.OWN_MACS:
+        raise ConfigError(
+            "own_macs",
+            f"{len(others) + 1} addresses",
+            f"at most {layout.OWN_MACS} fit, with those of {config.interface} itself, of the "
+            "bridge or bond that it is a port of, and of VLAN and macvlan devices on them",
+        )
+    return (source.mac, *sorted(others))
+
+
+def receivers(own_macs: Sequence[str], source: Source) -> dict[int, int]:
+    """As in struct service_table."""
+    by_mac = source.receivers.by_mac
+    places = {
+        layout.VLANS + place: by_mac[mac] for place, mac in enumerate(own_macs) if mac in by_mac
+    }
+    return {**source.receivers.by_vlan, **places}
+
+
+def source_of(table: bytes, now: Source) -> Source:
+    """What the interface had when a struct service_table was made, as far as it holds that; the
+    rest is as it is now."""
+    macs, indices = layout.unpack_receivers(table)
+    mac, *others = macs or ("00:00:00:00:00:00",)
+    by_vlan = {place: index for place, index in indices.items() if place < layout.VLANS}
+    by_mac = {
+        macs[place - layout.VLANS]: index
+        for place, index in indices.items()
+        if layout.VLANS <= place < layout.VLANS + len(macs)
+    }
+    return replace(now, mac=mac, receivers=Receivers(tuple(others), by_vlan, by_mac))
 
 
 def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:

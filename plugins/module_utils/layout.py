@@ -13,8 +13,8 @@ from __future__ import annotations
 import itertools
 import struct
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from .errors import L4lbError
@@ -46,6 +46,8 @@ OUTER_TTL = 64
 PROTOCOL_ANY = 1
 OWN_MACS = 64
 """MAC addresses that frames to the balancer may have, at the most."""
+VLANS = 4096
+"""Numbers of VLANs, 0 (none) included."""
 TABLE_DROPS_NO_SERVICE = 1
 IPPROTO_UDP = 17
 IPPROTO_GRE = 47
@@ -95,7 +97,9 @@ FLOW_EVENTS = {
 """What the flow table did."""
 
 _MASK_64 = 2**64 - 1
-_HEADER = struct.Struct("=4I2Q2I16s16s512s56x")  # the last are MAC addresses
+_HEADER = struct.Struct("=4I2Q2I16s16s512s56x16640s")  # the last two are _MACS and _RECEIVERS
+_MACS = struct.Struct(f"={OWN_MACS * '6s2x'}")
+_RECEIVERS = struct.Struct(f"={VLANS + OWN_MACS}I")
 _SERVICE = struct.Struct("=16sHBBHHHH4x")
 _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
@@ -123,6 +127,8 @@ class ServiceHeader:
     echo_rate, too_big_rate: answers a second and CPU.
     address, address6: the host's own, if it has any.
     own_macs: the interface's first.
+    receivers: indices of interfaces, see struct service_table: by VLAN, and VLANS further on by the
+        place of a MAC address in own_macs.
     """
 
     layout: int
@@ -136,6 +142,7 @@ class ServiceHeader:
     address: IPv4Address | None = None
     address6: IPv6Address | None = None
     own_macs: tuple[str, ...] = ()
+    receivers: Mapping[int, int] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """As the head of struct service_table."""
@@ -151,7 +158,23 @@ class ServiceHeader:
             pack_address(self.address) if self.address else bytes(16),
             pack_address(self.address6) if self.address6 else bytes(16),
             b"".join(pack_mac(mac) + bytes(2) for mac in self.own_macs),
+            _packed_receivers(self.receivers),
         )
+
+
+def _packed_receivers(receivers: Mapping[int, int]) -> bytes:
+    numbers = [0] * (VLANS + OWN_MACS)
+    for place, index in receivers.items():
+        numbers[place] = index
+    return _RECEIVERS.pack(*numbers)
+
+
+def unpack_receivers(table: bytes) -> tuple[tuple[str, ...], dict[int, int]]:
+    """`own_macs` and `receivers` of the header, from a struct service_table."""
+    *_others, macs, receivers = _HEADER.unpack_from(table)
+    own_macs = (mac.hex(":") for mac in _MACS.unpack(macs) if any(mac))
+    numbers = _RECEIVERS.unpack(receivers)
+    return tuple(own_macs), {place: index for place, index in enumerate(numbers) if index}
 
 
 def unpack_layout(table: bytes) -> tuple[int, int]:

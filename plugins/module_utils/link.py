@@ -11,12 +11,13 @@ import importlib.util
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from . import rtnetlink
+from . import rtnetlink, stack
 from .errors import ConfigError, HostError, KernelError
+from .image import Receivers
 from .model import Address
 from .rtnetlink import AF_INET, AF_INET6
 
@@ -47,6 +48,7 @@ class Link:
     address: IPv4Address | None = None
     address6: IPv6Address | None = None
     attached: Attached | None = None
+    receivers: Receivers = field(default_factory=Receivers)
 
 
 def pyroute2_is_installed() -> bool:
@@ -87,6 +89,7 @@ def read_link(name: str) -> Link:
         address=address if isinstance(address, IPv4Address) else None,
         address6=address6 if isinstance(address6, IPv6Address) else None,
         attached=Attached(entry.xdp_program, mode) if entry.xdp_program else None,
+        receivers=stack.receivers(entry, entries.values()),
     )
 
 

@@ -26,6 +26,7 @@ from .balancer import Balancer
 from .datapath import DataPath, join_sources, reusable_maps
 from .errors import ConfigError, L4lbError
 from .image import Manifest, is_settled
+from .link import Link
 from .model import PROTOCOLS, Address, Backend, Service
 
 _READ_ONLY = ("services", "lookup_tables", "backends")
@@ -51,23 +52,25 @@ class Flow:
                 "source", str(self.source), f"not of the IP version of {self.destination}"
             )
 
-    def frame(self) -> bytes:
-        """An Ethernet frame of it: of TCP not the first one, for that would start anew."""
+    def frame(self, mac: str) -> bytes:
+        """An Ethernet frame of it, to this address: of TCP not the first one, for that would start
+        anew."""
         ports = struct.pack("!HH", self.source_port, self.destination_port)
         if self.protocol == "tcp":
             l4 = ports + struct.pack("!IIBBHHH", 1, 1, 5 << 4, _TCP_ACK, 0xFFFF, 0, 0)
         else:
             l4 = ports + struct.pack("!HH", 8, 0)
         protocol, addresses = PROTOCOLS[self.protocol], self.source.packed + self.destination.packed
+        macs = layout.pack_mac(mac) + bytes(6)
         if self.source.version == 4:
             head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(l4), 0, 0x4000, 64, protocol, 0)
             total = sum(struct.unpack("!10H", head + addresses))
             total = (total & 0xFFFF) + (total >> 16)
             total = ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF
             head = head[:10] + total.to_bytes(2, "big")
-            return bytes(12) + b"\x08\x00" + head + addresses + l4
+            return macs + b"\x08\x00" + head + addresses + l4
         head = struct.pack("!IHBB", 6 << 28, len(l4), protocol, 64)
-        return bytes(12) + b"\x86\xdd" + head + addresses + l4
+        return macs + b"\x86\xdd" + head + addresses + l4
 
     def hash(self, seed: int, ports: bool = True) -> int:
         """As hash_flow() of files/bpf/hash.h; of the client's address alone without `ports`."""
@@ -132,12 +135,12 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
     balancer. Raises L4lbError, as if nothing balances.
     """
     with host.lock(balancer.interface, balancer.paths):
-        _live, data_path, manifest = balancer.at_work()
+        live, data_path, manifest = balancer.at_work()
         copy = _copy(balancer, data_path, manifest)
         service = _service_of(flow, manifest)
         digest = hashlib.sha256(join_sources(balancer.sources).encode()).hexdigest()
         seed = manifest.config.hash_seed
-        trial = _Trial(copy, manifest, service, flow)
+        trial = _Trial(copy, manifest, service, flow, live.link)
         cpus = sorted(os.sched_getaffinity(0))
         (new,) = (verdict for _cpu, verdict, _hit in trial.run(cpus[:1]))
         if "flows" in copy.maps:
@@ -190,10 +193,17 @@ class _Trial:
     """Runs a copy of the program on a packet, and reads from its counters what it did."""
 
     def __init__(
-        self, copy: DataPath, manifest: Manifest, service: Service | None, flow: Flow
+        self,
+        copy: DataPath,
+        manifest: Manifest,
+        service: Service | None,
+        flow: Flow,
+        link: Link,
     ) -> None:
+        """link: the interface that the packet comes in by."""
         self._copy = copy
-        self._frame = flow.frame()
+        self._frame = flow.frame(link.mac)
+        self._index = link.index
         self._numbers = {}
         if service:
             known = manifest.numbers[service.name]
@@ -205,7 +215,7 @@ class _Trial:
         results = {}
         for cpu in cpus:
             with _on(cpu):
-                results[cpu] = self._copy.run(self._frame)
+                results[cpu] = self._copy.run(self._frame, self._index)
         news = self._counts() - before
         for cpu, (code, frame) in results.items():
             counted = {kind: what for kind, what, where in news if where == cpu}

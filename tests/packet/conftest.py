@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.packet.crossing import build
 from tests.packet.harness import Balancer, Namespace
 
 
@@ -44,6 +45,14 @@ def balancer(request: pytest.FixtureRequest) -> Balancer:
 def routed_namespace() -> Iterator[Namespace]:
     """A network namespace that forwards; what is in it is the test's to add."""
     yield from _namespace()
+
+
+@pytest.fixture(scope="session")
+def crossing() -> Iterator[Namespace]:
+    """A host that forwards."""
+    for made in _namespace():
+        build(made)
+        yield made
 
 
 @pytest.fixture

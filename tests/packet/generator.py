@@ -10,6 +10,14 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tests.packet.crossing import (
+    BRIDGE_MAC,
+    MACVLAN_MAC,
+    OWN_MAC,
+    QUIET_MAC,
+    QUIET_TAG,
+    TAG,
+)
 from tests.packet.harness import backends
 from tests.packet.packets import (
     ATOMIC,
@@ -18,6 +26,7 @@ from tests.packet.packets import (
     FIRST_FRAGMENT,
     LAST_FRAGMENT,
     MOBILITY,
+    ROUTER_MAC,
     ROUTING,
     SEGMENTS,
     Address,
@@ -40,6 +49,10 @@ ADDRESSES: dict[int, list[str]] = {
 }
 STRANGERS: dict[int, list[str]] = {4: ["192.0.2.99"], 6: ["2001:db8::99"]}
 PORTS = [0, 1, 53, 443, 8080, 65535]
+GIVEN_MAC = "02:00:00:00:00:0c"
+OWN = [OWN_MAC, BRIDGE_MAC, MACVLAN_MAC, QUIET_MAC, GIVEN_MAC]
+NOT_OWN = ["52:54:00:00:00:99", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00"]
+GROUP = "33:33:00:00:00:01"
 CLIENTS = 100
 """Few enough that the flow table forgets none of their flows, and flows come again."""
 FLOW_TABLE_SIZE = 2**18
@@ -101,6 +114,8 @@ def configuration(rng: random.Random) -> tuple[list[dict[str, Any]], dict[str, A
         "flow_table_size": rng.choice([0, FLOW_TABLE_SIZE, FLOW_TABLE_SIZE]),
         "udp_timeout": LONG,
         "mtu": rng.choice([9000, 1500, 1500, 1280, 576]),
+        "own_macs": rng.choice([[], [GIVEN_MAC]]),
+        "no_service": rng.choice(["drop", "drop", "pass"]),
     }
 
 
@@ -151,8 +166,11 @@ class Traffic:
         self._ip_extras(version, fields)
         if rng.random() < 0.15:
             fields["tags"] = rng.choice(
-                [[1], [4095, 2], [(0x88A8, 1)], [(0x88A8, 1), 2], [1, 2, 3]]
+                [[TAG], [4095, 2], [(0x88A8, QUIET_TAG)], [(0x88A8, TAG), 2], [1, 2, 3]]
             )
+        if rng.random() < 0.15:
+            by = rng.choice([ROUTER_MAC, GROUP])
+            fields["macs"] = rng.choice([rng.choice(OWN), rng.choice(NOT_OWN)]), by
         if rng.random() < 0.15:
             fields["padding"] = b"\xa5" * rng.choice([1, 6, 18, 64])
         made = frame(segment, source=client, destination=destination, **fields)

@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath, build_flags
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room, Source, room_for
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import (
+    Receivers,
+    Room,
+    Source,
+    room_for,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 from tests.packet.hashing import ones_complement_sum
-from tests.packet.model import Fib, Interface, Model, Outcome, Statistics, Tally, Verdict
+from tests.packet.model import Fib, Host, Interface, Model, Outcome, Statistics, Tally, Verdict
 from tests.packet.packets import BALANCER_MAC, mac
 from tests.packet.wire import ECHO_REQUEST, ICMP, Address, parse, pseudo_header
 
@@ -139,6 +144,7 @@ class Balancer:
     flags: more -D flags for the program.
     every_feature: compile for more than what is configured, once for all configurations.
     own: the interface's addresses.
+    host: the rest of it, for the model; receivers: the same for the program.
     """
 
     def __init__(
@@ -150,6 +156,8 @@ class Balancer:
         flags: Sequence[str] = (),
         every_feature: bool = False,
         own: tuple[str | None, str | None] = (BALANCER_ADDRESS, BALANCER_ADDRESS6),
+        host: Host | None = None,
+        receivers: Receivers | None = None,
     ) -> None:
         self.namespace = namespace
         self.flags = flags
@@ -158,6 +166,8 @@ class Balancer:
         self._every_feature = every_feature
         self._address = IPv4Address(own[0]) if own[0] else None
         self._address6 = IPv6Address(own[1]) if own[1] else None
+        self._host = host
+        self._receivers = receivers or Receivers()
         self._compiled: dict[tuple[str, ...], DataPath] = {}
         self._written: tuple[Config, Source] | None = None
         self._before = Statistics()
@@ -245,9 +255,14 @@ class Balancer:
             config,
             Interface(mac(self._mac_address), self._address, self._address6, mtu),
             self.fib,
+            host=self._host,
         )
         source = Source(
-            address=self._address, address6=self._address6, mac=self._mac_address, mtu=mtu
+            address=self._address,
+            address6=self._address6,
+            mac=self._mac_address,
+            mtu=mtu,
+            receivers=self._receivers,
         )
         if (config, source) != self._written:
             self.namespace.call(self._write, config, source)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -39,7 +39,9 @@ from tests.packet.wire import (
     ICMP_HEADER,
     IPV4_HEADER,
     IPV6_HEADER,
+    MAC,
     MAC_PAIR,
+    NEIGHBOUR_DISCOVERY,
     PROTOCOL_NAMES,
     SYN,
     TOO_BIG,
@@ -103,6 +105,20 @@ class Interface:
     def own(self, version: int) -> Address | None:
         """Its address."""
         return self.address if version == 4 else self.address6
+
+
+@dataclass(frozen=True)
+class Host:
+    """The host besides that interface.
+
+    macs: MAC addresses of what stands on the interface.
+    forwards: what comes in by which MAC address of a macvlan, or else in which VLAN (0: in none).
+    forwarded: addresses that it would forward packets to.
+    """
+
+    macs: frozenset[bytes] = frozenset()
+    forwards: Mapping[bytes | int, bool] = field(default_factory=dict)
+    forwarded: Container[Address] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -175,9 +191,13 @@ class Model:
         interface: Interface,
         fib: Fib | None = None,
         flows: FlowTable | None = None,
+        host: Host | None = None,
     ) -> None:
         self.config = config
         self.interface = interface
+        self.host = host or Host()
+        given = {bytes.fromhex(mac.replace(":", "")) for mac in config.own_macs}
+        self._own_macs = {interface.mac, *self.host.macs, *given}
         self.fib = {} if fib is None else fib
         self.flows = flows or FlowTable(config.flow_table_size)
         self.statistics = Statistics()
@@ -195,23 +215,47 @@ class Model:
 
     def process(self, frame: bytes) -> Outcome:
         """Take a frame through all steps."""
-        try:
-            packet = parse(frame)
-            if packet is None:
-                raise NotForUsError
-            if self.is_icmp(packet):
-                return self.process_icmp(frame, packet)
-            service = self.service_of(packet)
-            flow = Flow(packet.source, packet.source_port, packet.destination_port)
-            backend = self.choose(
-                service, flow, opens=packet.tcp_flags & (SYN | ACK) == SYN, remember=True
-            )
-            return self.forward(frame, packet, service, flow, backend)
-        except NotForUsError:
+        packet = parse(frame)
+        if packet is None or packet.destination not in self._addresses:
             return Outcome(Verdict.PASS, frame)
+        if frame[:MAC] not in self._own_macs:
+            return Outcome(Verdict.PASS, frame)
+        try:
+            return self.balance(frame, packet)
+        except NotForUsError:
+            if not self.comes_back(frame, packet):
+                return Outcome(Verdict.PASS, frame)
+            count(self.statistics.drops, "no_service")
+            return Outcome(Verdict.DROP, None)
         except DroppedError as dropped:
             count(self.statistics.drops, dropped.reason)
             return Outcome(Verdict.DROP, None, dropped.asks_for)
+
+    def balance(self, frame: bytes, packet: Packet) -> Outcome:
+        """Take a packet to an address that has services to the one it is for."""
+        if self.is_icmp(packet):
+            return self.process_icmp(frame, packet)
+        service = self.service_of(packet)
+        flow = Flow(packet.source, packet.source_port, packet.destination_port)
+        backend = self.choose(
+            service, flow, opens=packet.tcp_flags & (SYN | ACK) == SYN, remember=True
+        )
+        return self.forward(frame, packet, service, flow, backend)
+
+    def comes_back(self, frame: bytes, packet: Packet) -> bool:
+        """Whether the host would forward what is for no service, and is to have it dropped.
+
+        What hosts of a link tell each other (RFC 4861) is never dropped.
+        """
+        discovery = packet.version == 6 and self.is_icmp(packet)
+        if discovery and frame[packet.transport] in NEIGHBOUR_DISCOVERY:
+            return False
+        by_vlan = self.host.forwards.get(vlan_of(frame, packet), False)
+        return (
+            self.config.no_service == "drop"
+            and self.host.forwards.get(frame[:MAC], by_vlan)
+            and packet.destination in self.host.forwarded
+        )
 
     def is_icmp(self, packet: Packet) -> bool:
         """Whether this is a message of ICMP that can be read."""
@@ -225,7 +269,9 @@ class Model:
     def process_icmp(self, frame: bytes, packet: Packet) -> Outcome:
         """Answer pings, and take errors to the backend whose packet they are about."""
         kind = frame[packet.transport]
-        if kind == ECHO_REQUEST[packet.version] and packet.destination in self._addresses:
+        if kind == ECHO_REQUEST[packet.version]:
+            if is_group(frame[MAC:MAC_PAIR]):
+                raise DroppedError("malformed")
             count(self.statistics.answers, "echo_reply")
             return Outcome(Verdict.TX, echo_reply(frame, packet))
         if kind not in ERRORS[packet.version]:
@@ -313,6 +359,8 @@ class Model:
         if packet.length > most:
             if not packet.dont_fragment or self.is_icmp(packet) or packet.length < QUOTED_BYTES:
                 raise DroppedError("too_big")
+            if is_group(frame[MAC:MAC_PAIR]):
+                raise DroppedError("malformed")
             count(self.statistics.answers, "packet_too_big")
             return Outcome(Verdict.TX, too_big(frame, packet, most))
         tags = frame[MAC_PAIR : packet.start - ETHER_TYPE.size]
@@ -408,6 +456,19 @@ class Model:
         varying = int.from_bytes((hashed & MASK32).to_bytes(4, "little"), "big")
         host = varying & int(given.hostmask) & MASK32
         return type(given.network_address)(int(given.network_address) | host)
+
+
+def is_group(mac: bytes) -> bool:
+    """Whether it is an address of many, from which no frame comes (IEEE 802.3)."""
+    return bool(mac[0] & 1)
+
+
+def vlan_of(frame: bytes, packet: Packet) -> int:
+    """The number in the outer tag; 0 if there is none."""
+    if packet.start == MAC_PAIR + ETHER_TYPE.size:
+        return 0
+    (tag,) = struct.unpack_from("!H", frame, MAC_PAIR + ETHER_TYPE.size)
+    return int(tag & 0xFFF)
 
 
 def overhead(service: Service, backend: Backend) -> int:

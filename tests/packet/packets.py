@@ -271,14 +271,21 @@ def frame(
     destination: str | Address,
     tags: Sequence[int | tuple[int, int]] = (),
     padding: bytes = b"",
+    macs: tuple[str, str] = (BALANCER_MAC, ROUTER_MAC),
     **fields: Any,
 ) -> bytes:
-    """An IP packet in its frame, of the destination's family. Fields: those of `ipv4` or `ipv6`."""
+    """An IP packet in its frame, of the destination's family. Fields: those of `ipv4` or `ipv6`.
+
+    macs: to whom, and from whom.
+    """
     if len(packed(destination)) == 4:
         packet, ether_type = ipv4(payload, destination=destination, **fields), ETHERNET_IPV4
     else:
         packet, ether_type = ipv6(payload, destination=destination, **fields), ETHERNET_IPV6
-    return ethernet(packet, ether_type=ether_type, tags=tags, padding=padding)
+    to, by = macs
+    return ethernet(
+        packet, ether_type=ether_type, source=by, destination=to, tags=tags, padding=padding
+    )
 
 
 def packet_of(whole: bytes) -> bytes:

@@ -88,14 +88,6 @@ def test_one_packet_spelt_out(balancer: Balancer) -> None:
         pytest.param(
             frame(tcp(data=bytes(LONGEST_FRAME - 54)), destination=VIP), id="as long as fits"
         ),
-        pytest.param(
-            ethernet(ipv4(tcp(), destination=VIP), destination="52:54:00:00:00:99"),
-            id="to another MAC",
-        ),
-        pytest.param(
-            ethernet(ipv4(tcp(), destination=VIP), destination="ff:ff:ff:ff:ff:ff"),
-            id="to every MAC",
-        ),
     ],
 )
 def test_forwarded(balancer: Balancer, sent: bytes) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.packet.harness import GATEWAY_MAC, VIP, VIPS, Balancer, Namespace, service
 from tests.packet.model import Address, Hop, Outcome, Verdict
-from tests.packet.packets import BALANCER_MAC, frame, mac, tcp, udp
+from tests.packet.packets import BALANCER_MAC, ROUTER_MAC, frame, mac, tcp, udp
 
 BACKEND_MAC = "52:54:00:00:00:0b"
 OTHER_MAC = "52:54:00:00:00:0c"
@@ -51,11 +51,12 @@ def test_a_backend_may_have_another_mac_in_another_service(balancer: Balancer) -
 
 
 def test_the_interface_s_mac_is_the_source(namespace: Namespace) -> None:
-    balancer = Balancer(namespace, mac_address="02:a1:b2:c3:d4:e5")
+    own = "02:a1:b2:c3:d4:e5"
+    balancer = Balancer(namespace, mac_address=own)
     balancer.configure(service())
-    outcome = balancer.send(frame(tcp(), destination=VIP))
+    outcome = balancer.send(frame(tcp(), destination=VIP, macs=(own, ROUTER_MAC)))
     assert outcome.frame is not None
-    assert outcome.frame[6:12] == mac("02:a1:b2:c3:d4:e5")
+    assert outcome.frame[6:12] == mac(own)
 
 
 INGRESS_MAC, FIRST_MAC, SECOND_MAC = "02:00:00:00:00:01", "02:00:00:00:01:01", "02:00:00:00:02:01"

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import random
 import struct
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
@@ -23,12 +24,17 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 
+from tests.packet.crossing import GATEWAY, QUIET_TAG, TAG, balancer_on
 from tests.packet.generator import (
     ADDRESSES,
     CHAINS,
     ENCAPSULATIONS,
     FLOW_TABLE_SIZE,
+    GIVEN_MAC,
+    GROUP,
     LONG,
+    NOT_OWN,
+    OWN,
     PORTS,
     STRANGERS,
     Traffic,
@@ -37,6 +43,7 @@ from tests.packet.generator import (
 from tests.packet.harness import LONGEST_FRAME, Balancer, Namespace, backends
 from tests.packet.packets import (
     ETHERNET_IPV4,
+    ROUTER_MAC,
     SEGMENTS,
     frame,
     icmp,
@@ -55,31 +62,53 @@ take most of the time."""
 EXAMPLES = max(100, PACKETS // 1000)
 
 
+FORWARDED = {ADDRESSES[4][0]: 4, ADDRESSES[6][0]: 6, ADDRESSES[6][2]: 6}
+ROUTES = [f"route add {address} via {GATEWAY[version]}" for address, version in FORWARDED.items()]
+ROUTES += [f"address add {ADDRESSES[4][1]} dev lo", f"route add unreachable {ADDRESSES[6][1]}"]
+
+
 @pytest.fixture(scope="module")
-def versatile(namespace: Namespace) -> Balancer:
+def host(crossing: Namespace) -> Iterator[Namespace]:
+    """A host that would forward to some of the services' addresses."""
+    for command in ROUTES:
+        crossing.ip(command)
+    yield crossing
+    for command in ROUTES:
+        crossing.ip(command.replace(" add ", " delete "))
+
+
+def balancer_in(
+    host: Namespace, *, every_feature: bool = True, flags: tuple[str, ...] = ()
+) -> Balancer:
+    return balancer_on(host, *map(ip_address, FORWARDED), every_feature=every_feature, flags=flags)
+
+
+@pytest.fixture(scope="module")
+def versatile(host: Namespace) -> Balancer:
     """A balancer whose program has every feature."""
-    return Balancer(namespace, every_feature=True)
+    return balancer_in(host)
 
 
 @pytest.fixture(scope="module")
-def versatile_filling(namespace: Namespace) -> Balancer:
+def versatile_filling(host: Namespace) -> Balancer:
     """The same, and it fills the room for headers before it writes them."""
-    return Balancer(namespace, every_feature=True, flags=["-DFILL_HEADROOM"])
+    return balancer_in(host, flags=("-DFILL_HEADROOM",))
 
 
 def test_volume(
-    namespace: Namespace,
+    host: Namespace,
     versatile: Balancer,
     versatile_filling: Balancer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sent = 0
+    dropped: set[str] = set()
     batches = -(-PACKETS // BATCH)
     for number in range(SEED, SEED + batches):
         rng = random.Random(number)
         services, options = configuration(rng)
         if number % EXACT == 0:
-            balancer = Balancer(namespace)
+            balancer = balancer_in(host, every_feature=False)
         else:
             balancer = versatile_filling if number % 2 else versatile
         balancer.configure(*services, **options)
@@ -88,7 +117,7 @@ def test_volume(
             balancer.send_all(
                 made[:LONGEST_FRAME] for made in (traffic.frame() for _ in range(BATCH))
             )
-            balancer.check()
+            dropped |= balancer.check().drops.keys()
         except AssertionError as e:
             raise AssertionError(f"with seed {number}: {services}, {options}\n{e}") from e
         sent += BATCH
@@ -97,6 +126,7 @@ def test_volume(
     with capsys.disabled():
         print(f"\n{sent} random packets, seeds {SEED} to {SEED + batches - 1}")
     assert sent >= PACKETS
+    assert dropped >= {"malformed", "fragment", "no_backend", "too_big", "no_service"}
 
 
 def addresses(version: int) -> st.SearchStrategy[Any]:
@@ -153,10 +183,17 @@ OPTIONS = st.fixed_dictionaries(
         "flow_table_size": st.sampled_from([0, FLOW_TABLE_SIZE]),
         "udp_timeout": st.just(LONG),
         "mtu": st.integers(68, 9000),
+        "own_macs": st.sampled_from([[], [GIVEN_MAC]]),
+        "no_service": st.sampled_from(["drop", "pass"]),
     }
 )
 DATA = st.one_of(st.binary(max_size=40), st.integers(0, 1500).map(lambda size: b"\xda" * size))
-TAGS = st.lists(st.tuples(st.sampled_from([0x8100, 0x88A8]), st.integers(0, 65535)), max_size=3)
+VLANS = st.one_of(st.sampled_from([0, TAG, QUIET_TAG]), st.integers(0, 65535))
+TAGS = st.lists(st.tuples(st.sampled_from([0x8100, 0x88A8]), VLANS), max_size=3)
+MACS = st.one_of(
+    st.just((OWN[0], ROUTER_MAC)),
+    st.tuples(st.sampled_from(OWN + NOT_OWN), st.sampled_from([ROUTER_MAC, GROUP])),
+)
 WORDS = st.integers(0, 65535)
 
 
@@ -212,7 +249,8 @@ def packets(draw: st.DrawFn, version: int) -> tuple[bytes, dict[str, Any]]:
 def frames(draw: st.DrawFn) -> bytes:
     """Whole frames, some of them broken in one place."""
     payload, fields = draw(packets(draw(st.sampled_from([4, 6]))))
-    made = frame(payload, tags=draw(TAGS), padding=draw(st.binary(max_size=8)), **fields)
+    padding = draw(st.binary(max_size=8))
+    made = frame(payload, tags=draw(TAGS), padding=padding, macs=draw(MACS), **fields)
     kind = draw(st.sampled_from(["whole", "whole", "cut", "byte", "word"]))
     if kind == "cut":
         made = made[: draw(st.integers(14, len(made)))]

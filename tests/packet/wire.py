@@ -18,7 +18,7 @@ from tests.packet.hashing import ones_complement_sum
 
 Address = Union[IPv4Address, IPv6Address]
 
-MAC_PAIR = 12
+MAC, MAC_PAIR = 6, 12
 ETHER_TYPE = struct.Struct("!H")
 IPV4_HEADER = struct.Struct("!BBHHHBBH4s4s")
 IPV6_HEADER = struct.Struct("!IHBB16s16s")
@@ -46,6 +46,9 @@ TOO_BIG = {4: (3, 4), 6: (2, 0)}
 """Type and code of what tells a sender the MTU (RFC 1191, RFC 8201)."""
 ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 """The types whose message quotes the packet that it is about."""
+
+NEIGHBOUR_DISCOVERY = range(133, 138)
+"""Types of ICMPv6 by which hosts of a link find each other and their routers (RFC 4861)."""
 
 DONT_FRAGMENT = 0x4000
 MORE_FRAGMENTS = 0x2000

@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import image, layout
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Manifest, Source, Table
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import (
+    Manifest,
+    Receivers,
+    Source,
+    Table,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
     MAX_SERVICES,
     Address,
@@ -396,6 +401,37 @@ def test_each_address_with_ports_has_marks() -> None:
     assert {entry.udp_timeout for entry in found.values() if entry.flags != mark} == {7}
 
 
+def test_marks_have_the_backends_of_a_service() -> None:
+    """The first by name that has any."""
+    found = entries(
+        service(0, name="a", port=1),
+        service(1, name="b", port=2),
+        service(2, name="c", port=3),
+        service(0, name="d", port=1, protocol="udp"),
+        service(2, name="e", address="192.0.2.11"),
+        service(0, name="f", address="192.0.2.12"),
+    )
+    settled = layout.SERVICE_SETTLED | layout.SERVICE_ADDRESS_ONLY
+    one, two = found["192.0.2.10", 2, 6], found["192.0.2.11", 80, 6]
+    assert one.table
+    expected = {
+        ("192.0.2.10", 6): (one.table, settled),
+        ("192.0.2.10", layout.PROTOCOL_ANY): (one.table, settled),
+        ("192.0.2.10", 17): (0, settled),
+        ("192.0.2.11", layout.PROTOCOL_ANY): (two.table, layout.SERVICE_ADDRESS_ONLY),
+        ("192.0.2.12", layout.PROTOCOL_ANY): (0, settled),
+    }
+    marks = {(address, protocol): found[address, 0, protocol] for address, protocol in expected}
+    assert {key: (mark.table, mark.flags) for key, mark in marks.items()} == expected
+
+
+def test_marks_use_the_records_that_the_service_does() -> None:
+    manifest = follow(config(service(1)), None, 1024)
+    manifest.second.add("web")
+    for entry in image.service_entries(manifest):
+        assert entry.flags & layout.SERVICE_SECOND
+
+
 @pytest.mark.parametrize("scheduler", ["maglev", "jhash"])
 def test_a_service_of_one_backend_needs_no_table(scheduler: str) -> None:
     usable = {"address": "10.0.0.1"}
@@ -694,3 +730,52 @@ def test_every_feature_is_known_to_c_and_the_other_way_round() -> None:
     known = set(re.findall(r"\bWITH_\w+", "\n".join(tested)))
     # IP in IP is what is left if nothing else is asked for
     assert {flag.removeprefix("-D") for flag in image.features(everything)} == known | {"WITH_IPIP"}
+
+
+# Which frames are the balancer's.
+
+MAC, BRIDGE, VRRP, GIVEN = (f"02:00:00:00:00:{last}" for last in ("99", "02", "55", "01"))
+
+
+def with_receivers(receivers: Receivers) -> Source:
+    return Source(IPv4Address("10.9.9.9"), MAC, receivers=receivers)
+
+
+@pytest.mark.parametrize(
+    ("macs", "given", "expected"),
+    [
+        pytest.param((), [], [], id="the interface's alone"),
+        pytest.param((BRIDGE,), [], [BRIDGE], id="a bridge's"),
+        pytest.param((), [GIVEN], [GIVEN], id="one that is given"),
+        pytest.param((VRRP, BRIDGE), [GIVEN], [GIVEN, BRIDGE, VRRP], id="in order"),
+        pytest.param((MAC, BRIDGE), [MAC, BRIDGE], [BRIDGE], id="each once"),
+    ],
+)
+def test_own_macs(macs: tuple[str, ...], given: list[str], expected: list[str]) -> None:
+    source = with_receivers(Receivers(macs))
+    assert image.own_macs(config(own_macs=given), source) == (MAC, *expected)
+
+
+def test_more_own_macs_than_fit() -> None:
+    macs = [f"06:00:00:00:00:{number:02x}" for number in range(64)]
+    assert len(image.own_macs(config(), with_receivers(Receivers(tuple(macs[1:]))))) == 64
+    with pytest.raises(ConfigError, match=r"^own_macs: '65 addresses': at most 64 fit") as caught:
+        image.own_macs(config(), with_receivers(Receivers(tuple(macs))))
+    assert "bridge or bond that it is a port of" in str(caught.value)
+
+
+def test_receivers_come_back_from_a_service_table() -> None:
+    then = with_receivers(Receivers((BRIDGE, VRRP), {0: 3, 100: 4, 4094: 5}, {VRRP: 6}))
+    own_macs = image.own_macs(config(), then)
+    numbers = image.receivers(own_macs, then)
+    assert numbers == {0: 3, 100: 4, 4094: 5, 4096 + 2: 6}
+    header = layout.ServiceHeader(
+        layout.VERSION, 1, 1, own_macs=own_macs, receivers=numbers, address=then.address
+    )
+    now = Source(IPv4Address("10.9.9.8"), BRIDGE, mtu=1400)
+    assert image.source_of(header.pack(), now) == dataclasses.replace(
+        then, address=now.address, mtu=1400
+    )
+    assert image.source_of(layout.ServiceHeader(layout.VERSION, 1, 1).pack(), now).mac == (
+        "00:00:00:00:00:00"
+    )

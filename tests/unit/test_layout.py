@@ -70,6 +70,9 @@ def number(expression: str) -> int:
         ("GOLDEN_64", layout.GOLDEN_64),
         ("OUTER_TTL", layout.OUTER_TTL),
         ("PROTOCOL_ANY", layout.PROTOCOL_ANY),
+        ("OWN_MACS", layout.OWN_MACS),
+        ("VLANS", layout.VLANS),
+        ("TABLE_DROPS_NO_SERVICE", layout.TABLE_DROPS_NO_SERVICE),
     ],
 )
 def test_numbers_are_the_same_in_c(name: str, value: int) -> None:
@@ -118,7 +121,7 @@ def used(constant: str) -> bool:
     return len(re.findall(rf"\b{constant}\b", CODE)) > 1
 
 
-TO_COME = {"bad_source", "ttl_expired", "no_service", "limited", "no_egress"}
+TO_COME = {"bad_source", "ttl_expired", "limited", "no_egress"}
 
 
 def test_each_reason_to_drop_is_used_and_says_what_to_do() -> None:
@@ -450,10 +453,15 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         address=ipv4,
         address6=ipv6,
         own_macs=("02:00:00:00:00:01", "02:00:00:00:00:02"),
+        receivers={0: 7, 4095: 0x01020304, 4096 + 1: 8},
     )
     packed = layout.pack_service_table(header, [])
     assert len(packed) == layout.SERVICE_TABLE_SIZE
     assert layout.unpack_layout(packed) == (layout.VERSION, 77)
+    assert layout.unpack_receivers(packed) == (header.own_macs, header.receivers)
+    receivers = bytearray(4 * (4096 + 64))
+    for place, index in header.receivers.items():
+        receivers[4 * place : 4 * place + 4] = native(index, 4)
     found = members("service_table")
     numbers = {
         "layout": layout.VERSION,
@@ -470,6 +478,7 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         "ipv6": ipv6.packed if ipv6 else bytes(16),
         "own_macs": bytes.fromhex("0200000000010000 0200000000020000").ljust(512, b"\0"),
         "padding": bytes(56),
+        "receivers": bytes(receivers),
         "slots": bytes(32 * layout.SERVICE_SLOTS),
     }
     assert list(found) == [*numbers, *texts]

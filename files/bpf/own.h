@@ -10,6 +10,7 @@
  */
 struct routed_mac {
 	__u64 mac; /* as in own_macs; 0: it has not said */
+	__u32 generation; /* of the service table then: a new one has the right addresses */
 	__u32 asked; /* when, in ticks */
 	__u32 backend; /* number of the one to ask about; 0: any */
 	__u32 table;
@@ -68,6 +69,10 @@ static __always_inline void ask_for_mac(struct xdp_md *ctx, const struct service
 	if (!known->backend || !records)
 		return;
 	backend = record_of(service, records);
+	if (backend->flags & BACKEND_HAS_NEXTHOP) {
+		known->backend = 0; /* frames to it leave from the address of the last run */
+		return;
+	}
 	__builtin_memset(route, 0, sizeof(*route));
 	result = find_route(ctx, packet, backend, route);
 	if (result == BPF_FIB_LKUP_RET_SUCCESS &&
@@ -94,6 +99,11 @@ static __always_inline int is_routed(struct xdp_md *ctx, const struct service_ta
 
 	if (!known)
 		return 0;
+	if (known->generation != table->generation) {
+		known->generation = table->generation;
+		known->mac = 0;
+		known->backend = 0;
+	}
 	if (now - known->asked >= TICKS_PER_SECOND / ASKED_PER_SECOND) {
 		known->asked = now;
 		ask_for_mac(ctx, table, packet, service, known, known->mac == mac);

@@ -204,12 +204,12 @@ class Balancer:
         return live, live.data_path, live.manifest
 
     def outdated(self, live: Live) -> list[str]:
-        """What of the host has changed since the live state was made, in words; an apply follows
-        it."""
-        if not live.attached or live.data_path is None or live.manifest is None:
+        """What the host has otherwise than at the last run, in words. Another run follows it."""
+        data_path, manifest = live.data_path, live.manifest
+        if data_path is None or manifest is None or not live.attached:
             return []
-        now = _source(live.link)
-        return changes.outdated(live.manifest.config, live.data_path.source_then(now), now)
+        source = _source(live.link)
+        return changes.outdated(manifest.config, data_path.source_then(source), source)
 
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""

@@ -16,7 +16,8 @@ description:
   - What is there already is compared with what is wanted, in the kernel itself. Only differences are applied, and they
     take effect at once or not at all. A change of services or backends does not touch the program.
   - What is wanted is also saved, in C(/etc/l4lb), one file per interface.
-  - Traffic that is not addressed to a service passes to the host untouched.
+  - Traffic that is not addressed to a service passes to the host untouched, and so do frames to other MAC addresses
+    than the host's. The exception is O(no_service).
 requirements:
   - python3-bpfcc on the host (C(python3-bcc) on Fedora and RHEL), not the bcc of PyPI
   - python3-pyroute2 on the host
@@ -96,14 +97,16 @@ options:
   own_macs:
     description:
       - MAC addresses whose frames are balanced, besides those of O(interface), of the bridge or bond that it is a port
-        of, and of VLAN and macvlan devices on them. All other frames pass. At most 32.
+        of, and of VLAN and macvlan devices on them. All other frames pass, multicast and broadcast always. At most 32,
+        and 64 of all kinds together.
     type: list
     elements: str
     default: []
   no_service:
     description:
       - What becomes of a packet to a service's address that is for no service, and that the host would forward.
-      - V(drop) keeps it from going round between the host and its router until its TTL is used up.
+      - V(drop) keeps it from going round between the host and its router until its TTL is used up. What the host takes
+        itself, or answers with an error, passes, and so do neighbour and router discovery.
       - V(pass) leaves it to the host, for one that translates addresses.
     type: str
     choices: [drop, pass]

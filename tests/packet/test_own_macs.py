@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Receivers
@@ -167,8 +168,9 @@ class Followed:
         self.namespace = namespace
         self.balancer = Balancer(namespace, OLD_MAC, fib={})
 
-    def configure(self, *addresses: str, **options: object) -> None:
-        listed = [{"address": address} for address in addresses]
+    def configure(self, *backends: str | dict[str, str], **options: object) -> None:
+        """backends: their addresses, or options."""
+        listed = [{"address": one} if isinstance(one, str) else one for one in backends]
         self.balancer.configure(
             service("web", backends=listed, **options),
             service("web6", address=VIP6, backends=listed, **options),
@@ -245,9 +247,10 @@ def test_any_backend_will_do(changed: Followed, scheduler: str) -> None:
         pytest.param(("198.18.0.99",), id="by a neighbour that is not there"),
         pytest.param(("203.0.113.1",), id="by no route"),
         pytest.param((), id="there are none"),
+        pytest.param(({"address": NEAR, "mac": ROUTER_MAC},), id="by a given address"),
     ],
 )
-def test_not_if_backends_are_elsewhere(changed: Followed, addresses: tuple[str, ...]) -> None:
+def test_not_if_backends_are_elsewhere(changed: Followed, addresses: tuple[Any, ...]) -> None:
     changed.configure(*addresses)
     assert changed.passes(NEW_MAC)
     assert not changed.passes(OLD_MAC) or not addresses
@@ -299,7 +302,7 @@ def test_routing_is_seldom_asked(changed: Followed) -> None:
     asked, start = set(), time.monotonic()
     for number in range(2000):
         changed.verdict(to(f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}")["TCP"])
-        asked.add(struct.unpack_from("=8xI", changed.known())[0])
+        asked.add(struct.unpack_from("=12xI", changed.known())[0])
     assert len(asked) <= 2 + 4 * (time.monotonic() - start)
 
 
@@ -308,3 +311,11 @@ def test_frames_of_others_to_no_service_are_not_asked_about(changed: Followed) -
     for payload, address in ((tcp(), "192.0.2.99"), (ping(), "192.0.2.99"), (udp(), "192.0.2.99")):
         changed.verdict(frame(payload, destination=address, macs=(NEW_MAC, ROUTER_MAC)))
     assert not any(changed.known())
+
+
+def test_the_next_run_knows_better(changed: Followed) -> None:
+    """What was followed is forgotten then."""
+    changed.configure(NEAR)
+    assert not changed.passes(NEW_MAC)
+    changed.balancer.configure(service("web", backends=[{"address": FAR}]))
+    assert changed.passes(NEW_MAC)

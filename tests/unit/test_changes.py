@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import changes, image
 from ansible_collections.xdp.l4lb.plugins.module_utils.changes import Changes, Move, Observed
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import Receivers, Source
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
     Backend,
     Config,
@@ -312,3 +313,46 @@ MOVES = {
 @pytest.mark.parametrize("before, after, move", MOVES.values(), ids=MOVES)
 def test_moves(before: Config, after: Config, move: Move) -> None:
     assert compare(before, after).moves == [move]
+
+
+# What of the host is otherwise than at the last run.
+
+MAC, OTHER, BRIDGE = (f"02:00:00:00:00:0{last}" for last in "123")
+
+
+def source(mac: str = MAC, **receivers: Any) -> Source:
+    return Source(None, mac, receivers=Receivers(**receivers))
+
+
+WAS = source(macs=(BRIDGE,), by_vlan={0: 3}, by_mac={BRIDGE: 3})
+OWN = f"own MAC addresses: {MAC}, {BRIDGE}"
+DEVICES = "other devices receive what comes in by eth0"
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        pytest.param(WAS, [], id="nothing"),
+        pytest.param(
+            replace(WAS, mac=OTHER), [f"{OWN} -> {OTHER}, {BRIDGE}"], id="another address"
+        ),
+        pytest.param(
+            source(by_vlan={0: 2}), [f"{OWN} -> {MAC}", DEVICES], id="no port of a bridge any more"
+        ),
+        pytest.param(
+            source(macs=(BRIDGE,), by_vlan={0: 3, 100: 4}, by_mac={BRIDGE: 3}),
+            [DEVICES],
+            id="a VLAN more",
+        ),
+        pytest.param(
+            source(macs=(BRIDGE,), by_vlan={0: 3}, by_mac={BRIDGE: 4}), [DEVICES], id="made anew"
+        ),
+        pytest.param(
+            source(macs=(BRIDGE, OTHER), by_vlan={0: 3}, by_mac={BRIDGE: 3, OTHER: 4}),
+            [f"{OWN} -> {MAC}, {OTHER}, {BRIDGE}"],
+            id="a macvlan more",
+        ),
+    ],
+)
+def test_what_an_interface_has_otherwise(now: Source, words: list[str]) -> None:
+    assert changes.outdated(config(web(1)), WAS, now) == words

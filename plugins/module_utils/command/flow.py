@@ -18,6 +18,9 @@ from .change import sources
 from .output import show, show_json
 
 
+_NOT_OWN = "the interface had another MAC address at the last run; apply the configuration again"
+
+
 def add_commands(commands: Any) -> None:
     """Register it."""
     command = commands.add_parser(
@@ -86,6 +89,8 @@ def _told(interface: str, finding: Finding) -> list[tuple[str, str]]:
     service = finding.service
     endpoint = f"{service.address} {service.protocol} {service.port or 'every port'}"
     lines = [("service", f"{service.name} on {interface}, {endpoint}")]
+    if finding.new.fate == "passed":
+        return [*lines, ("packets", "pass to the host"), ("because", _NOT_OWN)]
     for cpu, verdict in finding.remembered.items():
         lines += [("packets", _fate(verdict)), ("because", f"CPU {cpu} remembers the flow")]
         lines += _hop(interface, verdict)

@@ -53,8 +53,8 @@ IPPROTO_UDP = 17
 IPPROTO_GRE = 47
 
 DROPS = {
-    "malformed": "Header lengths contradict each other or the frame. Expected to be 0; look for a "
-    "broken sender or a scan.",
+    "malformed": "Header lengths contradict each other or the frame, or a frame that comes from a "
+    "group's MAC address wants an answer. Expected to be 0; look for a broken sender or a scan.",
     "fragment": "A fragment has no ports to balance by. Expected to be near 0; have clients use "
     "path MTU discovery.",
     "no_backend": "The service has no enabled backend with a weight. Enable one.",

@@ -17,7 +17,6 @@ from ..trial import Finding, Flow, Verdict, find_out
 from .change import sources
 from .output import show, show_json
 
-
 _NOT_OWN = "the interface had another MAC address at the last run; apply the configuration again"
 
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What other users of a balancer leave about, for root to trip over: files, variables, names."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.lookup.command import build
+
+from lab import Lab
+from lab.host import Host
+
+PUBLIC = "/tmp"  # noqa: S108 (which is the point)
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+COMMAND = "/usr/sbin/l4lb"
+SERVICE = {
+    "name": "web",
+    "address": "192.0.2.10",
+    "port": 80,
+    "protocol": "tcp",
+    "backends": [{"address": "203.0.113.21"}],
+}
+WANTED: dict[str, Any] = {"interface": "eth0", "services": [SERVICE]}
+COMPILED = "eth0: compile and load the program\n"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    lab = Lab(f"u{os.getpid()}")
+    lab.up()
+    yield lab
+    assert lab.down() == {}
+
+
+@pytest.fixture(scope="module")
+def installed(lab: Lab) -> Host:
+    host = lab.host("lb1")
+    command = host.inside("sh", "-ec", f"cat >{COMMAND}; chmod 755 {COMMAND}")
+    subprocess.run(command, input=build(), check=True)
+    return host
+
+
+@pytest.fixture
+def lb1(installed: Host) -> Iterator[Host]:
+    """With the command, and no balancer."""
+    yield installed
+    installed.run([COMMAND, "remove", "eth0"])
+
+
+def as_nobody(host: Host, script: str) -> None:
+    """Run a script as a user without any rights."""
+    host.run([*NOBODY, "sh", "-ec", script])
+
+
+def apply(host: Host, *environment: str, directory: str = "/") -> str:
+    """What root's command prints that compiles a program, in a directory and with variables."""
+    command = ["env", f"--chdir={directory}", *environment, COMMAND, "apply", "-"]
+    done = host.run(command, input=json.dumps(WANTED), check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# What a program is compiled with.
+
+# A kernel that carries its headers itself, and nothing in /lib/modules.
+CARRIED = """
+mount -t tmpfs none /sys/kernel
+cd "$(realpath /lib/modules/*/build)"
+tar --create --file /sys/kernel/kheaders.tar.xz --xz --dereference include arch/*/include \
+    --directory "$(realpath /lib/modules/*/source)" include arch/x86/include
+mount -t tmpfs none /lib/modules
+"""
+PLANTED = "#error planted by a stranger"
+HEADER = "uapi/linux/if_ether.h"
+
+
+@pytest.fixture
+def carried(lb1: Host) -> Iterator[Host]:
+    lb1.run(["sh", "-ec", CARRIED], env={"PATH": "/usr/bin:/usr/sbin", "XZ_OPT": "-0"})
+    try:
+        yield lb1
+    finally:
+        lb1.run(["umount", "/lib/modules", "/sys/kernel"])
+
+
+def test_headers_planted_in_tmp(carried: Host) -> None:
+    """bcc takes /tmp/kheaders-RELEASE for what it has unpacked itself."""
+    folder = f"{PUBLIC}/kheaders-{os.uname().release}"
+    as_nobody(carried, f"mkdir -p {folder}/include/uapi/linux; echo >{folder}/include/kconfig.h")
+    as_nobody(carried, f"echo '{PLANTED}' >{folder}/include/{HEADER}")
+    before = carried.run(["find", PUBLIC, "/run/l4lb"], check=False).stdout
+    try:
+        assert COMPILED in apply(carried)
+        assert carried.run(["find", PUBLIC, "/run/l4lb"], check=False).stdout == before
+    finally:
+        carried.run(["rm", "-r", folder])
+
+
+def test_headers_planted_where_root_happens_to_be(lb1: Host) -> None:
+    as_nobody(lb1, f"mkdir -p {PUBLIC}/here/uapi/linux; echo '{PLANTED}' >{PUBLIC}/here/{HEADER}")
+    assert COMPILED in apply(lb1, directory=f"{PUBLIC}/here")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "CPATH=/tmp/path",
+        "C_INCLUDE_PATH=/tmp/path",
+        "ARCH=mips",
+        "BCC_KERNEL_SOURCE=/tmp/path",
+        "BCC_LINUX_VERSION_CODE=nonsense",
+        "TMPDIR=/nowhere",
+    ],
+)
+def test_variables(lb1: Host, variable: str) -> None:
+    as_nobody(lb1, f"mkdir -p /tmp/path/uapi/linux; echo '{PLANTED}' >/tmp/path/{HEADER}")
+    assert apply(lb1, variable) == apply_from_scratch(lb1)
+
+
+def apply_from_scratch(host: Host) -> str:
+    host.run([COMMAND, "remove", "eth0"])
+    return apply(host)

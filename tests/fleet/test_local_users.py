@@ -125,3 +125,37 @@ def test_variables(lb1: Host, variable: str) -> None:
 def apply_from_scratch(host: Host) -> str:
     host.run([COMMAND, "remove", "eth0"])
     return apply(host)
+
+
+# What Python imports.
+
+HOSTILE = f"""
+cd {PUBLIC}
+mkdir modules home
+for name in json argparse bcc pyroute2 usercustomize sitecustomize; do
+    echo 'raise SystemExit("planted by a stranger")' >modules/$name.py
+done
+site=$(HOME=$PWD/home python3 -s -c 'import site; print(site.getusersitepackages())')
+mkdir -p "$site"
+cp modules/* "$site"
+"""
+
+
+@pytest.fixture(scope="module")
+def hostile(installed: Host) -> None:
+    as_nobody(installed, HOSTILE)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        f"PYTHONPATH={PUBLIC}/modules",
+        f"HOME={PUBLIC}/home",
+        f"PYTHONUSERBASE={PUBLIC}/home/.local",
+        f"PYTHONHOME={PUBLIC}/home",
+        "PYTHONINSPECT=1",
+    ],
+)
+@pytest.mark.usefixtures("hostile")
+def test_modules_planted_for_python(lb1: Host, variable: str) -> None:
+    assert COMPILED in apply(lb1, variable, directory=f"{PUBLIC}/modules")

@@ -383,7 +383,7 @@ ARGUMENTS = {
     "too_big_rate": {"type": "int", "default": 10000},
     "services": {"type": "list", "elements": "dict", "default": [], "options": SERVICE},
     "replace": {"type": "bool", "default": False},
-    "sources": {"type": "str"},
+    "sources": {"type": "str", "no_log": True},  # every run would write it to the system's log
 }
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from ansible_collections.xdp.l4lb.plugins.lookup.command import build
 
 from lab import Lab
 from lab.host import Host
+from tests.fleet.test_command import play
 
 PUBLIC = "/tmp"  # noqa: S108 (which is the point)
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -159,3 +162,47 @@ def hostile(installed: Host) -> None:
 @pytest.mark.usefixtures("hostile")
 def test_modules_planted_for_python(lb1: Host, variable: str) -> None:
     assert COMPILED in apply(lb1, variable, directory=f"{PUBLIC}/modules")
+
+
+# What anyone may read in the log.
+
+# A /dev of the host's own, in which something listens.
+DEVICES = """
+mkdir /run/dev
+mount -t tmpfs -o mode=755 none /run/dev
+for name in null zero full random urandom tty; do cp --archive /dev/$name /run/dev; done
+ln --symbolic /proc/self/fd /run/dev/fd
+mount --move /run/dev /dev
+rmdir /run/dev
+"""
+SYSLOG = """
+import socket
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+log.bind("/dev/log")
+while True:
+    print(ascii(log.recv(1 << 20)), flush=True)
+"""
+
+
+@pytest.fixture
+def syslog(installed: Host) -> Iterator[Path]:
+    """Where the messages are that programs on lb1 write to the system's log, one a line."""
+    installed.run(["sh", "-ec", DEVICES])
+    installed.start("syslog", ["python3", "-c", SYSLOG])
+    try:
+        while installed.run(["test", "-S", "/dev/log"], check=False).returncode:
+            assert installed.running("syslog")
+            time.sleep(0.05)
+        yield installed.log("syslog")
+    finally:
+        installed.stop("syslog")
+        installed.run(["umount", "/dev"])
+
+
+def test_the_log_does_not_fill_with_sources(lab: Lab, syslog: Path) -> None:
+    play(lab, "deploy")
+    messages = [line for line in syslog.read_text().splitlines() if "Invoked with" in line]
+    (ours,) = (line for line in messages if "xdp.l4lb.l4lb: " in line)
+    assert " interface=eth0 " in ours and " sources=NOT_LOGGING_PARAMETER" in ours
+    assert max(map(len, messages)) < 6000
+    play(lab, "remove")

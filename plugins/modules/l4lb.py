@@ -335,6 +335,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
     L4lbError,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.printable import printable
 
 # Where distributions put the Python that their bcc belongs to.
 INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
@@ -453,11 +454,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
                     "there are none of the running kernel"
                 )
     for warning in plan.warnings:
-        module.warn(warning)
+        module.warn(printable(warning))
     return {
         **result,
         "changed": plan.changed,
-        "steps": plan.steps,
+        "steps": [printable(step) for step in plan.steps],
         "moves": [asdict(move) for move in plan.moves],
         "others": balancer.others(),
         "diff": {"before": plan.before, "after": plan.after},

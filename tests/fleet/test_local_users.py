@@ -206,3 +206,55 @@ def test_the_log_does_not_fill_with_sources(lab: Lab, syslog: Path) -> None:
     assert " interface=eth0 " in ours and " sources=NOT_LOGGING_PARAMETER" in ours
     assert max(map(len, messages)) < 6000
     play(lab, "remove")
+
+
+# What a terminal is shown.
+
+ESCAPE = "\x1b]0;x"
+SHOWN = "\\x1b]0;x"
+
+
+@pytest.fixture
+def names(lb1: Host) -> Iterator[Host]:
+    """Interfaces with names that a terminal would obey, and that are no text."""
+    script = f"""
+ip link add "{ESCAPE}" type veth peer name "{ESCAPE}'"
+ip link add "$(printf 'a\\377')" type veth peer name "$(printf 'b\\377')"
+"""
+    lb1.run(["sh", "-ec", script])
+    yield lb1
+    lb1.run(["sh", "-ec", f"""ip link del "{ESCAPE}"; ip link del "$(printf 'a\\377')" """])
+
+
+def test_names_that_a_terminal_would_obey(names: Host) -> None:
+    def told(*arguments: str, given: Any = None) -> str:
+        done = names.run([COMMAND, *arguments], input=json.dumps(given), check=False)
+        assert done.returncode != 0
+        assert all(line.isprintable() for line in (done.stdout + done.stderr).splitlines())
+        return done.stderr
+
+    assert SHOWN in told("apply", "-", given={**WANTED, "interface": "eth9"})
+    assert "\\udcff" in told("remove", "eth9")
+    assert SHOWN in told("apply", "-", given={**WANTED, ESCAPE: 1})
+    assert SHOWN in told("apply", f"/{ESCAPE}")
+    assert SHOWN in told("stats", ESCAPE)
+    assert SHOWN in told("status", ESCAPE), "an argument too many"
+    assert SHOWN in told(ESCAPE)
+
+
+def test_a_balancer_gets_such_a_name(names: Host) -> None:
+    rename = 'ip link set "$1" down; ip link set "$1" name "$2"; ip link set "$2" up'
+    veth9 = {"interface": "veth9", "services": [], "mode": "generic"}
+    names.run(["sh", "-ec", rename, "", ESCAPE, "veth9"])
+    names.run([COMMAND, "apply", "-"], input=json.dumps(veth9))
+    names.run(["sh", "-ec", rename, "", "veth9", ESCAPE])
+    assert f"\n{SHOWN}   generic " in names.run([COMMAND, "status"]).stdout
+    assert f"detach the program from {SHOWN}\n" in names.run([COMMAND, "remove", "veth9"]).stdout
+
+
+def test_what_ansible_shows_of_such_names(lab: Lab, names: Host) -> None:
+    with pytest.raises(AssertionError) as failed:
+        play(lab, "deploy", "-e", "l4lb_interface=eth9")
+    told = str(failed.value)
+    assert "Set l4lb_interface to one of" in told and SHOWN in told.replace("\\\\", "\\")
+    assert "\x1b" not in told

@@ -15,8 +15,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..errors import L4lbError
+from ..printable import printable
 from . import change, flow, view
 from .output import tell
 
@@ -30,9 +32,16 @@ exit codes:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong with arguments without repeating what a terminal would obey."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parser(version: str) -> argparse.ArgumentParser:
     """All that the command takes."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="l4lb",
         description="Look at the XDP layer-4 load balancer of this host, and change it.",
         epilog=EXIT_CODES + "\nl4lb COMMAND --help says more about one of them.",

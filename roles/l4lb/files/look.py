@@ -22,6 +22,11 @@ def loads(module, attribute):
     return True
 
 
+def printable(name):
+    """The name of an interface; one that a terminal would take for an order is spelt out."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
 headers = find_headers()  # noqa: F821 (see above)
 print(
     json.dumps(
@@ -30,7 +35,7 @@ print(
             "python": ".".join(platform.python_version_tuple()[:2]),
             "release": platform.release(),
             "machine": platform.machine(),
-            "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
+            "interfaces": sorted(printable(path.name) for path in Path("/sys/class/net").iterdir()),
             "headers": headers and headers.release,
             "systemd": Path("/run/systemd/system").is_dir(),
             # The bcc of PyPI is something else, and has no BPF.

@@ -252,7 +252,8 @@ def test_a_balancer_gets_such_a_name(names: Host) -> None:
     assert f"detach the program from {SHOWN}\n" in names.run([COMMAND, "remove", "veth9"]).stdout
 
 
-def test_what_ansible_shows_of_such_names(lab: Lab, names: Host) -> None:
+@pytest.mark.usefixtures("names")
+def test_what_ansible_shows_of_such_names(lab: Lab) -> None:
     with pytest.raises(AssertionError) as failed:
         play(lab, "deploy", "-e", "l4lb_interface=eth9")
     told = str(failed.value)

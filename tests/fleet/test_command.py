@@ -467,6 +467,8 @@ def test_the_unit(deployed: Host) -> None:
     deployed.run(["sh", "-c", "cat >/root/l4lb@.service"], input=UNIT.read_text())
     done = deployed.run(["systemd-analyze", "verify", "--man=no", "/root/l4lb@.service"])
     assert done.stdout + done.stderr == ""
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20"]
+    deployed.run([*command, "/root/l4lb@.service"])  # fails if it is worse than 2.0
     deployed.run(["rm", "/root/l4lb@.service"])
 
 

@@ -259,3 +259,45 @@ def test_what_ansible_shows_of_such_names(lab: Lab) -> None:
     told = str(failed.value)
     assert "Set l4lb_interface to one of" in told and SHOWN in told.replace("\\\\", "\\")
     assert "\x1b" not in told
+
+
+# Where pins are.
+
+
+@pytest.fixture
+def open_to_all(lb1: Host) -> Iterator[Host]:
+    """With a bpf file system as "mount -t bpf" makes it."""
+    lb1.run(["mount", "-t", "bpf", "none", "/sys/fs/bpf"])
+    try:
+        yield lb1
+    finally:
+        lb1.run(["rm", "-rf", "/sys/fs/bpf/l4lb"])
+        lb1.run([COMMAND, "remove", "eth0"])
+        lb1.run(["umount", "/sys/fs/bpf"])
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "mkdir -m 755 /sys/fs/bpf/l4lb",
+        "mkdir -p /sys/fs/bpf/l4lb/eth0",
+        f"ln -s {PUBLIC} /sys/fs/bpf/l4lb",
+    ],
+)
+def test_someone_else_made_the_directory_for_pins(open_to_all: Host, planted: str) -> None:
+    as_nobody(open_to_all, planted)
+    for command in (["apply", "-"], ["status"], ["stats"], ["remove", "eth0"]):
+        done = open_to_all.run([COMMAND, *command], input=json.dumps(WANTED), check=False)
+        expected = "/sys/fs/bpf/l4lb may be changed by others than root; remove it\n"
+        assert done.stderr == f"l4lb: {expected}"
+    open_to_all.run(["rm", "-r", "/sys/fs/bpf/l4lb"])
+    assert COMPILED in apply(open_to_all)
+
+
+@pytest.mark.parametrize("umask", ["0000", "0077"])
+def test_what_root_makes_is_root_s(open_to_all: Host, umask: str) -> None:
+    command = ["sh", "-ec", f"umask {umask}; exec {COMMAND} apply -"]
+    open_to_all.run(command, input=json.dumps(WANTED))
+    find = ["find", "/sys/fs/bpf", "/etc/l4lb", "-mindepth", "1", "-perm", "/022"]
+    assert open_to_all.run(find).stdout == ""
+    open_to_all.run([COMMAND, "restore"])

@@ -20,7 +20,7 @@ from tests.fleet.test_command import play
 
 PUBLIC = "/tmp"  # noqa: S108 (which is the point)
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-COMMAND = "/usr/sbin/l4lb"
+COMMAND = "/usr/local/sbin/l4lb"
 SERVICE = {
     "name": "web",
     "address": "192.0.2.10",
@@ -162,6 +162,21 @@ def hostile(installed: Host) -> None:
 @pytest.mark.usefixtures("hostile")
 def test_modules_planted_for_python(lb1: Host, variable: str) -> None:
     assert COMPILED in apply(lb1, variable, directory=f"{PUBLIC}/modules")
+
+
+def test_programs_planted_on_the_path(lb1: Host) -> None:
+    """pyroute2 runs some when it is imported."""
+    planted = f"""
+mkdir {PUBLIC}/bin
+cd {PUBLIC}/bin
+for name in file gcc ld modprobe sh uname; do
+    printf '#!/bin/sh\ntouch {PUBLIC}/planted\n' >$name
+    chmod 755 $name
+done
+"""
+    as_nobody(lb1, planted)
+    assert COMPILED in apply(lb1, f"PATH={PUBLIC}/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    assert lb1.run(["find", PUBLIC, "-name", "planted"]).stdout == ""
 
 
 # What anyone may read in the log.

@@ -31,6 +31,9 @@ exit codes:
   130  interrupted by Ctrl-C, 141 by the end of a pipe
 """
 
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where libraries find the programs that they run, as pyroute2 does, whatever the caller has."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Tells what is wrong with arguments without repeating what a terminal would obey."""
@@ -58,6 +61,7 @@ def parser(version: str) -> argparse.ArgumentParser:
 
 def main(version: str, arguments: Sequence[str] | None = None) -> int:
     """Run as a command; returns the exit code."""
+    os.environ["PATH"] = _PATH
     options = parser(version).parse_args(arguments)
     try:
         code: int = options.run(options)

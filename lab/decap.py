@@ -63,7 +63,9 @@ def main() -> None:
         from bcc import BPF
     except ImportError:
         sys.exit("bcc is not installed: apt-get install python3-bpfcc")
-    bpf = BPF(text=(ROOT / "files/bpf/decap.c").read_text(), cflags=kernel_headers())
+    # As the balancer's program is compiled, and for the same reason (module_utils/compiler.py).
+    flags = ["-fno-strict-overflow", *kernel_headers()]
+    bpf = BPF(text=(ROOT / "files/bpf/decap.c").read_text(), cflags=flags)
     program = bpf.load_func(b"decap", BPF.XDP)
     tunnel_ends = bpf[b"tunnel_ends"]
     for end in json.load(sys.stdin):

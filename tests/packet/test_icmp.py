@@ -26,6 +26,7 @@ from tests.packet.packets import (
     Transport,
     authentication,
     extension,
+    fragment_header,
     frame,
     hop_by_hop,
     icmp,
@@ -224,6 +225,14 @@ def quote_of(version: int, segment: bytes | None = None, /, **fields: Any) -> by
     return PACKETS[version](segment, **{**addresses, **fields})
 
 
+def first_fragment(version: int, segment: bytes, /, **fields: Any) -> bytes:
+    """The beginning of a long answer of a service, as an error quotes it."""
+    kind: dict[str, Any] = (
+        {"flags": 0x2000} if version == 4 else {"extensions": [FIRST_FRAGMENT]}
+    )
+    return quote_of(version, segment, **kind, **fields)
+
+
 def error_about(version: int, quote: bytes, /, **fields: Any) -> bytes:
     """An error that a router sends about this packet."""
     message = MESSAGES[version]({4: 11, 6: 3}[version], data=quote)
@@ -231,6 +240,22 @@ def error_about(version: int, quote: bytes, /, **fields: Any) -> bytes:
         message,
         **{"source": ROUTERS[version], "destination": VIPS[version], **fields},
     )
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_an_error_in_fragments(balancer: Balancer, version: int, offset: int) -> None:
+    """It need not be whole, so nobody knows what it is about."""
+    balancer.configure(*SERVICES)
+    fields: dict[str, Any] = (
+        {"flags": 0x2000 + offset}
+        if version == 4
+        else {"extensions": [fragment_header(offset, more=True)]}
+    )
+    for quote in (quote_of(version), first_fragment(version, tcp(source_port=443))):
+        sent = error_about(version, quote, **fields)
+        assert balancer.send(sent) == Outcome(Verdict.PASS, sent)
+    balancer.check()
 
 
 QUOTES4: dict[str, tuple[bytes, bool]] = {
@@ -246,8 +271,15 @@ QUOTES4: dict[str, tuple[bytes, bool]] = {
     "version 6": (quote_of(4, version=6), False),
     "header of 16 bytes": (quote_of(4, header_words=4), False),
     "header longer than the quote": (quote_of(4, header_words=15)[:40], False),
-    "first fragment": (quote_of(4, flags=0x2000), False),
+    "first fragment": (quote_of(4, flags=0x2000), True),
+    "first fragment with DF": (quote_of(4, flags=0x6000), True),
+    "first fragment with options": (quote_of(4, flags=0x2000, options=bytes(40)), True),
+    "first fragment, eight bytes": (quote_of(4, flags=0x2000)[:28], True),
+    "first fragment, seven bytes": (quote_of(4, flags=0x2000)[:27], False),
+    "first fragment of another port": (quote_of(4, tcp(source_port=444), flags=0x2000), False),
+    "middle fragment": (quote_of(4, flags=0x2001), False),
     "last fragment": (quote_of(4, flags=0x0010), False),
+    "last fragment, greatest offset": (quote_of(4, flags=0x1FFF), False),
     "no DF": (quote_of(4, flags=0), True),
     "another source": (quote_of(4, source=STRANGERS[4]), False),
     "another port": (quote_of(4, tcp(source_port=444)), False),
@@ -276,8 +308,28 @@ QUOTES6: dict[str, tuple[bytes, bool]] = {
     "nine extension headers": (quote_of(6, extensions=[extension(DESTINATION)] * 9), False),
     "half an extension header": (quote_of(6, extensions=[hop_by_hop()])[:44], False),
     "atomic fragment": (quote_of(6, extensions=[ATOMIC]), True),
-    "first fragment": (quote_of(6, extensions=[FIRST_FRAGMENT]), False),
+    "first fragment": (quote_of(6, extensions=[FIRST_FRAGMENT]), True),
+    "first fragment, reserved bits": (
+        quote_of(6, extensions=[fragment_header(more=True, reserved=3)]),
+        True,
+    ),
+    "first fragment between extension headers": (
+        quote_of(6, extensions=[hop_by_hop(), FIRST_FRAGMENT, extension(DESTINATION)]),
+        True,
+    ),
+    "first fragment, eight bytes": (quote_of(6, extensions=[FIRST_FRAGMENT])[:56], True),
+    "first fragment, seven bytes": (quote_of(6, extensions=[FIRST_FRAGMENT])[:55], False),
+    "first fragment, half a header": (quote_of(6, extensions=[FIRST_FRAGMENT])[:44], False),
+    "first fragment of another port": (
+        quote_of(6, tcp(source_port=444), extensions=[FIRST_FRAGMENT]),
+        False,
+    ),
+    "middle fragment": (quote_of(6, extensions=[fragment_header(1, more=True)]), False),
     "last fragment": (quote_of(6, extensions=[LAST_FRAGMENT]), False),
+    "last fragment of the first": (
+        quote_of(6, extensions=[FIRST_FRAGMENT, LAST_FRAGMENT]),
+        False,
+    ),
     "hop limit 0": (quote_of(6, ttl=0), True),
     "a longer packet": (quote_of(6, payload_length=1460)[:48], True),
     "version 4": (quote_of(6, version=4), False),
@@ -336,11 +388,15 @@ def test_an_error_goes_where_its_flow_goes(
             there = segment(source_port=client_port, port=port)
             back = segment(source_port=port, port=client_port)
             sent = frame(there, source=client, destination=VIPS[version])
-            quote = quote_of(version, back, destination=client)
-            first, second = balancer.send_all([sent, error_about(version, quote)])
-            assert first.frame is not None
-            assert second.frame is not None
-            assert first.frame[at] == second.frame[at]
+            outcomes = balancer.send_all(
+                [
+                    sent,
+                    error_about(version, quote_of(version, back, destination=client)),
+                    error_about(version, first_fragment(version, back, destination=client)),
+                ]
+            )
+            assert len({outcome.frame[at] for outcome in outcomes if outcome.frame}) == 1
+            assert {outcome.verdict for outcome in outcomes} == {Verdict.TX}
     balancer.check()
 
 

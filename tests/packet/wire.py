@@ -57,6 +57,8 @@ EXTENSIONS = {0, 43, FRAGMENT_HEADER, AUTHENTICATION_HEADER, 60, 135}
 """Hop-by-hop options, routing, fragment, authentication, destination options, mobility."""
 MOST_EXTENSIONS = 8
 SMALLEST_EXTENSION = 8
+ANY_FRAGMENT, NOT_THE_FIRST = 0xFFF9, 0xFFF8
+"""Offset and more-fragments bit of IPv6's fragment header, and the offset alone."""
 FURTHEST_HEADER = 2047
 """How many bytes into a frame the last header may start."""
 
@@ -197,12 +199,16 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
     )
 
 
-def walk(frame: bytes, protocol: int, offset: int, end: int) -> Chain:
+def walk(
+    frame: bytes, protocol: int, offset: int, end: int, stops: int = ANY_FRAGMENT
+) -> Chain:
     """Follow IPv6 extension headers (RFC 8200 section 4) up to the transport header.
 
     A fragment ends the way: its next header may be in another fragment. One that is the whole
     packet (RFC 6946) is no fragment. What the last header says to follow counts even if that is not
     there: so it is known whose packet is cut short.
+
+    stops: bits of the offset and its flag that make a fragment.
     """
     for count in range(MOST_EXTENSIONS + 1):
         if offset > FURTHEST_HEADER:
@@ -218,14 +224,15 @@ def walk(frame: bytes, protocol: int, offset: int, end: int) -> Chain:
             length = (size + 2) * 4
         else:
             length = (size + 1) * 8
-        if protocol == FRAGMENT_HEADER and position & 0xFFF9:
+        if protocol == FRAGMENT_HEADER and position & stops:
             return Chain(next_header, offset + length, fragment=True)
         protocol, offset = next_header, offset + length
     return Chain(protocol, offset, malformed=True)
 
 
 def quoted(frame: bytes, packet: Packet) -> Quote | None:
-    """What an ICMP error quotes, if that has ports; senders cut it off anywhere behind those."""
+    """What an ICMP error quotes, if that has ports; senders cut it off anywhere behind those. Of a
+    fragmented packet the first fragment has them: none is shorter than eight bytes."""
     start, end = packet.transport + ICMP_HEADER, packet.end
     if packet.version == 4:
         if end - start < IPV4_HEADER.size:
@@ -233,7 +240,7 @@ def quoted(frame: bytes, packet: Packet) -> Quote | None:
         first, _, _, _, flags, _, protocol, _, source, destination = IPV4_HEADER.unpack_from(
             frame, start
         )
-        if first >> 4 != 4 or first & 0x0F < 5 or flags & (MORE_FRAGMENTS | FRAGMENT_OFFSET):
+        if first >> 4 != 4 or first & 0x0F < 5 or flags & FRAGMENT_OFFSET:
             return None
         transport = start + (first & 0x0F) * 4
         addresses: tuple[Address, Address] = IPv4Address(source), IPv4Address(destination)
@@ -243,7 +250,7 @@ def quoted(frame: bytes, packet: Packet) -> Quote | None:
         word, _, next_header, _, source, destination = IPV6_HEADER.unpack_from(frame, start)
         if word >> 28 != 6:
             return None
-        chain = walk(frame, next_header, start + IPV6_HEADER.size, end)
+        chain = walk(frame, next_header, start + IPV6_HEADER.size, end, stops=NOT_THE_FIRST)
         if chain.malformed or chain.fragment:
             return None
         protocol, transport = chain.protocol, chain.offset

@@ -90,6 +90,11 @@ class Packet:
     def end(self) -> int:
         return self.start + self.length
 
+    @property
+    def header(self) -> slice:
+        """Where in the frame the header of IPv4 is, options included."""
+        return slice(self.start, self.transport)
+
 
 @dataclass(frozen=True)
 class Quote:

@@ -276,11 +276,13 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct service_tab
 	if (packet->defect || packet->fragment || (void *)icmp + ICMP_HEADER > end ||
 	    packet->l4 + ICMP_HEADER > network_offset(packet) + packet->length)
 		return XDP_PASS;
+	packet->forged = is_bad_source(packet);
+	FORGET(packet->forged, ctx->ingress_ifindex);
 	type = *icmp;
 	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO)) {
 		if (!find_service_key(table, packet, 0, PROTOCOL_ANY))
 			return XDP_PASS;
-		return answer_echo(ctx, packet);
+		return packet->forged ? drop(DROP_BAD_SOURCE) : answer_echo(ctx, packet);
 	}
 	if (!is_error(packet, type))
 		return XDP_PASS;

@@ -49,6 +49,7 @@ struct packet {
 	__u8 syn; /* opens a TCP connection */
 	__u8 fragment; /* has no ports, or its other fragments have none */
 	__u8 quotes; /* an ICMP error: ports and so on are those of the flow that it quotes */
+	__u8 forged; /* an ICMP message from a source that no host has */
 	__u32 l4; /* offset of the transport header */
 	enum drop defect; /* why it cannot be balanced, if it is to a service */
 };

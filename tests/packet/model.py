@@ -48,6 +48,7 @@ from tests.packet.wire import (
     Packet,
     ipv4_header,
     ipv6_header,
+    is_bad_source,
     parse,
     pseudo_header,
     quoted,
@@ -202,6 +203,8 @@ class Model:
             if self.is_icmp(packet):
                 return self.process_icmp(frame, packet)
             service = self.service_of(packet)
+            if is_bad_source(packet.source, packet.destination):
+                raise DroppedError("bad_source")
             flow = Flow(packet.source, packet.source_port, packet.destination_port)
             backend = self.choose(
                 service, flow, opens=packet.tcp_flags & (SYN | ACK) == SYN, remember=True
@@ -225,7 +228,10 @@ class Model:
     def process_icmp(self, frame: bytes, packet: Packet) -> Outcome:
         """Answer pings, and take errors to the backend whose packet they are about."""
         kind = frame[packet.transport]
+        forged = is_bad_source(packet.source, packet.destination)
         if kind == ECHO_REQUEST[packet.version] and packet.destination in self._addresses:
+            if forged:
+                raise DroppedError("bad_source")
             count(self.statistics.answers, "echo_reply")
             return Outcome(Verdict.TX, echo_reply(frame, packet))
         if kind not in ERRORS[packet.version]:
@@ -234,6 +240,8 @@ class Model:
         if quote is None or quote.source != packet.destination:
             raise NotForUsError
         service = self.lookup(quote.source, quote.source_port, quote.protocol)
+        if forged or is_bad_source(quote.destination, quote.source):
+            raise DroppedError("bad_source")
         flow = Flow(quote.destination, quote.destination_port, quote.source_port)
         backend = self.choose(service, flow, opens=False, remember=False)
         return self.forward(frame, packet, service, flow, backend)

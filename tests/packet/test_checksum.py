@@ -173,12 +173,11 @@ def icmp_checksum(packet: bytes) -> tuple[int, int]:
 def test_every_checksum_of_a_ping(shipped: Balancer, version: int) -> None:
     shipped.configure(service(address=VIPS[version], backends=backends(1, version=version)))
     message, kind = {4: (icmp, 8), 6: (icmp6, 128)}[version]
+    fields: list[dict[str, Any]] = [{} for _ in range(0x10000)]
+    if version == 4:
+        fields = [{"identification": number} for number in range(0x10000)]
     frames = [
-        frame(
-            message(kind, rest=number),
-            destination=VIPS[version],
-            **({"identification": number} if version == 4 else {}),
-        )
+        frame(message(kind, rest=number), destination=VIPS[version], **fields[number])
         for number in range(0x10000)
     ]
     assert {icmp_checksum(sent[ETHERNET_HEADER:])[0] for sent in frames} == EVERY_CHECKSUM
@@ -199,7 +198,9 @@ def test_every_checksum_of_packet_too_big(shipped: Balancer, version: int, mtu: 
     )
     seen = set()
     for outcome in shipped.send_all(
-        frame(tcp(flags=ACK, data=struct.pack("!H", number) + bytes(mtu)), destination=VIPS[version])
+        frame(
+            tcp(flags=ACK, data=struct.pack("!H", number) + bytes(mtu)), destination=VIPS[version]
+        )
         for number in range(0x10000)
     ):
         assert outcome.frame is not None

@@ -77,7 +77,6 @@ SERVICES = [
         pytest.param({"tos": 0xFF}, id="type of service"),
         pytest.param({"padding": b"\xa5" * 9}, id="padding"),
         pytest.param({"tags": [5, 6]}, id="two tags"),
-        pytest.param({"source": "own"}, id="from the service itself"),
         pytest.param({"more": True}, id="options"),
     ],
 )
@@ -86,8 +85,6 @@ def test_ping_is_answered(balancer: Balancer, version: int, fields: dict[str, An
     fields = dict(fields)
     if fields.pop("more", None):
         fields = {"options": bytes(8)} if version == 4 else {"extensions": [hop_by_hop(), ATOMIC]}
-    if "source" in fields:
-        fields["source"] = VIPS[version]
     balancer.configure(*SERVICES)
     for destination in (VIPS[version], ONLY_UDP[version]):
         outcome = balancer.send(frame(PINGS[version](), destination=destination, **fields))
@@ -271,9 +268,7 @@ def quote_of(version: int, segment: bytes | None = None, /, **fields: Any) -> by
 
 def first_fragment(version: int, segment: bytes, /, **fields: Any) -> bytes:
     """The beginning of a long answer of a service, as an error quotes it."""
-    kind: dict[str, Any] = (
-        {"flags": 0x2000} if version == 4 else {"extensions": [FIRST_FRAGMENT]}
-    )
+    kind: dict[str, Any] = {"flags": 0x2000} if version == 4 else {"extensions": [FIRST_FRAGMENT]}
     return quote_of(version, segment, **kind, **fields)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Union
 
 from tests.packet.hashing import ones_complement_sum
@@ -61,6 +61,21 @@ ANY_FRAGMENT, NOT_THE_FIRST = 0xFFF9, 0xFFF8
 """Offset and more-fragments bit of IPv6's fragment header, and the offset alone."""
 FURTHEST_HEADER = 2047
 """How many bytes into a frame the last header may start."""
+
+BAD_SOURCES: dict[int, list[IPv4Network] | list[IPv6Network]] = {
+    4: [
+        IPv4Network("0.0.0.0/8"),
+        IPv4Network("127.0.0.0/8"),
+        IPv4Network("224.0.0.0/4"),
+        IPv4Network("255.255.255.255/32"),
+    ],
+    6: [
+        IPv6Network("::/128"),
+        IPv6Network("::1/128"),
+        IPv6Network("ff00::/8"),
+        IPv6Network("::ffff:0:0/96"),
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -204,9 +219,7 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
     )
 
 
-def walk(
-    frame: bytes, protocol: int, offset: int, end: int, stops: int = ANY_FRAGMENT
-) -> Chain:
+def walk(frame: bytes, protocol: int, offset: int, end: int, stops: int = ANY_FRAGMENT) -> Chain:
     """Follow IPv6 extension headers (RFC 8200 section 4) up to the transport header.
 
     A fragment ends the way: its next header may be in another fragment. One that is the whole
@@ -263,6 +276,17 @@ def quoted(frame: bytes, packet: Packet) -> Quote | None:
     if protocol not in PROTOCOL_NAMES or end - transport < 8:
         return None
     return Quote(*addresses, protocol, *PORTS.unpack_from(frame, transport))
+
+
+def is_bad_source(source: Address, destination: Address) -> bool:
+    """Whether no host may send from this address to that one."""
+    return source == destination or no_host_has(source)
+
+
+def no_host_has(address: Address) -> bool:
+    """Whether an address is unspecified, loopback, multicast, broadcast, or one that only sockets
+    know (RFC 1122 section 3.2.1.3, RFC 4291 section 2)."""
+    return any(address in network for network in BAD_SOURCES[address.version])
 
 
 def ipv4_header(

@@ -24,6 +24,7 @@ import yaml
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
+from tests.interruptible import interruptible
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 UNIT = CHECKOUT / "roles/l4lb/files/l4lb@.service"
@@ -169,7 +170,7 @@ def test_watching_on_a_terminal(lb1: Host) -> None:
     ours, theirs = pty.openpty()
     command = lb1.inside("stty", "rows", "4", "cols", "80")
     subprocess.run(command, stdin=theirs, check=True, env=ENVIRONMENT)
-    with subprocess.Popen(
+    with interruptible(
         lb1.inside("l4lb", "stats", "--watch", "--interval", "0.05"),
         env=ENVIRONMENT,
         stdin=theirs,
@@ -303,7 +304,7 @@ def test_no_bcc(lb1: Host) -> None:
 
 
 def test_ctrl_c(deployed: Host) -> None:
-    with subprocess.Popen(
+    with interruptible(
         deployed.inside("l4lb", "apply", "-"),
         env=ENVIRONMENT,
         stdin=subprocess.PIPE,

@@ -228,6 +228,44 @@ def test_another_topology_beside(lab: Lab, tmp_path: Path) -> None:
     stranger.wait()
 
 
+STRAYS = [
+    "etc/l4lb/eth0.json",
+    "usr/lib/l4lb/l4lb",
+    "usr/sbin/l4lb",
+    "etc/systemd/system/l4lb@.service",
+    "etc/systemd/system/multi-user.target.wants/l4lb@eth0.service",
+    "root/.local/lib/python3.11/site-packages/pyroute2.py",
+    "usr/local/lib/python3.11/dist-packages/bcc/__init__.py",
+]
+
+
+@pytest.fixture
+def strays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A layer with files that somebody left behind; to hosts they are the machine's."""
+    layer = tmp_path / "strays"  # a mount, as no layer may be within another
+    layer.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", layer], check=True)
+    for stray in STRAYS:
+        (layer / stray).parent.mkdir(parents=True, exist_ok=True)
+        (layer / stray).touch()
+    monkeypatch.setattr("lab.host.MACHINE", f"{layer}:/")
+    yield layer
+    subprocess.run(["umount", layer], check=True)
+
+
+def test_hosts_are_virgin_whatever_the_machine_has(strays: Path, tmp_path: Path) -> None:
+    topology = tmp_path / "small.yml"
+    topology.write_text(SMALL)
+    lab = unused("v")
+    lab.up(topology)
+    try:
+        found = lab.host("one").run(["find", *(f"/{stray}" for stray in STRAYS)], check=False)
+    finally:
+        lab.down()
+    assert found.stdout == ""
+    assert all((strays / stray).exists() for stray in STRAYS)
+
+
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     lab, topology = unused("f"), tmp_path / "failing.yml"
     topology.write_text(SMALL + "    services: {broken: {command: ['false'], ports: [80]}}\n")

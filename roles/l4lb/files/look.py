@@ -11,6 +11,7 @@ import os
 import platform
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 KERNEL_HEADERS = Path("/sys/kernel/kheaders.tar.xz")
 
@@ -43,6 +44,7 @@ print(
             "machine": platform.machine(),
             "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
             "headers": headers(),
+            "balancers": sorted(unquote(path.stem) for path in Path("/etc/l4lb").glob("*.json")),
             "systemd": Path("/run/systemd/system").is_dir(),
             # The bcc of PyPI is something else, and has no BPF.
             "bcc": loads("bcc", "BPF"),

@@ -334,3 +334,48 @@ def test_only_services_have_addresses(lb1: Host) -> None:
     finally:
         addressed(lb1, ETH1[0])
     assert outcome["message"].startswith("source_address: None: eth1 has no IPv4 address, other")
+
+
+# Services that nobody serves.
+
+
+def test_the_playbook_drains_the_last_one_only_by_force(lb1: Host, lab: Lab) -> None:
+    apply(lb1, wanted(service(1)))
+    order = {"backend": WEB["web1"], "wait": False}
+    for arguments in (["--check"], []):
+        code, output = playbook(lab, "drain", *arguments, **order)
+        assert code == 2
+        assert f"web on eth0: {WEB['web1']} is the last backend that takes new flows" in output
+    works(lab, 1)
+    code, output = playbook(lab, "drain", **order, force=True)
+    assert code == 0
+    assert "web: no backend takes new flows; they are dropped" in output
+
+
+@pytest.mark.parametrize(
+    "backends",
+    [
+        [],
+        [{"address": WEB["web1"], "weight": 0}, {"address": WEB["web2"], "weight": 0}],
+        [{"address": WEB["web1"], "state": "disabled"}, {"address": WEB["web2"], "weight": 0}],
+        [{"address": WEB["web1"], "state": "drained"}],
+    ],
+    ids=["none", "all weights 0", "disabled", "the last one drained"],
+)
+def test_a_service_that_drops_new_flows(
+    lab: Lab, lb1: Host, tmp_path: Path, backends: list[dict[str, Any]]
+) -> None:
+    """It may be meant, so it is told: in words of what changes, and as long as it lasts."""
+    apply(lb1, wanted(service(1, 2)))
+    nobody: dict[str, Any] = {"services": [service(*backends)]}
+    checked, applied, again = ansible(
+        lab, tmp_path, l4lb(True, **nobody), l4lb(**nobody), l4lb(**nobody)
+    )
+    for result in (checked, applied, again):
+        assert result["warnings"] == ["web: no backend takes new flows; they are dropped"]
+    assert checked["steps"] == applied["steps"]
+    (step,) = applied["steps"]
+    assert ", new flows are dropped, " in step
+    assert applied["moves"][0]["new_flows_percent"] == 100.0
+    assert not again["changed"]
+    assert restored(lb1) == again["warnings"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from . import host
 from .balancer import Balancer
 from .drain import Waited, Watch, wait_until_quiet
-from .errors import ConfigError, L4lbError
+from .errors import ConfigError, L4lbError, LastBackendError
 from .holds import change_backend, find_backend
 from .model import Address, Backend, Config, ServiceKey
 
@@ -29,10 +29,27 @@ class Order:
     """Seconds to wait at most until a drained backend is quiet; None: not at all."""
     quiet: float = 10.0
     """Seconds without a packet after which a flow counts as ended."""
+    force: bool = False
+    """Also the last backend that takes new flows of a service may be kept from it."""
 
     def edit(self, config: Config) -> Config:
-        """`config` as wanted. Raises ConfigError, which lists what there is."""
-        return change_backend(config, self.address, self.service, self.state, self.weight)
+        """`config` as wanted.
+
+        Raises ConfigError, which lists what there is, and LastBackendError.
+        """
+        after = change_backend(config, self.address, self.service, self.state, self.weight)
+        lost = [
+            becomes.name
+            for was, becomes in zip(config.services, after.services)
+            if was.takes_flows and not becomes.takes_flows
+        ]
+        if lost and not self.force:
+            raise LastBackendError(
+                f"{', '.join(lost)} on {config.interface}: {self.address} is the last backend that "
+                "takes new flows, which would be dropped; enable another one first, or set force: "
+                "true"
+            )
+        return after
 
 
 @dataclass
@@ -64,8 +81,8 @@ def operate(order: Order, check: bool = False) -> Report:
 
     check: change nothing, and do not wait, but find out what would be changed.
 
-    Raises ConfigError or L4lbError for what fits nothing here, before anything is changed, and
-    L4lbError of other kinds; what could not be changed then forwards as before.
+    Raises ConfigError, LastBackendError or L4lbError for what fits nothing here, before anything is
+    changed, and L4lbError of other kinds; what could not be changed then forwards as before.
     """
     report = Report()
     watches: list[tuple[Watch, dict[ServiceKey, Place]]] = []
@@ -105,7 +122,7 @@ def _balancers(order: Order) -> list[Balancer]:
     balancers = [Balancer(interface) for interface in interfaces]
     if len(balancers) == 1:  # whether it fits comes out when it is planned
         return balancers
-    found, misfits = [], []
+    found, misfits, outages = [], [], []
     for balancer in balancers:
         _live, _data_path, manifest = balancer.at_work()
         try:
@@ -113,6 +130,10 @@ def _balancers(order: Order) -> list[Balancer]:
             found.append(balancer)
         except ConfigError as e:
             misfits.append(str(e))
+        except LastBackendError as e:
+            outages.append(str(e))
+    if outages:
+        raise LastBackendError("; ".join(outages))
     if not found:
         raise L4lbError("; ".join(misfits))
     return found

@@ -15,10 +15,10 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
-from . import changes, compiler, host, image, layout, link, neighbours
+from . import changes, checks, compiler, host, image, layout, link, local, neighbours
 from .bpf import Program
 from .changes import Changes, Move, Observed
 from .datapath import (
@@ -210,10 +210,14 @@ class Balancer:
 
     # Planning
 
-    def plan(self, config: Config | None, replace_foreign: bool = False) -> Plan:
+    def plan(
+        self, config: Config | None, replace_foreign: bool = False, accepted: bool = False
+    ) -> Plan:
         """What `apply` would do for `config`; None: for no balancer. Changes nothing.
 
-        Raises ForeignProgramError, or ConfigError for what does not fit this host.
+        accepted: it was applied once, so that it is only warned of what cannot be meant.
+
+        Raises ForeignProgramError, or ConfigError for what cannot be meant, or not on this host.
         """
         live = self.live(must_exist=config is not None)
         if live.foreign and config and not replace_foreign:
@@ -224,6 +228,7 @@ class Balancer:
         if config is None:
             return self._plan_absent(live)
         desired, warnings = keep_holds(config, live.remembered)
+        warnings += _checked(desired, live.link, accepted)
         plan = self._plan_present(live, desired)
         plan.warnings += warnings
         return plan
@@ -240,7 +245,10 @@ class Balancer:
                     source_address=saved.source_address,
                     source_address6=saved.source_address6,
                 )
-        return self._plan_present(live, desired, manifest.build)
+        warnings = _checked(desired, live.link, accepted=True)
+        plan = self._plan_present(live, desired, manifest.build)
+        plan.warnings += warnings
+        return plan
 
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
@@ -258,7 +266,7 @@ class Balancer:
         self, live: Live, config: Config, build: dict[str, Any] | None = None
     ) -> Plan:
         """build: of the program that is there, to keep it; None: find out whether it will do."""
-        source = _source(live.link)
+        source = _source(live.link, config)
         desired = _with_sources(config, source)
         plan = Plan(live, desired, config)
         if live.foreign:
@@ -359,14 +367,18 @@ class Balancer:
 
     # Changing
 
-    def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
+    def apply(
+        self, config: Config | None, replace_foreign: bool = False, accepted: bool = False
+    ) -> Outcome:
         """Make the live state what `config` says, but for holds; None: remove the balancer.
+
+        accepted: as of `plan`.
 
         Raises L4lbError of some kind; the old state then forwards as before.
         """
         host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
-            return self._carry_out(self.plan(config, replace_foreign), waited)
+            return self._carry_out(self.plan(config, replace_foreign, accepted), waited)
 
     def change(self, edit: Callable[[Config], Config]) -> Outcome:
         """Make the live state what `edit` makes of it, which no other run can change meanwhile.
@@ -459,7 +471,7 @@ class Balancer:
     def _load(self, plan: Plan, desired: Config) -> str:
         """Bring a new program with the new state; attaching it is the switch."""
         live = plan.live
-        source = _source(live.link)
+        source = _source(live.link, desired)
         self.staging.remove()
         self.staging.create()
         try:
@@ -493,7 +505,7 @@ class Balancer:
         """Bring the new state to the program that is there."""
         live = plan.live
         if plan.write:
-            source = _source(live.link)
+            source = _source(live.link, desired)
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
             self.pins.set("manifest%next", staged.manifest_map)
             data_path.switch(staged)
@@ -553,8 +565,24 @@ class Balancer:
         return data_path.read() if data_path else None
 
 
-def _source(interface: Link) -> Source:
-    return Source(interface.address, interface.mac, interface.address6, interface.mtu)
+def _checked(config: Config, interface: Link, accepted: bool) -> list[str]:
+    """What speaks against a configuration. Raises ConfigError for what cannot be meant, unless it
+    was accepted once."""
+    found = checks.check(config, local.look(config, interface))
+    if found.refusals and not accepted:
+        raise found.refusals[0]
+    return [*map(str, found.refusals), *found.warnings]
+
+
+def _source(interface: Link, config: Config) -> Source:
+    services = {service.address for service in config.services}
+    address, address6 = (interface.source(version, services) for version in (4, 6))
+    return Source(
+        address if isinstance(address, IPv4Address) else None,
+        interface.mac,
+        address6 if isinstance(address6, IPv6Address) else None,
+        interface.mtu,
+    )
 
 
 def _with_sources(config: Config, source: Source) -> Config:

@@ -30,6 +30,7 @@ _SERVICE_OPTIONS = (
     "encapsulation",
     "flow_table",
 )
+_DROPPED = "new flows are dropped"
 _MOST_NAMED = 3
 """Of more backends only the number is told."""
 
@@ -91,11 +92,12 @@ def compare(now: Observed, after: Config) -> Changes:
             continue
         parts = _differences(was, becomes)
         if was.key != becomes.key:
-            lines[becomes.name] = [*parts, *_ended(now, was)]
+            lines[becomes.name] = [*parts, *_dropped(becomes), *_ended(now, was)]
             continue
         move = _move(now, was, becomes, after)
         if parts or move.new_flows_percent:
-            lines[becomes.name] = [*parts, _effect(move, image.remembers(was, before))]
+            outage = was.takes_flows and not becomes.takes_flows
+            lines[becomes.name] = [*parts, _effect(move, image.remembers(was, before), outage)]
             moves[becomes.name] = move
     takers = {service.key: service.name for service in before.services}
     for service in added:
@@ -203,7 +205,12 @@ def _shown(value: object) -> str:
 
 
 def _added(service: Service) -> str:
-    return f"added with {_backends(len(service.backends))}"
+    return ", ".join([f"added with {_backends(len(service.backends))}", *_dropped(service)])
+
+
+def _dropped(service: Service) -> list[str]:
+    """What becomes of new flows that no backend takes."""
+    return [] if service.takes_flows else [_DROPPED]
 
 
 def _taken_over(
@@ -285,15 +292,22 @@ def _remembered(now: Observed, service: Service, kept: Iterable[Address] = ()) -
     return sum(flows.get((identity, numbers[address]), 0) for address in gone)
 
 
-def _effect(move: Move, remembered: bool) -> str:
-    """In words; remembered: whether the service did so before."""
+def _effect(move: Move, remembered: bool, outage: bool) -> str:
+    """In words.
+
+    remembered: whether the service remembered flows before.
+    outage: no backend takes new flows any more, so that flows which lose theirs are dropped.
+    """
     share, established = move.new_flows_percent, move.established_flows
+    new_ones = _DROPPED if outage else f"{_percent(share)} of new flows move"
     if established is not None:
         if not share and not established:
             return "no flow moves"
-        return f"{_percent(share)} of new flows move, {established} established"
+        return f"{new_ones}, {established} established"
     if remembered:
-        return f"{_percent(share)} of new flows move, established ones are treated as new"
+        return f"{new_ones}, established ones are treated as new"
+    if outage:
+        return "flows are dropped, new or established"
     return f"{_percent(share)} of flows move, new or established" if share else "no flow moves"
 
 

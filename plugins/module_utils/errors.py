@@ -40,6 +40,10 @@ class CompileError(L4lbError):
         self.log = log
 
 
+class LastBackendError(L4lbError):
+    """A service would be left without a backend that takes new flows; that can be forced."""
+
+
 class KernelError(L4lbError):
     """A bpf(2) or netlink call failed; `code` is its errno, 0 if there is none."""
 

@@ -332,8 +332,8 @@ def outer_source(backend: Backend, service: Service, config: Config, source: Sou
         raise ConfigError(
             option,
             None,
-            f"{config.interface} has no IPv{version} address for tunnels to "
-            f"{backend.address}; give it one, or set this option",
+            f"{config.interface} has no IPv{version} address, other than those of services, for "
+            f"tunnels to {backend.address}; give it one, or set this option",
         )
     return ip_network(own)
 

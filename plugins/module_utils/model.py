@@ -115,6 +115,11 @@ class Service:
         """What the data plane knows the service by; unique."""
         return (self.address, self.port, self.protocol)
 
+    @property
+    def takes_flows(self) -> bool:
+        """Whether any backend takes new flows; else they are dropped."""
+        return any(backend.share for backend in self.backends)
+
 
 @dataclass(frozen=True)
 class Config:

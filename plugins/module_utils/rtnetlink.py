@@ -17,11 +17,11 @@ import struct
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from .errors import KernelError
-from .model import Address
+from .model import Address, Network
 
 AF_INET, AF_INET6 = 2, 10
 
@@ -40,7 +40,7 @@ _AT_ONCE = 64
 _MESSAGE = struct.Struct("=IHHI4x")  # struct nlmsghdr: length, type, flags, sequence number
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 _LINK = struct.Struct("=4xiI4x")  # of struct ifinfomsg: index, flags
-_ADDRESS = struct.Struct("=2xBBi")  # of struct ifaddrmsg: flags, scope, index
+_ADDRESS = struct.Struct("=4Bi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _NEIGHBOUR = struct.Struct("=4xiH2x")  # of struct ndmsg: index, state
 _ROUTE = struct.Struct("=BB5xB4x")  # of struct rtmsg: family, length of the destination, type
 
@@ -63,9 +63,13 @@ class LinkEntry:
 class AddressEntry:
     """An address of an interface; scope as in linux/rtnetlink.h, flags as in linux/if_addr.h."""
 
+    index: int
+    """The interface's."""
     scope: int
     flags: int
     address: Address
+    subnet: Network
+    """What is on its link, as far as the address says so: only itself, if it has no prefix."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,17 @@ def links() -> list[LinkEntry]:
     return found
 
 
-def addresses(index: int, family: int) -> list[AddressEntry]:
-    """Those of one interface and family, in the kernel's order."""
+def addresses() -> list[AddressEntry]:
+    """All of this network namespace, of each family in the kernel's order."""
     found = []
-    for body in _dump(_GETADDR, family, _ADDRESS):
-        flags, scope, owner = _ADDRESS.unpack_from(body)
-        if owner == index:
+    for family in (AF_INET, AF_INET6):
+        for body in _dump(_GETADDR, family, _ADDRESS):
+            _family, length, flags, scope, index = _ADDRESS.unpack_from(body)
             attributes = _attributes(body, _ADDRESS.size)
-            local = attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS]
-            found.append(AddressEntry(scope, flags, ip_address(local)))
+            there = attributes[_IFA_ADDRESS]  # the other end's, where that is another one
+            here = attributes.get(_IFA_LOCAL) or there
+            subnet = ip_network((there, length), strict=False)
+            found.append(AddressEntry(index, scope, flags, ip_address(here), subnet))
     return found
 
 

@@ -17,6 +17,8 @@ description:
     take effect at once or not at all. A change of services or backends does not touch the program.
   - What is wanted is also saved, in C(/etc/l4lb), one file per interface.
   - Traffic that is not addressed to a service passes to the host untouched.
+  - What cannot be meant is an error before anything changes, also in check mode; the options say what that is. A
+    service without a backend that takes new flows is a warning.
 requirements:
   - python3-bpfcc on the host (C(python3-bcc) on Fedora and RHEL), not the bcc of PyPI
   - python3-pyroute2 on the host
@@ -43,7 +45,7 @@ attributes:
     support: full
 options:
   interface:
-    description: Network interface that receives the clients' packets.
+    description: Network interface that receives the clients' packets. It has a MAC address, so it is not C(lo).
     type: str
     required: true
   state:
@@ -62,15 +64,17 @@ options:
     default: auto
   source_address:
     description:
-      - Outer source address of tunnels over IPv4. The default is the first IPv4 address of O(interface).
-      - Of a prefix, as in V(192.0.2.0/28), each flow takes one address, so that receivers spread flows over CPUs.
+      - Outer source address of tunnels over IPv4, an address of the host that is no service's. The default is the first
+        such IPv4 address of O(interface), preferably one with the prefix of a subnet.
+      - Of a prefix, as in V(192.0.2.0/28), each flow takes one address, so that receivers spread flows over CPUs. It must
+        be routed to the host, which C(ip route add local 192.0.2.0/28 dev lo) tells the host.
     type: str
   source_address6:
     description: The same over IPv6.
     type: str
   gateway_mac:
     description:
-      - Send all encapsulated packets to this MAC address.
+      - Send all encapsulated packets to this MAC address, which is not the host's own.
       - By default the next hop of each backend is found by the routes and neighbours of the host.
     type: str
   flow_table_size:
@@ -112,6 +116,8 @@ options:
     description:
       - Allow services at an address of the host itself. The host then no longer gets what is sent to their ports, which
         may be the way by which it is administered.
+      - Set it beside keepalived and whatever else puts the addresses of services on one of several balancers for a while.
+        Else a run on that one is an error.
     type: bool
     default: false
   echo_rate:
@@ -134,7 +140,10 @@ options:
         type: str
         required: true
       address:
-        description: IPv4 or IPv6 address that clients talk to.
+        description:
+          - IPv4 or IPv6 address that clients talk to.
+          - Neither an address of the host, unless O(allow_own_address=true), nor one that no host has, such as loopback,
+            link-local and multicast, or the network and broadcast address of a subnet that the host is connected to.
         type: str
         required: true
       port:
@@ -167,7 +176,8 @@ options:
           - How packets travel to the backends.
           - V(ipip) is IP in IP, of either family in either (RFC 2003, 2473, 4213).
           - V(gue) is generic UDP encapsulation, variant 1, with UDP checksum 0. V(gre) is GRE (RFC 2784).
-          - V(l2) rewrites the MAC addresses only; the backends must be on the same link.
+          - V(l2) rewrites the MAC addresses only. The backends must be on the same link, neither behind a router nor at
+            O(gateway_mac); O(services[].backends[].mac) tells where they are if routes do not.
         type: str
         choices: [ipip, gue, gre, l2]
         default: ipip
@@ -184,7 +194,9 @@ options:
         default: []
         suboptions:
           address:
-            description: IPv4 or IPv6 address of the server. Unique within the service.
+            description:
+              - IPv4 or IPv6 address of the server. Unique within the service.
+              - Neither an address of the host nor that of a service, nor one that no host has.
             type: str
             required: true
           weight:
@@ -273,7 +285,7 @@ moves:
       type: int
       sample: 65537
     new_flows_percent:
-      description: Share of new flows that get another backend than they would have got.
+      description: Share of new flows that get another backend than they would have got, or none.
       type: float
       sample: 33.334
     established_flows:

@@ -84,6 +84,13 @@ options:
         so choose more than the pauses in a connection that must not break.
     type: float
     default: 10
+  force:
+    description:
+      - Let a service lose the last backend that takes new flows, by O(state) or O(weight). Without it that is an error,
+        also in check mode, and nothing is changed in any service, on any interface.
+      - New flows of the service are dropped then, until a backend takes them again.
+    type: bool
+    default: false
 seealso:
   - module: xdp.l4lb.l4lb
   - module: xdp.l4lb.l4lb_stats
@@ -110,6 +117,12 @@ EXAMPLES = r"""
     address: 203.0.113.22
     service: web
     weight: 1
+
+- name: Take the only server out, although nobody is served meanwhile
+  xdp.l4lb.l4lb_backend:
+    address: 203.0.113.23
+    state: disabled
+    force: true
 """
 
 RETURN = r"""
@@ -191,6 +204,7 @@ def order_of(params: dict[str, Any]) -> Order:
         weight=params["weight"],
         wait=params["wait_timeout"] if params["wait"] else None,
         quiet=params["quiet"],
+        force=params["force"],
     )
 
 
@@ -263,6 +277,7 @@ def main() -> None:
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "float", "default": 300},
             "quiet": {"type": "float", "default": 10},
+            "force": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -174,14 +174,16 @@ def python(host: Host, code: str, **given: Any) -> Any:
     return answer["result"]
 
 
-def apply(host: Host, *wanted: dict[str, Any] | None, replace: bool = False) -> Any:
+def apply(
+    host: Host, *wanted: dict[str, Any] | None, replace: bool = False, accepted: bool = False
+) -> Any:
     """Apply configurations one after the other in one process; returns the last outcome."""
     code = """
 for options in given["wanted"]:
     name = options["interface"] if options else "eth0"
-    result = attempt(Balancer(name, sources()).apply, config_of(options), given["replace"])
+    result = attempt(Balancer(name, sources()).apply, config_of(options), *given["how"])
 """
-    return python(host, code, wanted=wanted, replace=replace)
+    return python(host, code, wanted=wanted, how=[replace, accepted])
 
 
 def ansible(lab: Lab, tmp_path: Path, *tasks: dict[str, Any], hosts: str = "lb1") -> list[Any]:
@@ -511,7 +513,7 @@ def test_backends_without_a_next_hop(lb1: Host) -> None:
     addresses = [lb1.address, "127.0.0.1", "10.81.0.1", "10.82.0.1"]
     config = wanted(service(*({"address": address} for address in addresses)))
     for steps in (True, False):
-        outcome = apply(lb1, config)
+        outcome = apply(lb1, config, accepted=True)
         assert bool(outcome["steps"]) == steps
         for address in addresses:
             warning = f"no next hop for backend {address}; packets to it are dropped"

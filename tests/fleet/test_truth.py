@@ -238,13 +238,14 @@ class Walk:
         before = self.balancer.live()
         was = look(before) if before.manifest else {}
         left = traces(self.balancer)
-        predicted = self.balancer.plan(config)
+        # much of what chance makes up cannot be meant
+        predicted = self.balancer.plan(config, accepted=True)
         now = traces(self.balancer)
         assert now == left, f"check mode left traces: {[p for p in zip(left, now) if p[0] != p[1]]}"
 
-        applied = self.balancer.apply(config).plan
+        applied = self.balancer.apply(config, accepted=True).plan
         self.same(predicted, applied)
-        again = self.balancer.plan(config)
+        again = self.balancer.plan(config, accepted=True)
         assert again.steps == [], "a second run would change something"
         assert again.before == again.after == predicted.after
         after = self.balancer.live()

@@ -226,7 +226,62 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
     "nobody left": (
         config(web(1)),
         config(web()),
-        ["web: 1 backend removed (10.0.0.1), 100 % of new flows move, 10 established"],
+        ["web: 1 backend removed (10.0.0.1), new flows are dropped, 10 established"],
+    ),
+    "the last one drained": (
+        config(web(1, backend(2, state="disabled"))),
+        config(web(backend(1, state="drained"), backend(2, state="disabled"))),
+        ["web: 1 backend drained (10.0.0.1), new flows are dropped, 0 established"],
+    ),
+    "all disabled": (
+        config(web(1, 2)),
+        config(web(backend(1, state="disabled"), backend(2, state="disabled"))),
+        ["web: 2 backends disabled (10.0.0.1, 10.0.0.2), new flows are dropped, 20 established"],
+    ),
+    "the last weight": (
+        config(web(1, scheduler="jhash")),
+        config(web(backend(1, weight=0), scheduler="jhash")),
+        ["web: weight of 10.0.0.1 1 -> 0, new flows are dropped, 0 established"],
+    ),
+    "nobody left, without a flow table": (
+        config(web(1, flow_table=False)),
+        config(web(backend(1, state="drained"), flow_table=False)),
+        ["web: 1 backend drained (10.0.0.1), flows are dropped, new or established"],
+    ),
+    "nobody left, and the flow table ends": (
+        config(web(1)),
+        config(web(backend(1, state="drained"), flow_table=False)),
+        [
+            (
+                "web: flow table on -> off, 1 backend drained (10.0.0.1), new flows are dropped, "
+                "established ones are treated as new"
+            )
+        ],
+    ),
+    "nobody there, as before": (
+        config(web(backend(1, weight=0))),
+        config(web(backend(1, weight=0), name="www")),
+        ["www: renamed from web, no flow moves"],
+    ),
+    "somebody again": (
+        config(web(backend(1, state="drained"))),
+        config(web(1)),
+        ["web: 1 backend enabled (10.0.0.1), 100 % of new flows move, 0 established"],
+    ),
+    "another port, and nobody": (
+        config(web(1)),
+        config(web(backend(1, state="drained"), port=81)),
+        [
+            (
+                "web: port 80 -> 81, 1 backend drained (10.0.0.1), new flows are dropped, "
+                "10 established flows end"
+            )
+        ],
+    ),
+    "a port goes to nobody": (
+        config(web(1, port=0)),
+        config(web(1, port=0), web(name="tls", port=443)),
+        [("tls: added with 0 backends, new flows are dropped, port 443 is taken over from web")],
     ),
 }
 
@@ -277,7 +332,7 @@ def test_every_difference_has_words() -> None:
 
 def test_what_an_empty_interface_gets() -> None:
     assert changes.additions(config(web(1, 2), web(name="other", port=81))) == Changes(
-        ["other: added with 0 backends", "web: added with 2 backends"]
+        ["other: added with 0 backends, new flows are dropped", "web: added with 2 backends"]
     )
 
 

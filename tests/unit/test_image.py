@@ -604,8 +604,8 @@ def test_a_tunnel_needs_a_source_of_its_family(
     with pytest.raises(ConfigError) as caught:
         outer_source(address, source, encapsulation=encapsulation)
     assert str(caught.value) == (
-        f"{option}: None: eth0 has no {family} address for tunnels to {address}; "
-        "give it one, or set this option"
+        f"{option}: None: eth0 has no {family} address, other than those of services, for tunnels "
+        f"to {address}; give it one, or set this option"
     )
     value = {"source_address": "10.8.8.8", "source_address6": "2001:db8::1"}[option]
     assert outer_source(address, source, encapsulation=encapsulation, **{option: value})

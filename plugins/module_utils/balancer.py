@@ -33,6 +33,7 @@ from .holds import keep_holds
 from .host import Paths, Pins
 from .image import Manifest, Room, Source
 from .link import Link
+from .lock import lock
 from .model import Address, Config
 from .neighbours import Neighbour
 from .saved import Saved, saved_interfaces
@@ -365,7 +366,7 @@ class Balancer:
         Raises L4lbError of some kind; the old state then forwards as before.
         """
         host.require_root()  # here too: it takes root even to lock
-        with host.lock(self.interface, self.paths) as waited:
+        with lock(self.interface, self.paths) as waited:
             return self._carry_out(self.plan(config, replace_foreign), waited)
 
     def change(self, edit: Callable[[Config], Config]) -> Outcome:
@@ -378,7 +379,7 @@ class Balancer:
         state then forwards as before.
         """
         host.require_root()
-        with host.lock(self.interface, self.paths) as waited:
+        with lock(self.interface, self.paths) as waited:
             return self._carry_out(self.plan_change(edit), waited)
 
     def _carry_out(self, plan: Plan, waited: float) -> Outcome:

@@ -17,6 +17,9 @@ from pathlib import Path
 from .bpf import Map, Program
 from .errors import HostError
 
+_STAGING = "%new"
+"""Ends the name of a directory of pins that no interface can have: see `Pins.staging`."""
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -107,10 +110,11 @@ class Pins:
     @classmethod
     def staging(cls, interface: str, paths: Paths) -> Pins:
         """Where a new program of an interface finds the maps it shall use."""
-        return cls(paths.bpffs / "l4lb" / (encode(interface) + "%new"))
+        return cls(paths.bpffs / "l4lb" / (encode(interface) + _STAGING))
 
     def create(self) -> None:
-        """Make the directory, for root only."""
+        """Make the directory, for root only. The one above is shared, so the host's lock is held
+        while this, or `remove`, is done to the pins of a balancer."""
         with told(f"make {self.directory}"):
             self.directory.parent.mkdir(mode=0o700, exist_ok=True)
             self.directory.mkdir(mode=0o700, exist_ok=True)
@@ -148,6 +152,29 @@ class Pins:
                 return False
         return True
 
+    def things(self) -> dict[str, Map | Program] | None:
+        """All that is pinned, by the name of the pin; None if there is no directory."""
+        if not self.directory.is_dir():
+            return None
+        found: dict[str, Map | Program] = {}
+        for path in self.directory.iterdir():
+            thing = self.program() if path.name == "program" else self.map(path.name)
+            if thing:
+                found[path.name] = thing
+        return found
+
+    def put_back(self, things: Mapping[str, Map | Program] | None) -> None:
+        """Have these pinned again, and nothing else: what `things` returned before."""
+        if things is None:
+            self.remove()
+            return
+        self.create()
+        now = self.things() or {}
+        for name, thing in things.items():
+            if name not in now or now[name].id != thing.id:
+                self.set(name, thing)
+        self.drop_others(things)
+
     def drop_others(self, names: Collection[str]) -> None:
         """Remove all pins but these."""
         with told(f"remove pins from {self.directory}"):
@@ -170,13 +197,20 @@ class Pins:
             self.directory.parent.rmdir()
 
 
+def all_pins(paths: Paths) -> list[tuple[str, Pins]]:
+    """Every directory of pins, and the interface that it is of: one may have two, see `staging`."""
+    parent = paths.bpffs / "l4lb"
+    found = sorted(parent.iterdir()) if parent.is_dir() else []
+    return [(decode(path.name.removesuffix(_STAGING)), Pins(path)) for path in found]
+
+
 def pinned_interfaces(paths: Paths) -> list[str]:
     """The interfaces that have a balancer, attached or not."""
-    parent = paths.bpffs / "l4lb"
-    if not parent.is_dir():
-        return []
-    names = sorted(path.name for path in parent.iterdir() if (path / "program").exists())
-    return [decode(name) for name in names if not name.endswith("%new")]
+    return [
+        name
+        for name, pins in all_pins(paths)
+        if not pins.directory.name.endswith(_STAGING) and (pins.directory / "program").exists()
+    ]
 
 
 # Route lookups
@@ -188,24 +222,32 @@ def routing_answers(paths: Paths, version: int) -> bool:
     It refuses them for an interface that does not forward. The data plane asks from the loopback
     interface, where forwarding lets nothing through that was not let through before.
     """
-    path = _forwarding(paths, version, "lo")
-    return not path.exists() or path.read_text(encoding="ascii").strip() != "0"
+    return _forwarding(paths, version, "lo") != "0"
 
 
-def let_routing_answer(paths: Paths, version: int) -> None:
-    """Make the kernel answer the data plane's route lookups of this IP version."""
-    path = _forwarding(paths, version, "lo")
+def let_routing_answer(paths: Paths, version: int, answer: bool = True) -> None:
+    """Make the kernel answer the data plane's route lookups of this IP version, or refuse them."""
+    path = _forwarding_file(paths, version, "lo")
     with told(f"write {path}"):
-        path.write_text("1\n", encoding="ascii")
+        path.write_text("1\n" if answer else "0\n", encoding="ascii")
+
+
+def routing_was_let(paths: Paths, version: int) -> bool:
+    """Whether loopback forwards and others do not, as after `let_routing_answer`."""
+    return (_forwarding(paths, version, "lo"), _forwarding(paths, version, "all")) == ("1", "0")
 
 
 def restore_routing(paths: Paths, version: int) -> None:
     """Undo `let_routing_answer`: loopback forwards again as all others do."""
-    path, everywhere = (_forwarding(paths, version, name) for name in ("lo", "all"))
-    if path.exists() and path.read_text(encoding="ascii") != everywhere.read_text(encoding="ascii"):
-        with told(f"write {path}"):
-            path.write_text(everywhere.read_text(encoding="ascii"), encoding="ascii")
+    if routing_was_let(paths, version):
+        let_routing_answer(paths, version, answer=False)
 
 
-def _forwarding(paths: Paths, version: int, interface: str) -> Path:
+def _forwarding(paths: Paths, version: int, interface: str) -> str | None:
+    """None: the host does not have this IP version."""
+    path = _forwarding_file(paths, version, interface)
+    return path.read_text(encoding="ascii").strip() if path.exists() else None
+
+
+def _forwarding_file(paths: Paths, version: int, interface: str) -> Path:
     return paths.sysctl / f"net/ipv{version}/conf/{interface}/forwarding"

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,18 @@ def decode(name: str) -> str:
     ).decode()
 
 
+def require_own(directory: Path) -> None:
+    """Raises HostError if a directory is there in which others than root may put something.
+
+    Unless systemd mounts it, anyone may make directories in a bpf file system.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        found = directory.lstat()
+        is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if not is_own or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise HostError(f"{directory} may be changed by others than root; remove it")
+
+
 class Pins:
     """A directory of pins that belong together.
 
@@ -115,12 +128,15 @@ class Pins:
     def create(self) -> None:
         """Make the directory, for root only. The one above is shared, so the host's lock is held
         while this, or `remove`, is done to the pins of a balancer."""
-        with told(f"make {self.directory}"):
-            self.directory.parent.mkdir(mode=0o700, exist_ok=True)
-            self.directory.mkdir(mode=0o700, exist_ok=True)
+        for directory in (self.directory.parent, self.directory):
+            with told(f"make {directory}"):
+                directory.mkdir(mode=0o700, exist_ok=True)
+            require_own(directory)
 
     def program(self) -> Program | None:
-        """The pinned program; None if there is none."""
+        """The pinned program; None if there is none. Raises HostError if it may be anyone's."""
+        require_own(self.directory.parent)
+        require_own(self.directory)
         path = self.directory / "program"
         return Program.open_pin(str(path)) if path.exists() else None  # without libbpf, too
 
@@ -198,14 +214,19 @@ class Pins:
 
 
 def all_pins(paths: Paths) -> list[tuple[str, Pins]]:
-    """Every directory of pins, and the interface that it is of: one may have two, see `staging`."""
+    """Every directory of pins, and the interface that it is of: one may have two, see `staging`.
+
+    Raises HostError if others than root may have made them up.
+    """
     parent = paths.bpffs / "l4lb"
+    require_own(parent)
     found = sorted(parent.iterdir()) if parent.is_dir() else []
     return [(decode(path.name.removesuffix(_STAGING)), Pins(path)) for path in found]
 
 
 def pinned_interfaces(paths: Paths) -> list[str]:
-    """The interfaces that have a balancer, attached or not."""
+    """The interfaces that have a balancer, attached or not. Raises HostError if others than root
+    may have made them up."""
     return [
         name
         for name, pins in all_pins(paths)

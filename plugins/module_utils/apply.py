@@ -57,6 +57,8 @@ class Change:
         """That the program is attached in afterwards; None: it is not."""
         self.headers: compiler.Headers | None = None
         """What the program was compiled with, if it was."""
+        self.tidy = True
+        """Whether `finish` has left nothing to the next run."""
 
     def prepare(self, undo: Undo) -> None:
         """Do all that packets do not notice."""
@@ -233,6 +235,7 @@ class Setup(Change):
         try:
             step(*arguments)
         except L4lbError as e:
+            self.tidy = False
             self.plan.warnings.append(f"what is new works, but tidying up did not: {e}; run again")
 
 

@@ -124,6 +124,10 @@ class Outcome:
     """What the program was compiled with, if it was."""
     waited: float = 0.0
     """Seconds that another run held the lock."""
+    tidy: bool = True
+    """Whether nothing is left to do for the next run; else there is a warning."""
+    left: list[str] = field(default_factory=list)
+    """What a second run would change, if that was looked for."""
 
 
 class Balancer:
@@ -355,14 +359,21 @@ class Balancer:
 
     # Changing
 
-    def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
+    def apply(
+        self, config: Config | None, replace_foreign: bool = False, verify: bool = False
+    ) -> Outcome:
         """Make the live state what `config` says, but for holds; None: remove the balancer.
+
+        verify: look again what the kernel does then, see `Outcome.left`.
 
         Raises L4lbError of some kind; the host is then as before.
         """
         host.require_root()  # here too: it takes root even to lock
         with lock.of_interface(self.interface, self.paths) as held:
-            return self._carry_out(self.plan(config, replace_foreign), held)
+            outcome = self._carry_out(self.plan(config, replace_foreign), held)
+            if verify and outcome.plan.changed and outcome.tidy:
+                return replace(outcome, left=self.plan(config).steps)
+            return outcome
 
     def restore(self) -> Outcome | None:
         """Make the live state what is saved; None: nothing is, and nothing is done.
@@ -378,7 +389,7 @@ class Balancer:
         change = self._change(plan, held)
         if plan.changed:
             carry_out([change])
-        return Outcome(plan, change.mode, change.headers, held.waited)
+        return Outcome(plan, change.mode, change.headers, held.waited, change.tidy)
 
     def _change(self, plan: Plan, held: lock.Held) -> Change:
         if plan.desired is None:

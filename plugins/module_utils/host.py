@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .bpf import Map, Program
-from .errors import HostError
+from .errors import HostError, KernelError
 
 _STAGING = "%new"
 """Ends the name of a directory of pins that no interface can have: see `Pins.staging`."""
@@ -168,18 +168,20 @@ class Pins:
                 return False
         return True
 
-    def things(self) -> dict[str, Map | Program] | None:
-        """All that is pinned, by the name of the pin; None if there is no directory."""
+    def things(self) -> dict[str, Map | Program | None] | None:
+        """All that is there, by the name of the pin; None for what is no pin of ours, or all, if
+        there is no directory."""
         if not self.directory.is_dir():
             return None
-        found: dict[str, Map | Program] = {}
+        found: dict[str, Map | Program | None] = {}
         for path in self.directory.iterdir():
-            thing = self.program() if path.name == "program" else self.map(path.name)
-            if thing:
-                found[path.name] = thing
+            found[path.name] = None
+            with contextlib.suppress(KernelError):
+                is_program = path.name == "program"
+                found[path.name] = self.program() if is_program else self.map(path.name)
         return found
 
-    def put_back(self, things: Mapping[str, Map | Program] | None) -> None:
+    def put_back(self, things: Mapping[str, Map | Program | None] | None) -> None:
         """Have these pinned again, and nothing else: what `things` returned before."""
         if things is None:
             self.remove()
@@ -187,7 +189,8 @@ class Pins:
         self.create()
         now = self.things() or {}
         for name, thing in things.items():
-            if name not in now or now[name].id != thing.id:
+            there = now.get(name)
+            if thing and (there is None or there.id != thing.id):
                 self.set(name, thing)
         self.drop_others(things)
 

@@ -278,7 +278,9 @@ def state():
     return {
         "balanced": {name: balanced(name) for name in ("eth0", "eth1")},
         "pins": {
-            each.directory.name: {name: thing.id for name, thing in sorted(each.things().items())}
+            each.directory.name: {
+                name: thing and thing.id for name, thing in sorted(each.things().items())
+            }
             for each in pins
         },
         "saved": {str(path): path.read_text() for path in sorted(Path("/etc/l4lb").glob("*"))},

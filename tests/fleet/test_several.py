@@ -16,7 +16,17 @@ import yaml
 from lab import Lab
 from lab.host import Host
 from lab.traffic import Stream
-from tests.fleet.test_lifecycle import ECHO, OTHER_VIP, echoes, leftovers, second, topology
+from tests.fleet.test_lifecycle import (
+    ECHO,
+    OTHER_VIP,
+    SEED,
+    VIP,
+    echoes,
+    leftovers,
+    second,
+    topology,
+    traffic,
+)
 from tests.fleet.test_module import WEB, WORKERS, apply, cleaned, python, traces, wanted
 
 
@@ -108,3 +118,108 @@ def test_what_a_failing_run_wanted_is_not_kept(lb1: Host) -> None:
     assert forwarding(lb1) == "1"
     apply_meanwhile(lb1, second("web2", "web3"), None, fails=True)
     assert traces(lb1) == []
+
+
+# Many runs at once.
+
+STRESS = """
+import random, time
+from ipaddress import ip_address
+from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, operate
+
+# what an order may meet where a balancer has just gone
+EXPECTED = "no balancer is attached to", "this host does not balance", "eth0 has no such backend"
+
+def come_and_go(name, chance):
+    options = chance.choice(given["configs"][name])
+    Balancer(name, sources()).apply(config_of(options))
+
+def order(name, chance):
+    operate(Order(ip_address(given["address"]), weight=chance.randrange(1, 9)))
+
+def work(number, kind, name, log):
+    chance = random.Random(given["seed"] + number)
+    while time.monotonic() < end:
+        try:
+            kind(name, chance)
+            os.write(log, b"+")
+        except errors.L4lbError as e:
+            if not str(e).startswith(EXPECTED):
+                os.write(log, f" {name}: {e} ".encode())
+        except BaseException:
+            os.write(log, traceback.format_exc().encode())
+
+end = time.monotonic() + given["seconds"]
+path = "/tmp/stress"
+log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+children = []
+for number, name in enumerate(given["workers"]):
+    children.append(os.fork())
+    if not children[-1]:
+        work(number, order if name == "orders" else come_and_go, name, log)
+        os._exit(0)
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
+result = Path(path).read_text()
+"""
+
+
+def stress(host: Host, workers: list[str], **configs: list[dict[str, Any] | None]) -> None:
+    """Several processes at once that apply these configurations of an interface in any order, or
+    give web2 other weights. None of them fails."""
+    print(f"seed {SEED}")
+    log = python(
+        host,
+        STRESS,
+        seed=SEED,
+        seconds=20,
+        workers=workers,
+        configs=configs,
+        address=WEB["web2"],
+    )
+    print(f"{len(log)} runs")
+    assert len(log) > len(workers)
+    assert set(log) == {"+"}, log
+
+
+def test_one_stays_while_the_other_comes_and_goes(lab: Lab, lb1: Host) -> None:
+    """Its packets do not notice, whoever changes what at the same time."""
+    apply(lb1, second("web2", "web3"))
+    first = [wanted(*echoes("web1", "web2")), None, wanted(*echoes("web2", "web3", "web4"))]
+    with traffic(lab, OTHER_VIP) as running:
+        stress(lb1, ["eth0", "eth0", "orders", "orders"], eth0=first)
+    assert running.connections.broken == {}
+    apply(lb1, None)
+    assert hops(lb1) == {WEB["web2"], WEB["web3"]}
+    assert leftovers(lb1, "eth1") == []
+
+
+def test_both_come_and_go(lab: Lab, lb1: Host) -> None:
+    both = {
+        "eth0": [wanted(*echoes("web1", "web2")), None],
+        "eth1": [second("web2", "web3"), None],
+    }
+    stress(lb1, ["eth0", "eth1", "eth0", "eth1"], **both)
+    apply(lb1, wanted(*echoes("web1", "web2")), second("web2", "web3"))
+    assert hops(lb1) == {WEB[name] for name in ("web1", "web2", "web3")}
+    assert forwarding(lb1) == "1"
+    for vip in (VIP, OTHER_VIP):
+        with Stream(lab.host("client"), (vip, ECHO)) as stream:
+            stream.await_answers()
+    assert leftovers(lb1, "eth0", "eth1") == []
+
+
+def test_no_removal_of_the_last_leaves_anything(lb1: Host) -> None:
+    """Both at once, so that each finds the other one still there, or not."""
+    code = """
+children = []
+for name in "eth0", "eth1":
+    children.append(os.fork())
+    if not children[-1]:
+        Balancer(name).apply(None)
+        os._exit(0)
+result = [os.waitpid(child, 0)[1] for child in children]
+"""
+    for _ in range(5):
+        apply(lb1, wanted(*echoes("web1", "web2")), second("web2", "web3"))
+        assert python(lb1, code) == [0, 0]
+        assert traces(lb1) == []

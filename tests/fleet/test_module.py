@@ -274,16 +274,14 @@ def balanced(name):
         }
     return found
 
+def pinned(path):
+    pins = host.Pins(path.parent)
+    return (pins.program() if path.name == "program" else pins.map(path.name)).id
+
 def state():
-    pins = [host.Pins(path) for path in sorted(Path("/sys/fs/bpf").glob("l4lb/*"))]
     return {
         "balanced": {name: balanced(name) for name in ("eth0", "eth1")},
-        "pins": {
-            each.directory.name: {
-                name: thing and thing.id for name, thing in sorted(each.things().items())
-            }
-            for each in pins
-        },
+        "pins": {str(path): pinned(path) for path in sorted(Path("/sys/fs/bpf").glob("l4lb/*/*"))},
         "saved": {str(path): path.read_text() for path in sorted(Path("/etc/l4lb").glob("*"))},
         "there": [name for name in ("/sys/fs/bpf/l4lb", "/etc/l4lb") if Path(name).exists()],
         "next hops": sorted(map(str, neighbours.managed())),

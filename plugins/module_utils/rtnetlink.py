@@ -28,7 +28,10 @@ AF_INET, AF_INET6 = 2, 10
 _GETLINK, _GETADDR, _GETROUTE, _GETNEIGH = 18, 22, 26, 30
 _REQUEST, _ALL, _INTERRUPTED = 0x1, 0x300, 0x10  # NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR
 _ERROR, _DONE = 2, 3
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_XDP = 1, 3, 4, 43
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 37, 43
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 5
 _IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID = 2, 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
@@ -45,6 +48,13 @@ _NEIGHBOUR = struct.Struct("=4xiH2x")  # of struct ndmsg: index, state
 _ROUTE = struct.Struct("=BB5xB4x")  # of struct rtmsg: family, length of the destination, type
 
 
+class Vlan(NamedTuple):
+    """The tag of a VLAN device's frames; protocol is 0x8100 or 0x88a8, id from 0 to 4094."""
+
+    protocol: int
+    id: int
+
+
 @dataclass(frozen=True)
 class LinkEntry:
     """A network interface; flags as in linux/if.h, xdp_mode as in linux/if_link.h."""
@@ -57,6 +67,14 @@ class LinkEntry:
     xdp_mode: int
     xdp_program: int
     """Its id; 0 if there is none."""
+    kind: str = ""
+    """As ip(8) names it: bridge, bond, vlan, macvlan, ...; empty for hardware and loopback."""
+    master: int = 0
+    """The index of the bridge, bond or the like that it is a port of; 0 if there is none."""
+    lower: int = 0
+    """The index of the interface that it stands on, or of its peer; 0 if there is none here."""
+    vlan: Vlan | None = None
+    """If it is a VLAN device."""
 
 
 @dataclass(frozen=True)
@@ -90,23 +108,34 @@ class NeighbourEntry:
 
 def links() -> list[LinkEntry]:
     """All interfaces of this network namespace."""
-    found = []
-    for body in _dump(_GETLINK, 0, _LINK):
-        index, flags = _LINK.unpack_from(body)
-        attributes = _attributes(body, _LINK.size)
-        xdp = _attributes(attributes.get(_IFLA_XDP, b""))
-        found.append(
-            LinkEntry(
-                index,
-                attributes[_IFLA_IFNAME].rstrip(b"\0").decode(),
-                flags,
-                attributes.get(_IFLA_ADDRESS, b""),
-                _number(attributes.get(_IFLA_MTU)),
-                _number(xdp.get(_IFLA_XDP_ATTACHED)),
-                _number(xdp.get(_IFLA_XDP_PROG_ID)),
-            )
-        )
-    return found
+    return [_link_entry(body) for body in _dump(_GETLINK, 0, _LINK)]
+
+
+def _link_entry(body: bytes) -> LinkEntry:
+    index, flags = _LINK.unpack_from(body)
+    attributes = _attributes(body, _LINK.size)
+    xdp = _attributes(attributes.get(_IFLA_XDP, b""))
+    info = _attributes(attributes.get(_IFLA_LINKINFO, b""))
+    kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
+    elsewhere = _IFLA_LINK_NETNSID in attributes  # the index is one of that namespace
+    return LinkEntry(
+        index,
+        attributes[_IFLA_IFNAME].rstrip(b"\0").decode(),
+        flags,
+        attributes.get(_IFLA_ADDRESS, b""),
+        _number(attributes.get(_IFLA_MTU)),
+        _number(xdp.get(_IFLA_XDP_ATTACHED)),
+        _number(xdp.get(_IFLA_XDP_PROG_ID)),
+        kind,
+        _number(attributes.get(_IFLA_MASTER)),
+        0 if elsewhere else _number(attributes.get(_IFLA_LINK)),
+        _vlan(_attributes(info.get(_IFLA_INFO_DATA, b""))) if kind == "vlan" else None,
+    )
+
+
+def _vlan(data: dict[int, bytes]) -> Vlan:
+    protocol = int.from_bytes(data.get(_IFLA_VLAN_PROTOCOL, b""), "big")
+    return Vlan(protocol, _number(data.get(_IFLA_VLAN_ID)))
 
 
 def addresses(index: int, family: int) -> list[AddressEntry]:

@@ -25,7 +25,7 @@ struct backend {
 	__u16 flags;
 	__u16 service; /* id */
 	__be16 port; /* UDP destination of GUE */
-	struct nexthop nexthop; /* if it is given */
+	struct nexthop nexthop; /* if it is given; else its MTU limits what routing finds, 0: not */
 	__u8 protocol; /* in the outer header */
 	__u8 overhead; /* bytes of outer headers */
 	__u8 padding[4];

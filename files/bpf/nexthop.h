@@ -5,6 +5,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define LOOPBACK_IFINDEX 1
+#define MOST_MTU 0xffff
 
 /* Why the kernel's routing has no next hop, as a drop. */
 static __always_inline enum drop fib_drop(long result)
@@ -14,6 +15,18 @@ static __always_inline enum drop fib_drop(long result)
 	if (result == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return DROP_FORWARDING_OFF;
 	return DROP_NO_ROUTE;
+}
+
+/* The longest packet that an interface takes; 0: it has gone. The MTU that routing would tell is not
+ * to be trusted: it is what the last ICMP error said, and anyone can send one.
+ */
+static __always_inline __u32 interface_mtu(struct xdp_md *ctx, __u32 ifindex)
+{
+	__u32 mtu = 0;
+
+	if (bpf_check_mtu(ctx, ifindex, &mtu, 0, 0) < 0)
+		return 0;
+	return mtu > MOST_MTU ? MOST_MTU : mtu;
 }
 
 /* Asks as the host would for a packet of its own: from the loopback interface. So the balanced
@@ -26,9 +39,9 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 	struct bpf_fib_lookup fib = {
 		.l4_protocol = backend->protocol,
 		.ifindex = LOOPBACK_IFINDEX,
-		.tot_len = 1, /* fits everywhere; asks for the MTU */
 	};
 	int ipv6 = backend->flags & BACKEND_IPV6;
+	__u32 mtu, limit = backend->nexthop.mtu;
 	long result;
 
 	if (ipv6) {
@@ -57,8 +70,9 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 			return BPF_FIB_LKUP_RET_NOT_FWDED;
 	}
 #endif
+	mtu = interface_mtu(ctx, fib.ifindex);
+	cpu->nexthop.mtu = limit && limit < mtu ? limit : mtu;
 	cpu->ifindex = fib.ifindex;
-	cpu->nexthop.mtu = fib.mtu_result;
 	__builtin_memcpy(cpu->nexthop.destination, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(cpu->nexthop.source, fib.smac, ETH_ALEN);
 	return result;

@@ -216,6 +216,7 @@ class DataPath:
         if before and "backends" in shared:
             self._let_go(before)
         manifest = image.place(config, build or {}, before, self.room.backends)
+        manifest.route_mtus.update(source.route_mtus)
         if "lookup_tables" not in shared:
             manifest.tables.clear()
         damaged = {

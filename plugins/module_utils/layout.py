@@ -226,7 +226,8 @@ class BackendRecord:
 
     source: outer source address, or the prefix that flows are spread over; of the backend's family.
     inner_version: IP version of the service.
-    mac, source_mac, mtu: next hop, if it is given, else routing finds it.
+    mac, source_mac: next hop, if it is given, else routing finds it.
+    mtu: the longest packet on the way, outer headers included; 0 if the interface alone says that.
     """
 
     address: Address
@@ -261,7 +262,7 @@ class BackendRecord:
             _network(self.gue_port) if self.encapsulation == "gue" else 0,
             pack_mac(self.mac) if self.mac else bytes(6),
             pack_mac(self.source_mac) if self.mac else bytes(6),
-            min(self.mtu, 65535) if self.mac else 0,
+            min(self.mtu, 65535),
             protocol,
             self.overhead,
         )
@@ -280,16 +281,27 @@ class BackendRecord:
     @property
     def overhead(self) -> int:
         """Bytes of outer headers, without Ethernet."""
-        if self.encapsulation == "l2":
-            return 0
-        outer = 20 if self.address.version == 4 else 40
-        return outer + {"gue": 8, "gre": 4}.get(self.encapsulation, 0)
+        return overhead(self.encapsulation, self.address.version)
+
+
+def overhead(encapsulation: str, version: int) -> int:
+    """Bytes of outer headers, without Ethernet, on the way to a backend of this IP version."""
+    if encapsulation == "l2":
+        return 0
+    outer = 20 if version == 4 else 40
+    return outer + {"gue": 8, "gre": 4}.get(encapsulation, 0)
 
 
 def service_of(record: bytes) -> int:
     """The id of the service that a struct backend belongs to."""
     service: int = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[1]
     return service
+
+
+def mtu_of(record: bytes) -> int:
+    """The MTU in a struct backend."""
+    mtu: int = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[5]
+    return mtu
 
 
 def _folded(total: int) -> int:

@@ -11,6 +11,7 @@ look on a host where pyroute2 is yet to be installed.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import socket
 import struct
@@ -34,7 +35,9 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 5
 _IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID = 2, 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS, _RTA_VIA = 1, 4, 5, 8, 18
+_RTAX_MTU = 2
+_FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH
 _NDA_DST, _NDA_PROTOCOL = 1, 12
 _TRIES = 10
 _AT_ONCE = 64
@@ -45,7 +48,7 @@ _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 _LINK = struct.Struct("=4xiI4x")  # of struct ifinfomsg: index, flags
 _ADDRESS = struct.Struct("=2xBBi")  # of struct ifaddrmsg: flags, scope, index
 _NEIGHBOUR = struct.Struct("=4xiH2x")  # of struct ndmsg: index, state
-_ROUTE = struct.Struct("=BB5xB4x")  # of struct rtmsg: family, length of the destination, type
+_ROUTE = struct.Struct("=BB5xBI")  # of struct rtmsg: family, length of the destination, type, flags
 
 
 class Vlan(NamedTuple):
@@ -94,6 +97,8 @@ class RouteEntry:
     index: int
     gateway: bytes | None
     """Packed, as many addresses have the same one; None if there is none."""
+    mtu: int = 0
+    """As the route was configured; 0 if it says nothing of that."""
 
 
 @dataclass(frozen=True)
@@ -164,24 +169,42 @@ def neighbours() -> list[NeighbourEntry]:
 
 def routes(destinations: Sequence[Address]) -> list[RouteEntry | None]:
     """By which route a packet to each of these would leave; None: by none."""
-    found: list[RouteEntry | None] = []
     with _connect() as route:
-        for start in range(0, len(destinations), _AT_ONCE):
-            some = destinations[start : start + _AT_ONCE]
-            route.send(b"".join(map(_route_request, range(len(some)), some)))
-            answers: dict[int, RouteEntry | None] = {}
-            while len(answers) < len(some):
-                for message in _received(route):
-                    failed = message.type == _ERROR
-                    answers[message.number] = None if failed else _route_entry(message.body)
-            found += (answers[number] for number in range(len(some)))
+        found = _asked(route, destinations, _FIB_MATCH)
+        # One with several next hops, or one that is told by its number, does not say which it is.
+        unclear = {at: entry for at, entry in enumerate(found) if entry and not entry.index}
+        hops = _asked(route, [destinations[at] for at in unclear], 0)
+        for (at, entry), hop in zip(unclear.items(), hops):
+            found[at] = hop and dataclasses.replace(hop, mtu=entry.mtu)
     return found
 
 
-def _route_request(number: int, destination: Address) -> bytes:
+def _asked(
+    route: socket.socket, destinations: Sequence[Address], flags: int
+) -> list[RouteEntry | None]:
+    """The answers to all of these requests, in their order.
+
+    flags: _FIB_MATCH: the route as it was configured, which is all that counts. Otherwise the
+    kernel adds what it has learnt from ICMP errors, and so from anyone, but chooses a next hop.
+    """
+    found: list[RouteEntry | None] = []
+    for start in range(0, len(destinations), _AT_ONCE):
+        some = destinations[start : start + _AT_ONCE]
+        requests = (_route_request(number, one, flags) for number, one in enumerate(some))
+        route.send(b"".join(requests))
+        answers: dict[int, RouteEntry | None] = {}
+        while len(answers) < len(some):
+            for message in _received(route):
+                failed = message.type == _ERROR
+                answers[message.number] = None if failed else _route_entry(message.body)
+        found += (answers[number] for number in range(len(some)))
+    return found
+
+
+def _route_request(number: int, destination: Address, flags: int) -> bytes:
     family = AF_INET if destination.version == 4 else AF_INET6
     packed = destination.packed
-    body = _ROUTE.pack(family, len(packed) * 8, 0)
+    body = _ROUTE.pack(family, len(packed) * 8, 0, flags)
     body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
     return _message(_GETROUTE, _REQUEST, number, body)
 
@@ -190,7 +213,13 @@ def _route_entry(body: bytes) -> RouteEntry:
     attributes = _attributes(body, _ROUTE.size)
     other_family = attributes.get(_RTA_VIA, b"")[2:]  # behind the number of its family
     gateway = attributes.get(_RTA_GATEWAY) or other_family or None
-    return RouteEntry(_ROUTE.unpack_from(body)[2], _number(attributes.get(_RTA_OIF)), gateway)
+    metrics = _attributes(attributes.get(_RTA_METRICS, b""))
+    return RouteEntry(
+        _ROUTE.unpack_from(body)[2],
+        _number(attributes.get(_RTA_OIF)),
+        gateway,
+        _number(metrics.get(_RTAX_MTU)),
+    )
 
 
 class _Message(NamedTuple):

@@ -22,7 +22,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room, Source
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 from tests.packet.hashing import ones_complement_sum
-from tests.packet.model import Fib, Interface, Model, Outcome, Statistics, Tally, Verdict
+from tests.packet.model import Fib, Hop, Interface, Model, Outcome, Statistics, Tally, Verdict
 from tests.packet.packets import BALANCER_MAC, mac
 from tests.packet.wire import ECHO_REQUEST, ICMP, Address, parse, pseudo_header
 
@@ -111,6 +111,10 @@ class Namespace:
         """Run a command of ip(8)."""
         self.call(_run, ["ip", *command.split()])
 
+    def output(self, command: str) -> str:
+        """What a command prints."""
+        return self.call(_output, command.split())
+
     def write(self, setting: str, value: str) -> None:
         """Set a sysctl, called by its path below /proc/sys."""
         self.call((Path("/proc/sys") / setting).write_text, value)
@@ -130,6 +134,10 @@ def _leave_network() -> None:
 
 def _run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True)
+
+
+def _output(command: Sequence[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 class Balancer:
@@ -246,8 +254,13 @@ class Balancer:
             Interface(mac(self._mac_address), self._address, self._address6, mtu),
             self.fib,
         )
+        hops = {address: hop for address, hop in (self.fib or {}).items() if isinstance(hop, Hop)}
         source = Source(
-            address=self._address, address6=self._address6, mac=self._mac_address, mtu=mtu
+            address=self._address,
+            address6=self._address6,
+            mac=self._mac_address,
+            mtu=mtu,
+            route_mtus={address: hop.route_mtu for address, hop in hops.items() if hop.route_mtu},
         )
         if (config, source) != self._written:
             self.namespace.call(self._write, config, source)

@@ -64,6 +64,8 @@ ENCAPSULATION_BYTES = {"ipip": 0, "gue": UDP_HEADER.size, "gre": GRE_PROTOCOL.si
 OUTER_BYTES = {4: IPV4_HEADER.size, 6: IPV6_HEADER.size}
 FIRST_DYNAMIC_PORT = 0xC000
 
+LEAST_MTU = {4: 576, 6: 1280}
+"""What a host must be able to receive (RFC 791), or a link to carry (RFC 8200 section 5)."""
 QUOTED_BYTES = 256
 """How much of a packet that is too big its sender gets back."""
 
@@ -113,6 +115,9 @@ class Hop:
     interface_mac: bytes
     same_interface: bool = False
     mtu: int = 1500
+    """Of the interface."""
+    route_mtu: int = 0
+    """0: the route says nothing of it."""
     on_link: bool = True
     """The neighbour is the backend itself."""
 
@@ -309,9 +314,10 @@ class Model:
     ) -> Outcome:
         """Send a packet to its backend, if it fits; its sender is told if it does not."""
         hop = self.next_hop(service, backend)
-        most = hop.mtu - overhead(service, backend)
+        limits = (hop.mtu, hop.route_mtu, backend.mtu)
+        most = min(filter(None, limits)) - overhead(service, backend)
         if packet.length > most:
-            if not packet.dont_fragment or self.is_icmp(packet) or packet.length < QUOTED_BYTES:
+            if not packet.dont_fragment or self.is_icmp(packet) or most < LEAST_MTU[packet.version]:
                 raise DroppedError("too_big")
             count(self.statistics.answers, "packet_too_big")
             return Outcome(Verdict.TX, too_big(frame, packet, most))

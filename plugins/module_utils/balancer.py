@@ -83,7 +83,7 @@ class Plan:
     """None: no balancer. `source_address` is filled in."""
     declared: Config | None = None
     """What to save: the same as the user gave it, for at the next boot addresses may differ."""
-    source: Source = Source(None, "")
+    source: Source = field(default_factory=lambda: Source(None, ""))
     """What the host has for it."""
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
@@ -204,6 +204,15 @@ class Balancer:
                 "apply the configuration again"
             )
         return live, live.data_path, live.manifest
+
+    def outdated(self, live: Live) -> list[str]:
+        """What the host has otherwise than at the last run, in words. Another run follows it."""
+        manifest = live.manifest
+        if manifest is None:
+            return []
+        routed = _routed(manifest.config)
+        mtus = path_mtu.of_routes(neighbours.ways(routed), manifest.route_mtus)
+        return path_mtu.differences(manifest.route_mtus, mtus, routed)
 
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""

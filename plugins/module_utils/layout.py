@@ -61,8 +61,9 @@ DROPS = {
     "normal; else see whether it is up.",
     "forwarding_off": "net.ipv4.conf.lo.forwarding, or its IPv6 sister, is 0, so the kernel "
     "answers no route lookups. Expected to be 0; apply the configuration again.",
-    "too_big": "Does not fit the path to the backend with its outer header, and may be fragmented, "
-    "or is an ICMP error, so that the sender cannot be told. Raise the MTU towards the backends.",
+    "too_big": "Does not fit the path to the backend with its outer header, and the sender cannot "
+    "be told: it may be fragmented, is an ICMP error, or would have to be shorter than 576 bytes, "
+    "1280 of IPv6. Raise the MTU towards the backends.",
     "no_room": "The driver left no room before the frame for the outer header. Expected to be 0; "
     "use mode generic.",
     "bad_source": "The source address is one that no host may have: loopback, multicast, "
@@ -102,7 +103,7 @@ _ROUTE = struct.Struct("=HHH6s6sHBB4x")
 _HALVES = struct.Struct("=2H")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 40
-_NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
+_NEXT_HOP = struct.Struct("=28xH2xI4x")
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
 FLOW_BLOCK_SETS = 256
@@ -326,11 +327,11 @@ def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[tuple[Flo
         yield by_word[word], hash_, tick
 
 
-def next_hop_interface(records: bytes, cpu: int) -> int:
-    """The interface that routing last gave for a backend, from its struct backend_cpu of each CPU;
-    0 if it was not asked."""
-    index: int = _NEXT_HOP_INTERFACE.unpack_from(records, cpu * BACKEND_CPU_SIZE)[0]
-    return index
+def next_hop(records: bytes, cpu: int) -> tuple[int, int]:
+    """Of the next hop of a backend as routing last found it, the interface and the MTU, from its
+    struct backend_cpu of each CPU; 0 if it was not asked."""
+    mtu, interface = _NEXT_HOP.unpack_from(records, cpu * BACKEND_CPU_SIZE)
+    return interface, mtu
 
 
 def pack_address(address: Address) -> bytes:

@@ -284,16 +284,13 @@ def frame(
 def too_big(mtu: int, *, own: str, backend: str, ethernet_destination: str) -> bytes:
     """A frame with an ICMP error that any host can send: an echo reply from `own` to `backend` was
     longer than `mtu`, the most that some link on the way takes."""
-    version = ip_address(own).version
-    message, kind, reply = {4: (icmp, (3, 4), 0), 6: (icmp6, (2, 0), 129)}[version]
-    build = {4: ipv4, 6: ipv6}[version]
-    quote = build(message(reply, data=bytes(56)), source=own, destination=backend)
-    error = message(*kind, rest=mtu, data=quote)
-    return ethernet(
-        build(error, source=backend, destination=own),
-        ether_type={4: ETHERNET_IPV4, 6: ETHERNET_IPV6}[version],
-        destination=ethernet_destination,
-    )
+    if ip_address(own).version == 4:
+        quote = ipv4(icmp(0, data=bytes(56)), source=own, destination=backend)
+        packet = ipv4(icmp(3, 4, rest=mtu, data=quote), source=backend, destination=own)
+        return ethernet(packet, destination=ethernet_destination)
+    quote = ipv6(icmp6(129, data=bytes(56)), source=own, destination=backend)
+    packet = ipv6(icmp6(2, rest=mtu, data=quote), source=backend, destination=own)
+    return ethernet(packet, ether_type=ETHERNET_IPV6, destination=ethernet_destination)
 
 
 def packet_of(whole: bytes) -> bytes:

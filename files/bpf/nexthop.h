@@ -98,7 +98,9 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 	if (cpu->ifindex && now - cpu->asked < TICKS_PER_SECOND)
 		return &cpu->nexthop;
 	result = ask_routing(ctx, packet, backend, cpu);
-	if (result == BPF_FIB_LKUP_RET_SUCCESS) {
+	/* Somebody else has switched forwarding off: not a word about routes, so the last holds. */
+	if (result == BPF_FIB_LKUP_RET_SUCCESS ||
+	    (result == BPF_FIB_LKUP_RET_FWD_DISABLED && cpu->ifindex)) {
 		cpu->asked = now;
 		return &cpu->nexthop;
 	}

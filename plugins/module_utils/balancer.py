@@ -211,8 +211,13 @@ class Balancer:
         if manifest is None:
             return []
         routed = _routed(manifest.config)
+        lines = [
+            f"net.ipv{version}.conf.lo.forwarding is 0"
+            for version in sorted(_versions(routed))
+            if not host.routing_answers(self.paths, version)
+        ]
         mtus = path_mtu.of_routes(neighbours.ways(routed), manifest.route_mtus)
-        return path_mtu.differences(manifest.route_mtus, mtus, routed)
+        return lines + path_mtu.differences(manifest.route_mtus, mtus, routed)
 
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""

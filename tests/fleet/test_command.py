@@ -157,6 +157,10 @@ def test_status_tells_what_only_another_run_follows(lab: Lab, lb1: Host) -> None
     finally:
         lb1.ip([f"route delete {WEB['web1']} dev eth0"])
     assert "1400 -> none" in l4lb(lb1, "status", code=3)
+    l4lb(lb1, "apply", "-", given=DEPLOYED)
+    lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
+    last = l4lb(lb1, "status", code=3).splitlines()[-1]
+    assert last == "eth0: net.ipv4.conf.lo.forwarding is 0; apply the configuration again"
 
 
 def test_stats(lab: Lab, lb1: Host) -> None:

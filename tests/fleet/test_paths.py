@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long packets may be on their way to the backends: what the operator configured counts, not
-what somebody claims in ICMP errors.
+"""The ways to the backends: how long packets may be there, and what happens when the kernel says
+nothing of them any more.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab import Lab
-from lab.traffic import STALLED
+from lab.traffic import STALLED, Stream
 from tests.fleet.test_dataplane import (
     BACKENDS,
     CHECKOUT,
+    ECHO,
     FAILOVER,
     MTU,
     TOPOLOGY,
@@ -27,6 +28,7 @@ from tests.fleet.test_dataplane import (
     overhead,
     path_mtu,
     service,
+    udp_service,
     url,
 )
 from tests.packet import packets
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 SERVER = "web1"
 UPLOAD = 4 << 20
 JUMBO = 3000  # as much as a link of the laboratory takes
+TIMED_OUT = 28  # as curl says
 CLAIMED = {4: 576, 6: 1280}
 
 
@@ -134,3 +137,26 @@ def test_the_mtu_of_a_route_counts(lab: Lab, balancer: Balancer, family: int) ->
         upload(lab, family)
     finally:
         lb1.ip([f"route delete {backend} dev eth0", f"link set eth0 mtu {MTU}"])
+
+
+def test_forwarding_switched_off(lab: Lab, balancer: Balancer, family: int) -> None:
+    """By another tool, which toggles it for the whole host. Backends in use go on; what is new is
+    dropped and counted until the next run.
+    """
+    lb1, web1, web2 = lab.host("lb1"), {"web1": {}}, {"web2": {}}
+    used, unused = udp_service(family, web1), service(family, family, backends=web2)
+    balancer.apply(used, unused)
+    setting = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}[family]
+    dropped = balancer.drops()["forwarding_off"]
+    with Stream(lab.host("client"), (VIPS[family], ECHO)) as stream:
+        stream.await_answers()
+        for value in (1, 0):
+            lb1.run(["sysctl", "-qw", f"{setting}={value}"])
+        time.sleep(FAILOVER)
+        stream.await_answers()
+        curl = ["curl", "-s", "--max-time", "1", url(family)]
+        assert lab.host("client").run(curl, check=False).returncode == TIMED_OUT
+        assert balancer.drops()["forwarding_off"] > dropped
+        balancer.apply(used, unused)
+        assert lab.host("client").run(curl).stdout.strip() == "web2"
+    assert [stream.lost(flow) for flow in range(16)] == [[]] * 16

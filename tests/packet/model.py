@@ -186,6 +186,7 @@ class Model:
         self.fib = {} if fib is None else fib
         self.flows = flows or FlowTable(config.flow_table_size)
         self.statistics = Statistics()
+        self._last_hops: dict[tuple[str, Address], Hop] = {}
         self._services = {service.key: service for service in config.services}
         self._protocols = {(service.address, service.protocol) for service in config.services}
         self._addresses = {service.address for service in config.services}
@@ -346,12 +347,17 @@ class Model:
                 mtu=self.interface.mtu,
             )
         found = self.fib.get(backend.address, "no_route")
+        if found == "forwarding_off":  # not a word about the way, so the last one holds
+            found = self._last_hops.get((service.name, backend.address), found)
+        if isinstance(found, str):
+            self._last_hops.pop((service.name, backend.address), None)
         if found == "no_neighbour" and self.interface.own(backend.address.version):
             raise DroppedError(found, asks_for=backend.address)
         if isinstance(found, str):
             raise DroppedError(found)
         if service.encapsulation == "l2" and not found.on_link:
             raise DroppedError("no_route")
+        self._last_hops[service.name, backend.address] = found
         return found
 
     def outer_headers(

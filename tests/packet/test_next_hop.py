@@ -488,3 +488,35 @@ def test_without_forwarding(namespace: Namespace, backend: str, setting: str) ->
     balancer.configure(service(backends=[{"address": backend}]))
     assert balancer.send(frame(tcp(), destination=VIP)).verdict is Verdict.DROP
     assert balancer.check().drops == {"forwarding_off": 1}
+
+
+@pytest.mark.parametrize("encapsulation", ["ipip", "l2"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_backends_in_use_go_on_without_forwarding(
+    network: Namespace, version: int, encapsulation: str
+) -> None:
+    """Another tool has switched it off: what is known of the ways to them still holds."""
+    on_link = {4: "198.18.0.11", 6: "2001:db8:18::11"}[version]
+    other = {4: "198.18.1.11", 6: "2001:db8:19::11"}[version]
+    fib = {ip_address(address): FIB[ip_address(address)] for address in (on_link, other)}
+    balancer = Balancer(network, fib=fib)
+    balancer.configure(
+        service("used", port=1, encapsulation=encapsulation, backends=[{"address": on_link}]),
+        service("new", port=2, encapsulation=encapsulation, backends=[{"address": other}]),
+    )
+    used, new = (frame(tcp(port=port), destination=VIP) for port in (1, 2))
+    assert balancer.send(used).verdict is Verdict.REDIRECT
+    setting = f"net/ipv{version}/conf/lo/forwarding"
+    network.write(setting, "0")
+    try:
+        fib.update(dict.fromkeys(fib, "forwarding_off"))
+        for _second in range(3):
+            time.sleep(1.1)
+            assert verdicts(balancer.send_all([used] * 3)) == [Verdict.REDIRECT] * 3
+            assert verdicts(balancer.send_all([new] * 3)) == [Verdict.DROP] * 3
+        assert balancer.check().drops == {"forwarding_off": 9}
+    finally:
+        network.write(setting, "1")
+    fib.update({ip_address(address): FIB[ip_address(address)] for address in (on_link, other)})
+    time.sleep(1.1)
+    assert verdicts(balancer.send_all([used, new])) == [Verdict.REDIRECT] * 2

@@ -15,6 +15,7 @@
 #include "packet.h"
 #include "hash.h"
 #include "service.h"
+#include "egress.h"
 #include "backend.h"
 #include "flow.h"
 #include "encap.h"
@@ -96,8 +97,6 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	verdict = encapsulate(ctx, packet, backend, nexthop, flow);
 	if (verdict != GO_ON)
 		return verdict;
-
-	count(&cpu->sent, frame_length(ctx));
 	return transmit(ctx, packet, backend, cpu);
 }
 

@@ -31,14 +31,15 @@ _LEAST_TABLES = 16
 
 @dataclass(frozen=True)
 class Source:
-    """What the balanced interface itself has: its first addresses, MAC address and MTU; and the
-    MTUs of routes to backends, of those that have one."""
+    """What the balanced interface itself has: its first addresses, MAC address and MTU; the MTUs of
+    routes to backends, of those that have one; and how frames leave by the host's interfaces."""
 
     address: IPv4Address | None
     mac: str
     address6: IPv6Address | None = None
     mtu: int = 1500
     route_mtus: Mapping[Address, int] = field(default_factory=dict)
+    egresses: Mapping[layout.EgressKey, layout.Egress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,15 @@ _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
 _HALVES = struct.Struct("=2H")
 COUNTER = struct.Struct("=QQ")
-BACKEND_CPU_SIZE = 40
-_NEXT_HOP = struct.Struct("=28xH2xI4x")
+BACKEND_CPU_SIZE = 56
+_NEXT_HOP = struct.Struct("=28xH2xI20x")
+_EGRESS_KEY = struct.Struct("=I6s2x")
+_EGRESS = struct.Struct("=II8s")
+_TAG = struct.Struct("!2H")
+MOST_EGRESSES = 4096
+MOST_TAGS = 2
+EGRESS_KEY_SIZE = _EGRESS_KEY.size
+EGRESS_SIZE = _EGRESS.size
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
 FLOW_BLOCK_SETS = 256
@@ -332,6 +339,42 @@ def next_hop(records: bytes, cpu: int) -> tuple[int, int]:
     struct backend_cpu of each CPU; 0 if it was not asked."""
     mtu, interface = _NEXT_HOP.unpack_from(records, cpu * BACKEND_CPU_SIZE)
     return interface, mtu
+
+
+Tag = tuple  # (protocol, 0x8100 or 0x88a8, and number, 1 to 4094, of a VLAN)
+
+
+@dataclass(frozen=True)
+class Egress:
+    """How frames leave by an interface that a route names.
+
+    target: index of the one that sends them; 0: the balanced one.
+    tags: what they get, the outer one first.
+    """
+
+    target: int = 0
+    tags: tuple[Tag, ...] = ()
+
+
+EgressKey = tuple  # (index of the interface, MAC address of the next hop; or "", of any other)
+
+
+def pack_egress(key: EgressKey, egress: Egress) -> tuple[bytes, bytes]:
+    """As struct egress_key and struct egress."""
+    index, mac = key
+    tags = b"".join(_TAG.pack(*tag) for tag in egress.tags)
+    return (
+        _EGRESS_KEY.pack(index, pack_mac(mac) if mac else bytes(6)),
+        _EGRESS.pack(egress.target, len(tags), tags),
+    )
+
+
+def unpack_egress(key: bytes, value: bytes) -> tuple[EgressKey, Egress]:
+    """The inverse of `pack_egress`."""
+    index, mac = _EGRESS_KEY.unpack(key)
+    target, length, tags = _EGRESS.unpack(value)
+    found = Egress(target, tuple(_TAG.iter_unpack(tags[:length])))
+    return (index, mac.hex(":") if any(mac) else ""), found
 
 
 def pack_address(address: Address) -> bytes:

@@ -29,7 +29,7 @@ from .image import Manifest, is_settled
 from .model import PROTOCOLS, Address, Backend, Service
 from .path_mtu import Limit
 
-_READ_ONLY = ("services", "lookup_tables", "backends")
+_READ_ONLY = ("services", "lookup_tables", "backends", "egresses")
 _XDP_PASS = 2
 _TCP_ACK = 0x10
 _PASSED, _DROPPED, _ANSWERED, _SENT = "passed", "dropped", "answered", "sent"

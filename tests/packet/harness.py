@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath, build_flags
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room, Source, room_for
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 from tests.packet.hashing import ones_complement_sum
@@ -147,6 +148,7 @@ class Balancer:
     flags: more -D flags for the program.
     every_feature: compile for more than what is configured, once for all configurations.
     own: the interface's addresses.
+    egresses: how frames leave by the interfaces of the namespace.
     """
 
     def __init__(
@@ -158,11 +160,13 @@ class Balancer:
         flags: Sequence[str] = (),
         every_feature: bool = False,
         own: tuple[str | None, str | None] = (BALANCER_ADDRESS, BALANCER_ADDRESS6),
+        egresses: Mapping[EgressKey, Egress] | None = None,
     ) -> None:
         self.namespace = namespace
         self.flags = flags
         self._mac_address = mac_address
         self.fib = fib
+        self.egresses = egresses or {}
         self._every_feature = every_feature
         self._address = IPv4Address(own[0]) if own[0] else None
         self._address6 = IPv6Address(own[1]) if own[1] else None
@@ -261,6 +265,7 @@ class Balancer:
             mac=self._mac_address,
             mtu=mtu,
             route_mtus={address: hop.route_mtu for address, hop in hops.items() if hop.route_mtu},
+            egresses=dict(self.egresses),
         )
         if (config, source) != self._written:
             self.namespace.call(self._write, config, source)

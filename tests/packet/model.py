@@ -59,6 +59,7 @@ IN_IP = {4: 4, 6: 41}
 GRE = 47
 GRE_PROTOCOL = struct.Struct("!HH")
 UDP_HEADER = struct.Struct("!HHHH")
+TAG = struct.Struct("!HH")
 ENCAPSULATION_BYTES = {"ipip": 0, "gue": UDP_HEADER.size, "gre": GRE_PROTOCOL.size}
 """What goes between the outer IP header and the packet."""
 OUTER_BYTES = {4: IPV4_HEADER.size, 6: IPV6_HEADER.size}
@@ -120,6 +121,8 @@ class Hop:
     """0: the route says nothing of it."""
     on_link: bool = True
     """The neighbour is the backend itself."""
+    tags: Sequence[tuple[int, int]] | None = ()
+    """What the frame gets, each an EtherType and what follows it; None: those that it came with."""
 
 
 Fib = Mapping[Address, Union[Hop, str]]
@@ -323,6 +326,8 @@ class Model:
             count(self.statistics.answers, "packet_too_big")
             return Outcome(Verdict.TX, too_big(frame, packet, most))
         tags = frame[MAC_PAIR : packet.start - ETHER_TYPE.size]
+        if hop.tags is not None:
+            tags = b"".join(TAG.pack(*tag) for tag in hop.tags)
         version = packet.version if service.encapsulation == "l2" else backend.address.version
         sent = (
             hop.neighbour_mac
@@ -345,6 +350,7 @@ class Model:
                 self.interface.mac,
                 same_interface=True,
                 mtu=self.interface.mtu,
+                tags=None,
             )
         found = self.fib.get(backend.address, "no_route")
         if found == "forwarding_off":  # not a word about the way, so the last one holds

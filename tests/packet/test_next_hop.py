@@ -12,9 +12,10 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress
 
 from tests.packet.harness import GATEWAY_MAC, VIP, VIPS, Balancer, Namespace, service
-from tests.packet.model import Address, Hop, Outcome, Verdict
+from tests.packet.model import Address, Fib, Hop, Outcome, Verdict
 from tests.packet.packets import BALANCER_MAC, frame, mac, tcp, too_big, udp
 
 BACKEND_MAC = "52:54:00:00:00:0b"
@@ -211,10 +212,26 @@ def network(routed_namespace: Namespace) -> Namespace:
 FIB: dict[Address, Hop | str] = {ip_address(route.backend): route.hop for route in ROUTES.values()}
 
 
+def interface(network: Namespace, name: str) -> int:
+    """Its index."""
+    return network.call(socket.if_nametoindex, name)
+
+
+def balancer_in(network: Namespace, fib: Fib, **options: Any) -> Balancer:
+    """A balancer in NETWORK: frames leave by each interface as it is."""
+    first, second = interface(network, "first"), interface(network, "second")
+    egresses = {
+        (interface(network, "lo"), ""): Egress(),
+        (first, ""): Egress(first),
+        (second, ""): Egress(second),
+    }
+    return Balancer(network, fib=fib, **{"egresses": egresses, **options})
+
+
 @pytest.fixture(scope="module")
 def routed(network: Namespace) -> Balancer:
     """A balancer in NETWORK."""
-    return Balancer(network, fib=FIB)
+    return balancer_in(network, FIB)
 
 
 def verdicts(outcomes: list[Outcome]) -> list[Verdict]:
@@ -272,7 +289,7 @@ def test_what_an_unresolved_neighbour_makes_of_a_packet(
 
 @pytest.mark.parametrize("backend", ["198.18.0.99", "2001:db8:18::99"])
 def test_a_host_without_address_asks_nobody(network: Namespace, backend: str) -> None:
-    balancer = Balancer(network, fib=FIB, own=(None, None))
+    balancer = balancer_in(network, FIB, own=(None, None))
     balancer.configure(
         service(backends=[{"address": backend}]),
         source_address="198.18.7.7",
@@ -306,7 +323,7 @@ def test_mtu_of_a_route(routed: Balancer, route: Route, inner: int) -> None:
 
 def test_the_mtu_is_right_at_once_after_a_change_of_encapsulation(network: Namespace) -> None:
     """The next hop is remembered from before: one program has all encapsulations."""
-    routed = Balancer(network, fib=FIB, every_feature=True)
+    routed = balancer_in(network, FIB, every_feature=True)
     for encapsulation, outer in (("ipip", 20), ("gue", 28), ("gre", 24)):
         web = service(encapsulation=encapsulation, backends=[{"address": "203.0.113.8"}])
         routed.configure(web, mtu=576)
@@ -356,7 +373,7 @@ def test_the_interface_s_mtu_is_followed(network: Namespace) -> None:
     """Within a second: the kernel is asked again."""
     hop = by_first("52:54:00:01:00:fe")
     fib: dict[Address, Hop | str] = {ip_address("203.0.113.9"): hop}
-    balancer = Balancer(network, fib=fib)
+    balancer = balancer_in(network, fib)
     balancer.configure(service(backends=[{"address": "203.0.113.9"}]))
     try:
         for mtu in (FIRST_MTU, 1400, FIRST_MTU):
@@ -463,7 +480,7 @@ CHANGES: list[tuple[str, dict[Address, Hop | str]]] = [
 def test_changes_of_routes_and_neighbours_are_followed(network: Namespace) -> None:
     """Within two seconds: to a link, to another, to nowhere and back."""
     fib: dict[Address, Hop | str] = {}
-    balancer = Balancer(network, fib=fib)
+    balancer = balancer_in(network, fib)
     backends = [{"address": str(address)} for address in (MOVING, MOVING6, NEIGHBOUR)]
     balancer.configure(service(backends=backends))
     frames = [frame(tcp(source_port=port), destination=VIP) for port in range(30)]
@@ -499,7 +516,7 @@ def test_backends_in_use_go_on_without_forwarding(
     on_link = {4: "198.18.0.11", 6: "2001:db8:18::11"}[version]
     other = {4: "198.18.1.11", 6: "2001:db8:19::11"}[version]
     fib = {ip_address(address): FIB[ip_address(address)] for address in (on_link, other)}
-    balancer = Balancer(network, fib=fib)
+    balancer = balancer_in(network, fib)
     balancer.configure(
         service("used", port=1, encapsulation=encapsulation, backends=[{"address": on_link}]),
         service("new", port=2, encapsulation=encapsulation, backends=[{"address": other}]),

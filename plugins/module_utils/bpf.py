@@ -197,7 +197,7 @@ class Map(_Object):
         result = _libbpf().bpf_map_lookup_elem(self.fd, _key(key), value)
         if result == -errno.ENOENT:
             return None
-        _check(result, f"look up {self.name}[{key}]")
+        _check(result, f"look up {self.name}[{key!r}]")
         return value.raw
 
     def update(self, key: int | bytes, value: bytes) -> None:
@@ -205,13 +205,13 @@ class Map(_Object):
         if len(value) != self._stride:
             raise ValueError(f"{self.name}: {len(value)} bytes for an element of {self._stride}")
         result = _libbpf().bpf_map_update_elem(self.fd, _key(key), value, ctypes.c_uint64(0))
-        _check(result, f"update {self.name}[{key}]")
+        _check(result, f"update {self.name}[{key!r}]")
 
     def delete(self, key: int | bytes) -> None:
         """Remove the element at `key` (maps of maps, hash tables); absent already is fine."""
         result = _libbpf().bpf_map_delete_elem(self.fd, _key(key))
         if result != -errno.ENOENT:
-            _check(result, f"delete {self.name}[{key}]")
+            _check(result, f"delete {self.name}[{key!r}]")
 
     def items(self) -> dict[bytes, bytes]:
         """All that is in a hash table, which nobody else changes meanwhile."""

@@ -141,7 +141,7 @@ def test_status(lb1: Host) -> None:
     assert "eth0       not attached  drained" in l4lb(lb1, "status")
 
 
-def test_status_tells_what_only_another_run_follows(lab: Lab, lb1: Host) -> None:
+def test_status_tells_what_only_another_run_follows(lb1: Host) -> None:
     """It says what, and what to do; and a run does it."""
     assert json.loads(l4lb(lb1, "status", "--json"))["eth0"]["outdated"] == []
     lb1.ip([f"route add {WEB['web1']} dev eth0 mtu 1400"])

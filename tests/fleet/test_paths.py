@@ -143,8 +143,9 @@ def test_forwarding_switched_off(lab: Lab, balancer: Balancer, family: int) -> N
     """By another tool, which toggles it for the whole host. Backends in use go on; what is new is
     dropped and counted until the next run.
     """
-    lb1, web1, web2 = lab.host("lb1"), {"web1": {}}, {"web2": {}}
-    used, unused = udp_service(family, web1), service(family, family, backends=web2)
+    lb1 = lab.host("lb1")
+    used = udp_service(family, {"web1": {}})
+    unused = service(family, family, backends={"web2": {}})
     balancer.apply(used, unused)
     setting = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}[family]
     dropped = balancer.drops()["forwarding_off"]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import socket
 import time
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
 
 from tests.packet.harness import VIPS, Balancer, Namespace, service
-from tests.packet.model import Address, Fib, Hop, Outcome, Verdict
+from tests.packet.model import Address, Hop, Outcome, Verdict
 from tests.packet.packets import frame, mac, tcp
 
 OWN_MAC, SERVER_MAC, OTHER_MAC = "52:54:00:01:00:01", "52:54:00:01:00:0b", "52:54:00:01:00:0c"
@@ -56,6 +57,13 @@ TAGS: dict[str, list[tuple[int, int]]] = {
     "two": [(PROVIDER, 200), (CUSTOMER, 100)],
 }
 """As frames come, or leave."""
+CAME_WITH: list[Sequence[int | tuple[int, int]]] = [
+    *TAGS.values(),
+    [0],
+    [0x2000],
+    [0, 100],
+    [100, 200],
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +84,6 @@ def hop(
     mac_: str = SERVER_MAC, *, transmits: bool = False, mtu: int = MTU, tags: str = "none"
 ) -> Hop:
     return Hop(mac(mac_), mac(OWN_MAC), same_interface=transmits, mtu=mtu, tags=TAGS[tags])
-
-
-def balancer_in(
-    network: Namespace, fib: Fib, egresses: dict[EgressKey, Egress], **options: bool
-) -> Balancer:
-    return Balancer(network, fib=fib, egresses=egresses, **options)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +138,7 @@ def test_a_frame_leaves_with_the_tags_of_its_egress(
     outcomes = versatile.send_all(
         frame(tcp(port=port, data=bytes(size)), destination=VIPS[inner], tags=came_with)
         for port, (inner, _outer, _encapsulation) in enumerate(WAYS, 1)
-        for came_with in (*TAGS.values(), [0], [0x2000], [0, 100], [100, 200])
+        for came_with in CAME_WITH
         for size in (0, 300)
     )
     assert {outcome.verdict for outcome in outcomes} == {Verdict.REDIRECT if target else Verdict.TX}
@@ -223,7 +225,7 @@ def test_an_interface_below_that_goes(network: Namespace) -> None:
         (named, SERVER_MAC): Egress(short, tuple(TAGS["one"])),
         (named, ""): Egress(beside),
     }
-    balancer = balancer_in(network, fib, egresses)
+    balancer = Balancer(network, fib=fib, egresses=egresses)
     balancer.configure(service(backends=[{"address": SERVERS[4]}]))
     sent = frame(tcp(), destination=VIPS[4], tags=[7])
     assert balancer.send(sent).verdict is Verdict.REDIRECT

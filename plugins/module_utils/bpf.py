@@ -278,6 +278,14 @@ class Program(_Object):
         self.map_ids: tuple[int, ...] = tuple(ids)
 
     @classmethod
+    def load(cls, name: str, code: bytes) -> Program:
+        """An XDP program of these instructions."""
+        fd = _libbpf().bpf_prog_load(
+            _PROGRAM_XDP, name.encode(), b"GPL", code, len(code) // 8, None
+        )
+        return cls(_check(fd, f"load the program {name}"))
+
+    @classmethod
     def open_pin(cls, path: str) -> Program | None:
         """The program pinned at `path`; None if nothing is there."""
         fd = cls._open_pin(path)
@@ -319,8 +327,7 @@ def ticks() -> int:
 
     User space cannot read it, so a program that returns it is run.
     """
-    program = _libbpf().bpf_prog_load(_PROGRAM_XDP, b"l4lb_ticks", b"GPL", _TICKS, 2, None)
-    return Program(_check(program, "load a program that tells the time")).test_run(bytes(14))[0]
+    return Program.load("l4lb_ticks", _TICKS).test_run(bytes(14))[0]
 
 
 def _key(key: int | bytes) -> Any:

@@ -13,12 +13,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from . import changes, compiler, host, image, layout, link, neighbours, path_mtu, rtnetlink
+from . import (
+    changes,
+    compiler,
+    devices,
+    host,
+    image,
+    layout,
+    link,
+    neighbours,
+    path_mtu,
+    rtnetlink,
+    ways,
+)
 from .bpf import Program
 from .changes import Changes, Move, Observed
 from .datapath import (
@@ -28,14 +40,16 @@ from .datapath import (
     join_sources,
     reusable_maps,
 )
-from .errors import ConfigError, ForeignProgramError, L4lbError
+from .errors import ConfigError, ForeignProgramError, HostError, L4lbError
 from .holds import keep_holds
 from .host import Paths, Pins
 from .image import Manifest, Room, Source
 from .link import Link
 from .model import Address, Config
 from .neighbours import Neighbour
+from .rtnetlink import LinkEntry
 from .saved import Saved, saved_interfaces
+from .ways import Known, Ways
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -83,8 +97,12 @@ class Plan:
     """None: no balancer. `source_address` is filled in."""
     declared: Config | None = None
     """What to save: the same as the user gave it, for at the next boot addresses may differ."""
+    accepted: bool = False
+    """It was applied once, so that it is only warned of what cannot be meant."""
     source: Source = field(default_factory=lambda: Source(None, ""))
     """What the host has for it."""
+    ways: Ways | None = None
+    """To the backends."""
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     """What changes, in words; empty if nothing does."""
@@ -159,7 +177,7 @@ class Balancer:
             live.data_path = DataPath.of(there)
             if live.data_path or (pinned and pinned.id == there.id):
                 live.program, live.mode = there, attached.mode
-            else:
+            elif not devices.is_passing(there):
                 live.foreign = there
         if pinned and not live.attached and not link.carriers(pinned.id):
             live.data_path = DataPath.of(pinned)
@@ -216,8 +234,9 @@ class Balancer:
             for version in sorted(_versions(routed))
             if not host.routing_answers(self.paths, version)
         ]
-        mtus = path_mtu.of_routes(neighbours.ways(routed), manifest.route_mtus)
-        return lines + path_mtu.differences(manifest.route_mtus, mtus, routed)
+        now = ways.look(routed, live.link.index, _mode(live, manifest.config), _known(live))
+        never, not_yet = now.problems()
+        return [*lines, *never, *not_yet, *now.differences(_known(live), routed)]
 
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""
@@ -226,10 +245,14 @@ class Balancer:
 
     # Planning
 
-    def plan(self, config: Config | None, replace_foreign: bool = False) -> Plan:
+    def plan(
+        self, config: Config | None, replace_foreign: bool = False, accepted: bool = False
+    ) -> Plan:
         """What `apply` would do for `config`; None: for no balancer. Changes nothing.
 
-        Raises ForeignProgramError, or ConfigError for what does not fit this host.
+        accepted: it was applied once, so that it is only warned of what cannot be meant.
+
+        Raises ForeignProgramError, or L4lbError for what does not fit this host.
         """
         live = self.live(must_exist=config is not None)
         if live.foreign and config and not replace_foreign:
@@ -240,7 +263,7 @@ class Balancer:
         if config is None:
             return self._plan_absent(live)
         desired, warnings = keep_holds(config, live.remembered)
-        plan = self._plan_present(live, desired)
+        plan = self._plan_present(live, desired, accepted=accepted)
         plan.warnings += warnings
         return plan
 
@@ -256,7 +279,7 @@ class Balancer:
                     source_address=saved.source_address,
                     source_address6=saved.source_address6,
                 )
-        return self._plan_present(live, desired, manifest.build)
+        return self._plan_present(live, desired, manifest.build, accepted=True)
 
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
@@ -268,19 +291,24 @@ class Balancer:
             plan.steps.append(f"remove {self.saved.path}")
         if not plan.changed and self._unneeded_hops():
             plan.steps.append("let go of the next hops")
+        for entry in self._unneeded_devices((), rtnetlink.links()):
+            plan.steps.append(f"detach the program from {entry.name} that passes everything")
         return plan
 
     def _plan_present(
-        self, live: Live, config: Config, build: dict[str, Any] | None = None
+        self,
+        live: Live,
+        config: Config,
+        build: dict[str, Any] | None = None,
+        accepted: bool = False,
     ) -> Plan:
         """build: of the program that is there, to keep it; None: find out whether it will do."""
         source = _source(live.link)
         desired = _with_sources(config, source)
-        plan = Plan(live, desired, config)
+        plan = Plan(live, desired, config, accepted)
         routed = _routed(desired)
-        ways = neighbours.ways(routed)
-        known = live.manifest.route_mtus if live.manifest else {}
-        plan.source = replace(source, route_mtus=path_mtu.of_routes(ways, known))
+        plan.ways = ways.look(routed, live.link.index, _mode(live, config), _known(live))
+        plan.source = plan.ways.complete(source)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
         plan.build = build or self._build(live, desired)
@@ -306,31 +334,33 @@ class Balancer:
             wrong = live.data_path.differences(live.manifest, source)
             plan.repair = [name for name in wrong if name in live.manifest.tables]
             plan.steps += [f"repair the map of {name}" for name in wrong if not found.steps]
-            mtus = path_mtu.differences(
-                live.manifest.route_mtus,
-                plan.source.route_mtus,
-                [address for address in _routed(live.manifest.config) if address in ways],
-            )
-            plan.steps += mtus
-            plan.write = plan.write or bool(found.steps or wrong or mtus)
+            other_ways = plan.ways.differences(_known(live), _routed(live.manifest.config))
+            plan.steps += other_ways
+            plan.write = plan.write or bool(found.steps or wrong or other_ways)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
         for version in _versions(routed):
             if not host.routing_answers(self.paths, version):
                 plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
-        links = rtnetlink.links()
-        hops, unreachable = neighbours.next_hops(ways, links)
-        plan.hops = hops - neighbours.settled()
+        for entry in plan.ways.programs():
+            if not entry.xdp_program:
+                plan.steps.append(
+                    f"attach a program to {entry.name} that passes everything, as it takes "
+                    "redirected frames only then"
+                )
+        for entry in self._unneeded_devices(plan.ways.settled.programs, plan.ways.links):
+            plan.steps.append(f"detach the program from {entry.name} that passes everything")
+        plan.hops = plan.ways.hops - neighbours.settled()
         if plan.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
         plan.save = not self.saved.holds(config)
         if plan.save and not plan.changed:
             plan.steps.append(f"write {self.saved.path}")
-        for address in unreachable:
+        plan.warnings += _judged(plan.ways, accepted)
+        for address in plan.ways.unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
-        plan.warnings += path_mtu.warnings(
-            desired, path_mtu.limits(desired, plan.source, ways, links)
-        )
+        limit_of = path_mtu.limits(desired, plan.source, plan.ways.routes, plan.ways.links)
+        plan.warnings += path_mtu.warnings(desired, limit_of)
         return plan
 
     def _changes(self, live: Live, desired: Config) -> Changes:
@@ -388,14 +418,18 @@ class Balancer:
 
     # Changing
 
-    def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
+    def apply(
+        self, config: Config | None, replace_foreign: bool = False, accepted: bool = False
+    ) -> Outcome:
         """Make the live state what `config` says, but for holds; None: remove the balancer.
+
+        accepted: as of `plan`.
 
         Raises L4lbError of some kind; the old state then forwards as before.
         """
         host.require_root()  # here too: it takes root even to lock
         with host.lock(self.interface, self.paths) as waited:
-            return self._carry_out(self.plan(config, replace_foreign), waited)
+            return self._carry_out(self.plan(config, replace_foreign, accepted), waited)
 
     def change(self, edit: Callable[[Config], Config]) -> Outcome:
         """Make the live state what `edit` makes of it, which no other run can change meanwhile.
@@ -421,12 +455,14 @@ class Balancer:
         live = plan.live
         mode: str | None
         new = not self.pins.directory.exists()
+        given: list[LinkEntry] = []
         try:
             host.mount_bpffs(self.paths)
             self.pins.create()  # first, so that removal sees it if this run is killed
             if plan.save and plan.declared:
                 self.saved.prepare(plan.declared)
             self._prepare_host(plan, plan.desired)
+            self._prepare_ways(plan, plan.desired, given)
             if plan.load or live.data_path is None or live.manifest is None:
                 mode = self._load(plan, plan.desired)
             else:
@@ -434,12 +470,15 @@ class Balancer:
         except BaseException:
             self.saved.abandon()
             with contextlib.suppress(L4lbError):  # the first error is the one to tell
+                for entry in given:
+                    devices.let_go(entry)
                 if new:
                     self.pins.remove()
                 self._forget_hops(_routed(plan.desired), _routed(self.live().config))
             raise
         if plan.changed:
             self._forget_hops(_routed(live.config), _routed(plan.desired))
+            self._finish_ways(plan, plan.desired, mode)
         if plan.save:
             self.saved.commit()
         return Outcome(plan, mode, headers, waited)
@@ -452,6 +491,57 @@ class Balancer:
         neighbours.manage(plan.hops)
         for address in neighbours.unresolved(plan.hops, _RESOLVE_SECONDS):
             plan.warnings.append(f"next hop {address} has not answered yet")
+
+    def _prepare_ways(self, plan: Plan, desired: Config, given: list[LinkEntry]) -> None:
+        """What is said of the ways to the backends now that next hops are resolved, and programs
+        for the interfaces that take redirects only then; these are `given`."""
+        if not plan.changed:
+            return
+        live = plan.live
+        outdated = _judged(plan.ways, accepted=True) if plan.ways else ()
+        plan.warnings = [warning for warning in plan.warnings if warning not in outdated]
+        plan.ways = ways.look(_routed(desired), live.link.index, _mode(live, desired), _known(live))
+        plan.warnings += _judged(plan.ways, plan.accepted)
+        plan.source = plan.ways.complete(plan.source)
+        for entry in plan.ways.programs():
+            if not entry.xdp_program:
+                devices.have_redirects_taken(entry)
+                given.append(next(e for e in rtnetlink.links() if e.index == entry.index))
+
+    def _finish_ways(self, plan: Plan, desired: Config, mode: str | None) -> None:
+        """What could be known only now, and what is no longer needed."""
+        live = self.live()
+        if plan.ways and mode == "generic" and not plan.ways.generic and live.data_path:
+            plan.ways = ways.look(_routed(desired), live.link.index, mode, _known(live))
+            live.data_path.write_egresses(plan.ways.settled.table)
+            live.data_path.drop_egresses(plan.ways.settled.table)
+        needed = plan.ways.settled.programs if plan.ways else ()
+        for entry in self._unneeded_devices(needed, rtnetlink.links()):
+            devices.let_go(entry)
+
+    def _unneeded_devices(
+        self, needed: Collection[int], links: Iterable[LinkEntry]
+    ) -> list[LinkEntry]:
+        """Interfaces that were given a program to take redirects, for which there is no need."""
+        passing = devices.passing(links)
+        others = self._targets_of_others() if passing else None
+        if others is None:
+            return []
+        return [entry for entry in passing if entry.index not in others.union(needed)]
+
+    def _targets_of_others(self) -> set[int] | None:
+        """Interfaces that the other balancers of this host redirect to; None if that is not known
+        of all."""
+        targets: set[int] = set()
+        for interface in host.pinned_interfaces(self.paths):
+            if interface != self.interface:
+                balancer = Balancer(interface, paths=self.paths)
+                program = balancer.pins.program()
+                data_path = DataPath.of(program) if program else None
+                if data_path is None:
+                    return None
+                targets.update(egress.target for egress in data_path.egresses().values())
+        return targets
 
     def _forget_hops(self, gone: Iterable[Address], kept: Iterable[Address]) -> None:
         """Let go of the next hops of backends that are `gone`, unless others have the same."""
@@ -560,7 +650,9 @@ class Balancer:
     def _remove(self, plan: Plan) -> None:
         live = plan.live
         if live.program:
-            link.detach(live.link, live.program.fd)
+            self._detach(live, live.program)
+        for entry in self._unneeded_devices((), rtnetlink.links()):
+            devices.let_go(entry)
         self.saved.remove()
         needed = self._needed_by_others()
         if needed is not None:
@@ -569,6 +661,15 @@ class Balancer:
                 host.restore_routing(self.paths, version)
         self.staging.remove()
         self.pins.remove()  # last: if this run is killed, they say that something is left
+
+    def _detach(self, live: Live, program: Program) -> None:
+        """But where other balancers redirect to the interface, it must have some program."""
+        entry = next(one for one in rtnetlink.links() if one.index == live.link.index)
+        others = self._targets_of_others() or ()
+        if live.mode == "native" and entry.kind in ("", "bond") and entry.index in others:
+            devices.take_over(entry, program)
+        else:
+            link.detach(live.link, program.fd)
 
     def others(self) -> list[str]:
         """The other interfaces of this host that have a balancer, or have one saved."""
@@ -610,6 +711,29 @@ def _routed(config: Config) -> list[Address]:
         for backend in service.backends
         if not backend.mac
     ]
+
+
+def _judged(found: Ways, accepted: bool) -> list[str]:
+    """What speaks against these ways. Raises HostError for what can never be, unless that was
+    accepted once."""
+    never, not_yet = found.problems()
+    if never and not accepted:
+        raise HostError(never[0])
+    return never + not_yet
+
+
+def _known(live: Live) -> Known:
+    """What the last run has seen of the ways to the backends."""
+    if live.data_path is None or live.manifest is None:
+        return Known()
+    return Known(live.manifest.route_mtus, live.data_path.egresses())
+
+
+def _mode(live: Live, config: Config) -> str:
+    """That packets are handled in; auto, if that will only show."""
+    if config.mode == "auto" and live.attached and live.mode:
+        return live.mode
+    return config.mode
 
 
 def _next_hops(addresses: Iterable[Address]) -> set[Neighbour]:

@@ -233,7 +233,7 @@ class DataPath:
         for service in config.services:
             if service.name not in manifest.tables and not image.is_settled(service):
                 self._write_table(service, manifest, next(spare))
-        self._write_egresses(source.egresses)
+        self.write_egresses(source.egresses)
         records = image.backend_records(manifest, source)
         empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
         self.maps["backend_cpus"].update_many(
@@ -245,17 +245,18 @@ class DataPath:
 
     def egresses(self) -> dict[layout.EgressKey, layout.Egress]:
         """How frames leave by the host's interfaces, as was settled."""
-        found = self.maps["egresses"].items()
+        table = self.maps.get("egresses")
+        found = table.items() if table else {}
         return dict(layout.unpack_egress(*item) for item in found.items())
 
-    def _write_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
+    def write_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
         """Packets see them at once: what is true of the host's interfaces holds for any state."""
         table, there = self.maps["egresses"], self.egresses()
         for key, egress in wanted.items():
             if there.get(key) != egress:
                 table.update(*layout.pack_egress(key, egress))
 
-    def _drop_egresses(self, wanted: Collection[layout.EgressKey]) -> None:
+    def drop_egresses(self, wanted: Collection[layout.EgressKey]) -> None:
         """Remove all but these."""
         for key, egress in self.egresses().items():
             if key not in wanted:
@@ -334,7 +335,7 @@ class DataPath:
         pairs = {n: staged.records[n] * 2 for n in unlike if n in staged.records}
         self.maps["backends"].update_many(pairs.items())
         self._let_go(staged.manifest)
-        self._drop_egresses(staged.source.egresses)
+        self.drop_egresses(staged.source.egresses)
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""

@@ -34,8 +34,11 @@ _PASS = struct.pack("=2Bhi2Bhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
 """return XDP_PASS"""
 
 
-def surroundings(links: Sequence[LinkEntry]) -> Surroundings:
-    """Look at the host. Raises KernelError."""
+def surroundings(links: Sequence[LinkEntry], heard: bool = True) -> Surroundings:
+    """Look at the host. heard: also at what its bridges have heard of next hops, which can be much.
+
+    Raises KernelError.
+    """
     features = rtnetlink.xdp_features()
     bridges = [one for one in links if one.kind == "bridge"]
     return Surroundings(
@@ -43,7 +46,7 @@ def surroundings(links: Sequence[LinkEntry]) -> Surroundings:
         features,
         _drivers(links) if features is None else {},
         {one.index for one in links if _has_passing(one)},
-        rtnetlink.forwarding_table() if bridges else {},
+        rtnetlink.forwarding_table() if bridges and heard else {},
         rtnetlink.port_vlans() if any(one.filters_vlans for one in bridges) else {},
     )
 
@@ -61,23 +64,31 @@ def is_passing(program: Program) -> bool:
 def have_redirects_taken(entry: LinkEntry) -> None:
     """Give an interface such a program. Raises L4lbError if that is refused, as for one that has
     another program, or does not help; the interface is then as it was."""
-    interface = Link(entry.index, entry.name, entry.mac.hex(":"))
     program = Program.load(_PASSING, _PASS)
-    link.attach(interface, program.fd, "native", None)
+    link.attach(_link(entry), program.fd, "native", None)
     features = rtnetlink.xdp_features()
     if features is not None and not features.get(entry.index, 0) & TAKES_REDIRECTS:
-        link.detach(interface, program.fd)
+        link.detach(_link(entry), program.fd)
         raise HostError(
             f"the driver of {entry.name} takes nothing from XDP, not even while it has a program; "
             "have another route, or set mode to generic"
         )
 
 
+def take_over(entry: LinkEntry, program: Program) -> None:
+    """Have an interface that others redirect to go on taking that, without this program."""
+    link.attach(_link(entry), Program.load(_PASSING, _PASS).fd, "native", program.fd)
+
+
 def let_go(entry: LinkEntry) -> None:
     """Take such a program away again."""
     program = Program.by_id(entry.xdp_program)
     if program and is_passing(program):
-        link.detach(Link(entry.index, entry.name, entry.mac.hex(":")), program.fd)
+        link.detach(_link(entry), program.fd)
+
+
+def _link(entry: LinkEntry) -> Link:
+    return Link(entry.index, entry.name, entry.mac.hex(":"))
 
 
 def _has_passing(entry: LinkEntry) -> bool:

@@ -11,7 +11,7 @@ the host has comes in, a table for the data plane goes out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .layout import MOST_TAGS, Egress, EgressKey, Tag
@@ -87,6 +87,24 @@ class Settled:
     problems: dict[EgressKey, Exit] = field(default_factory=dict)
 
 
+def is_native(index: int, host: Surroundings) -> bool:
+    """Whether an interface can be expected to take a program in mode native."""
+    return host.features is None or bool(host.features.get(index, 0) & MAKES_REDIRECTS)
+
+
+def leading_to_bridges(links: Iterable[LinkEntry]) -> set[int]:
+    """The interfaces of whose frames it matters which the next hop is."""
+    by_index = {link.index: link for link in links}
+    found = set()
+    for index, link in by_index.items():
+        below: LinkEntry | None = link
+        while below and below.kind in _ON_ANOTHER:
+            below = by_index.get(below.lower)
+        if below and below.kind == "bridge":
+            found.add(index)
+    return found
+
+
 class Exits:
     """How frames leave by each interface of a host."""
 
@@ -97,18 +115,6 @@ class Exits:
         self._host = host
         self._generic = generic
         self._links = {link.index: link for link in host.links}
-
-    def has_bridge(self, index: int) -> bool:
-        """Whether it matters for an interface which the next hop is."""
-        link = self._links.get(index)
-        while link and link.kind in _ON_ANOTHER:
-            link = self._links.get(link.lower)
-        return bool(link and link.kind == "bridge" and not self._generic)
-
-    def name(self, index: int) -> str:
-        """Of an interface."""
-        link = self._links.get(index)
-        return link.name if link else f"interface {index}"
 
     def of(self, index: int, mac: str = "", known: Egress | None = None) -> Exit:
         """How frames to a next hop, or to any, leave by an interface; `known`: how they did."""
@@ -266,6 +272,29 @@ def settle(
         if found.egress != table.get((index, "")):
             table[index, mac] = found.egress
     return Settled(table, frozenset(programs), problems)
+
+
+def differences(
+    before: Mapping[EgressKey, Egress],
+    after: Mapping[EgressKey, Egress],
+    ingress: int,
+    name: Callable[[int], str],
+) -> list[str]:
+    """What is settled otherwise, in words. name: of an interface."""
+
+    def told(egress: Egress | None) -> str:
+        if egress is None:
+            return "nowhere"
+        numbers = " in ".join(f"VLAN {number}" for _protocol, number in reversed(egress.tags))
+        return name(egress.target or ingress) + (f" in {numbers}" if numbers else "")
+
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if old != new:
+            to = f" to {key[1]}" if key[1] else ""
+            found.append(f"frames by {name(key[0])}{to} leave by {told(old)} -> {told(new)}")
+    return found
 
 
 def _stuck(reason: str) -> Exit:

@@ -48,6 +48,7 @@ _VLAN_PVID, _VLAN_UNTAGGED, _VLAN_RANGE_BEGIN = 0x2, 0x4, 0x8  # BRIDGE_VLAN_INF
 _NETLINK_GENERIC = 16
 _GENL_CTRL, _GETFAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2
 _NETDEV_DEV_GET, _NETDEV_IFINDEX, _NETDEV_XDP_FEATURES = 1, 1, 3
+_RT_SCOPE_LINK = 253
 _TRIES = 10
 _AT_ONCE = 64
 """Requests before the answers are fetched: so many fit the socket's buffer."""
@@ -186,6 +187,16 @@ def addresses(index: int, family: int) -> list[AddressEntry]:
             local = attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS]
             found.append(AddressEntry(scope, flags, ip_address(local)))
     return found
+
+
+def addressed() -> set[int]:
+    """The interfaces that have addresses which hold beyond their link."""
+    return {
+        _ADDRESS.unpack_from(body)[2]
+        for family in (AF_INET, AF_INET6)
+        for body in _dump(_GETADDR, family, _ADDRESS)
+        if _ADDRESS.unpack_from(body)[1] < _RT_SCOPE_LINK
+    }
 
 
 def neighbours() -> list[NeighbourEntry]:

@@ -14,6 +14,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.egress import (
     Exits,
     Settled,
     Surroundings,
+    is_native,
+    leading_to_bridges,
     settle,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
@@ -447,6 +449,12 @@ def test_what_a_bridge_has_forgotten_still_holds(above: tuple[LinkEntry, ...]) -
 
 
 def test_a_bridge_matters_also_below_others() -> None:
-    exits = Exits(ETH0, over(*BRIDGED, vlan(5, 9, 100), vlan(6, ETH0, 100), features=TAP))
-    assert [exits.has_bridge(index) for index in (9, 5, 6, ETH0, 77)] == [True, True] + [False] * 3
-    assert not Exits(ETH0, over(*BRIDGED), generic=True).has_bridge(9)
+    links = [*HARDWARE, *BRIDGED, vlan(5, 9, 100), vlan(6, ETH0, 100), vlan(7, 0, 100)]
+    assert leading_to_bridges(links) == {9, 5}
+
+
+@pytest.mark.parametrize(
+    ("features", "native"), [(None, True), ({}, False), ({ETH0: BASIC}, True), ({ETH0: 0}, False)]
+)
+def test_what_drivers_can_do(features: dict[int, int] | None, native: bool) -> None:
+    assert is_native(ETH0, Surroundings(HARDWARE, features)) is native

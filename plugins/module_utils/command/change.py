@@ -148,7 +148,7 @@ def _restore(name: str) -> list[str]:
     config = balancer.saved.read()
     if config is None:
         raise L4lbError(f"{balancer.saved.path} does not exist; apply a configuration")
-    plan = balancer.apply(config).plan
+    plan = balancer.apply(config, accepted=True).plan
     _warn(plan)
     return _steps(balancer, plan)
 

@@ -157,7 +157,7 @@ def _link_entry(body: bytes) -> LinkEntry:
     elsewhere = _IFLA_LINK_NETNSID in attributes  # the index is one of that namespace
     return LinkEntry(
         index,
-        attributes[_IFLA_IFNAME].rstrip(b"\0").decode(),
+        attributes[_IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape"),
         flags,
         attributes.get(_IFLA_ADDRESS, b""),
         _number(attributes.get(_IFLA_MTU)),

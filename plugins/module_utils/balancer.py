@@ -22,6 +22,7 @@ from . import (
     changes,
     compiler,
     devices,
+    egress,
     host,
     image,
     layout,
@@ -359,6 +360,14 @@ class Balancer:
         plan.warnings += _judged(plan.ways, accepted)
         for address in plan.ways.unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
+        if egress.has_vlans(live.link.index, plan.ways.links) and devices.strips_tags(
+            self.interface
+        ):
+            plan.warnings.append(
+                f"{self.interface} takes VLAN tags off frames before they can be looked at, so that "
+                "all count as untagged; run ethtool -K "
+                f"{self.interface} rx-vlan-offload off, and make it last"
+            )
         limit_of = path_mtu.limits(desired, plan.source, plan.ways.routes, plan.ways.links)
         plan.warnings += path_mtu.warnings(desired, limit_of)
         return plan

@@ -105,6 +105,17 @@ def leading_to_bridges(links: Iterable[LinkEntry]) -> set[int]:
     return found
 
 
+def has_vlans(index: int, links: Iterable[LinkEntry]) -> bool:
+    """Whether the host has VLAN devices for frames that come in by an interface, on it or on the
+    bridge or bond that it is a port of."""
+    by_index = {link.index: link for link in links}
+    receivers = set()
+    while index in by_index and index not in receivers:
+        receivers.add(index)
+        index = by_index[index].master
+    return any(link.vlan and link.lower in receivers for link in by_index.values())
+
+
 class Exits:
     """How frames leave by each interface of a host."""
 

@@ -72,16 +72,17 @@ json.dump(result, sys.stdout)
 
 
 class Balancer:
-    """lb1."""
+    """The one of an interface."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, interface: str = INTERFACE) -> None:
         self.host = host
+        self.interface = interface
 
     def do(
         self, action: str, config: dict[str, Any] | None = None, accepted: bool = False
     ) -> dict[str, Any]:
         given = {
-            "interface": INTERFACE,
+            "interface": self.interface,
             "action": action,
             "config": config,
             "accepted": accepted,

@@ -14,6 +14,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.egress import (
     Exits,
     Settled,
     Surroundings,
+    has_vlans,
     is_native,
     leading_to_bridges,
     settle,
@@ -458,3 +459,20 @@ def test_a_bridge_matters_also_below_others() -> None:
 )
 def test_what_drivers_can_do(features: dict[int, int] | None, native: bool) -> None:
     assert is_native(ETH0, Surroundings(HARDWARE, features)) is native
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        ((), False),
+        ((vlan(5, ETH0, 100),), True),
+        ((vlan(5, ETH1, 100),), False),
+        ((vlan(5, 9, 100), *BRIDGED), True),
+        ((vlan(5, 8, 100), *BRIDGED, link(8, "bridge")), False),
+        ((vlan(6, 5, 100), link(5, "bond"), replace(HARDWARE[0], master=5)), True),
+    ],
+)
+def test_whether_frames_with_tags_are_for_the_host(
+    links: tuple[LinkEntry, ...], expected: bool
+) -> None:
+    assert has_vlans(ETH0, {one.index: one for one in (*HARDWARE, *links)}.values()) is expected

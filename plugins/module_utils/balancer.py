@@ -4,8 +4,8 @@
 """The balancer of one interface: its live state, the plan to another, and carrying that out.
 
 `plan` compares the desired state with what the kernel holds, not with what some file remembers.
-`apply` carries it out: everything that can fail comes before the one step that packets notice,
-which is an exchange of the service table, or, if the program itself changes, of the program.
+`apply` has it carried out, see apply.py: what packets notice is one exchange of the service table,
+or, if the program itself changes, of the program.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -23,15 +23,16 @@ from . import (
     compiler,
     devices,
     egress,
+    hops,
     host,
     image,
     layout,
     link,
-    neighbours,
+    lock,
     path_mtu,
-    rtnetlink,
     ways,
 )
+from .apply import Change, Removal, Setup, carry_out
 from .bpf import Program
 from .changes import Changes, Move, Observed
 from .datapath import (
@@ -39,21 +40,15 @@ from .datapath import (
     Statistics,
     build_flags,
     join_sources,
-    reusable_maps,
 )
-from .errors import ConfigError, ForeignProgramError, HostError, L4lbError
+from .errors import ConfigError, ForeignProgramError, L4lbError
 from .holds import keep_holds
 from .host import Paths, Pins
-from .image import Manifest, Room, Source
+from .image import Manifest, Source
 from .link import Link
-from .model import Address, Config
-from .neighbours import Neighbour
-from .rtnetlink import LinkEntry
+from .model import Config
 from .saved import Saved, saved_interfaces
 from .ways import Known, Ways
-
-_RESOLVE_SECONDS = 1.0
-"""How long an apply waits for the MAC addresses of new next hops."""
 
 
 @dataclass
@@ -115,8 +110,8 @@ class Plan:
     write: bool = False
     save: bool = False
     repair: list[str] = field(default_factory=list)
-    hops: set[Neighbour] = field(default_factory=set)
-    """Next hops that the kernel is to keep resolved, and does not yet."""
+    needs: hops.Needs = field(default_factory=hops.Needs)
+    """What of the host it takes, there already or not."""
 
     @property
     def changed(self) -> bool:
@@ -149,6 +144,10 @@ class Outcome:
     """What the program was compiled with, if it was."""
     waited: float = 0.0
     """Seconds that another run held the lock."""
+    tidy: bool = True
+    """Whether nothing is left to do for the next run; else there is a warning."""
+    left: list[str] = field(default_factory=list)
+    """What a second run would change, if that was looked for."""
 
 
 class Balancer:
@@ -229,15 +228,15 @@ class Balancer:
         manifest = live.manifest
         if manifest is None:
             return []
-        routed = _routed(manifest.config)
+        routed = hops.routed(manifest.config)
         lines = [
             f"net.ipv{version}.conf.lo.forwarding is 0"
-            for version in sorted(_versions(routed))
+            for version in sorted({address.version for address in routed})
             if not host.routing_answers(self.paths, version)
         ]
         now = ways.look(routed, live.link.index, _mode(live, manifest.config), _known(live))
         never, not_yet = now.problems()
-        return [*lines, *never, *not_yet, *now.differences(_known(live), routed)]
+        return [*lines, *never, *not_yet, *now.differences(routed)]
 
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""
@@ -290,10 +289,10 @@ class Balancer:
             plan.steps.append(f"remove {self.pins.directory}")
         if self.saved.exists():
             plan.steps.append(f"remove {self.saved.path}")
-        if not plan.changed and self._unneeded_hops():
+        unneeded = hops.unneeded(self.interface, self.paths)
+        if not plan.changed and unneeded.hops:
             plan.steps.append("let go of the next hops")
-        for entry in self._unneeded_devices((), rtnetlink.links()):
-            plan.steps.append(f"detach the program from {entry.name} that passes everything")
+        plan.steps += map(_detached, hops.names(unneeded.redirects))
         return plan
 
     def _plan_present(
@@ -307,8 +306,9 @@ class Balancer:
         source = _source(live.link)
         desired = _with_sources(config, source)
         plan = Plan(live, desired, config, accepted)
-        routed = _routed(desired)
+        routed = hops.routed(desired)
         plan.ways = ways.look(routed, live.link.index, _mode(live, config), _known(live))
+        plan.warnings += plan.ways.judge(accepted)
         plan.source = plan.ways.complete(source)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
@@ -335,42 +335,48 @@ class Balancer:
             wrong = live.data_path.differences(live.manifest, source)
             plan.repair = [name for name in wrong if name in live.manifest.tables]
             plan.steps += [f"repair the map of {name}" for name in wrong if not found.steps]
-            other_ways = plan.ways.differences(_known(live), _routed(live.manifest.config))
+            other_ways = plan.ways.differences(hops.routed(live.manifest.config))
             plan.steps += other_ways
             plan.write = plan.write or bool(found.steps or wrong or other_ways)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
-        for version in _versions(routed):
-            if not host.routing_answers(self.paths, version):
-                plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
-        for entry in plan.ways.programs():
-            if not entry.xdp_program:
-                plan.steps.append(
-                    f"attach a program to {entry.name} that passes everything, as it takes "
-                    "redirected frames only then"
-                )
-        for entry in self._unneeded_devices(plan.ways.settled.programs, plan.ways.links):
-            plan.steps.append(f"detach the program from {entry.name} that passes everything")
-        plan.hops = plan.ways.hops - neighbours.settled()
-        if plan.hops and not plan.changed:
+        plan.needs = hops.Needs(
+            frozenset(plan.ways.hops),
+            frozenset(address.version for address in routed),
+            plan.ways.settled.programs,
+        )
+        missing = hops.missing(plan.needs, self.paths)
+        plan.steps += (
+            f"attach a program to {name} that passes everything, as it takes redirected frames "
+            "only then"
+            for name in hops.names(missing.redirects)
+        )
+        unneeded = hops.unneeded_redirects(self.interface, self.paths, plan.needs)
+        plan.steps += map(_detached, hops.names(unneeded.redirects))
+        for version in sorted(missing.versions):
+            plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
+        if missing.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
         plan.save = not self.saved.holds(config)
         if plan.save and not plan.changed:
             plan.steps.append(f"write {self.saved.path}")
-        plan.warnings += _judged(plan.ways, accepted)
         for address in plan.ways.unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
-        if egress.has_vlans(live.link.index, plan.ways.links) and devices.strips_tags(
-            self.interface
-        ):
-            plan.warnings.append(
-                f"{self.interface} takes VLAN tags off frames before they can be looked at, so that "
-                "all count as untagged; run ethtool -K "
-                f"{self.interface} rx-vlan-offload off, and make it last"
-            )
-        limit_of = path_mtu.limits(desired, plan.source, plan.ways.routes, plan.ways.links)
-        plan.warnings += path_mtu.warnings(desired, limit_of)
+        plan.warnings += self._warnings(plan, desired, plan.ways)
         return plan
+
+    def _warnings(self, plan: Plan, desired: Config, found: Ways) -> list[str]:
+        """Of what makes packets fare otherwise than one might think."""
+        limit_of = path_mtu.limits(desired, plan.source, found.routes, found.links)
+        warnings = path_mtu.warnings(desired, limit_of)
+        has_vlans = egress.has_vlans(plan.live.link.index, found.links)
+        if has_vlans and devices.strips_tags(self.interface):
+            warnings.append(
+                f"{self.interface} takes VLAN tags off frames before they can be looked at, so "
+                f"that all count as untagged; run ethtool -K {self.interface} rx-vlan-offload off, "
+                "and make it last"
+            )
+        return warnings
 
     def _changes(self, live: Live, desired: Config) -> Changes:
         """What differs; nothing is known of what is there but cannot be read."""
@@ -428,268 +434,98 @@ class Balancer:
     # Changing
 
     def apply(
-        self, config: Config | None, replace_foreign: bool = False, accepted: bool = False
+        self,
+        config: Config | None,
+        replace_foreign: bool = False,
+        verify: bool = False,
+        accepted: bool = False,
     ) -> Outcome:
         """Make the live state what `config` says, but for holds; None: remove the balancer.
 
         accepted: as of `plan`.
+        verify: look again what the kernel does then, see `Outcome.left`.
 
-        Raises L4lbError of some kind; the old state then forwards as before.
+        Raises L4lbError of some kind; the host is then as before.
         """
         host.require_root()  # here too: it takes root even to lock
-        with host.lock(self.interface, self.paths) as waited:
-            return self._carry_out(self.plan(config, replace_foreign, accepted), waited)
+        with lock.of_interface(self.interface, self.paths) as held:
+            outcome = self._carry_out(self.plan(config, replace_foreign, accepted), held)
+            if verify and outcome.plan.changed and outcome.tidy:
+                return replace(outcome, left=self.plan(config, accepted=accepted).steps)
+            return outcome
 
-    def change(self, edit: Callable[[Config], Config]) -> Outcome:
-        """Make the live state what `edit` makes of it, which no other run can change meanwhile.
+    def restore(self) -> Outcome | None:
+        """Make the live state what is saved; None: nothing is, and nothing is done.
 
-        The program stays, so neither C sources nor a compiler are needed, and `edit` must not ask
-        for what takes another one: states and weights of backends do not.
-
-        Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the old
-        state then forwards as before.
+        Raises as `apply` does.
         """
         host.require_root()
-        with host.lock(self.interface, self.paths) as waited:
-            return self._carry_out(self.plan_change(edit), waited)
+        with lock.of_interface(self.interface, self.paths) as held:
+            config = self.saved.read()  # now that no other run is about to remove it
+            if config is None:
+                return None
+            return self._carry_out(self.plan(config, accepted=True), held)
 
-    def _carry_out(self, plan: Plan, waited: float) -> Outcome:
+    def _carry_out(self, plan: Plan, held: lock.Held) -> Outcome:
+        change = self._change(plan, held)
         if plan.changed:
-            link.require_pyroute2()
+            carry_out([change])
+        return Outcome(plan, change.mode, change.headers, held.waited, change.tidy)
+
+    def _change(self, plan: Plan, held: lock.Held) -> Change:
         if plan.desired is None:
-            if plan.changed:
-                self._remove(plan)
-            return Outcome(plan, None, waited=waited)
-        headers = compiler.require_tools() if plan.load else None
-        live = plan.live
-        mode: str | None
-        new = not self.pins.directory.exists()
-        given: list[LinkEntry] = []
-        try:
-            host.mount_bpffs(self.paths)
-            self.pins.create()  # first, so that removal sees it if this run is killed
-            if plan.save and plan.declared:
-                self.saved.prepare(plan.declared)
-            self._prepare_host(plan, plan.desired)
-            self._prepare_ways(plan, plan.desired, given)
-            if plan.load or live.data_path is None or live.manifest is None:
-                mode = self._load(plan, plan.desired)
-            else:
-                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
-        except BaseException:
-            self.saved.abandon()
-            with contextlib.suppress(L4lbError):  # the first error is the one to tell
-                for entry in given:
-                    devices.let_go(entry)
-                if new:
-                    self.pins.remove()
-                self._forget_hops(_routed(plan.desired), _routed(self.live().config))
-            raise
-        if plan.changed:
-            self._forget_hops(_routed(live.config), _routed(plan.desired))
-            self._finish_ways(plan, plan.desired, mode)
-        if plan.save:
-            self.saved.commit()
-        return Outcome(plan, mode, headers, waited)
-
-    def _prepare_host(self, plan: Plan, desired: Config) -> None:
-        """What new backends need before packets go to them."""
-        for version in _versions(_routed(desired)):
-            if not host.routing_answers(self.paths, version):
-                host.let_routing_answer(self.paths, version)
-        neighbours.manage(plan.hops)
-        for address in neighbours.unresolved(plan.hops, _RESOLVE_SECONDS):
-            plan.warnings.append(f"next hop {address} has not answered yet")
-
-    def _prepare_ways(self, plan: Plan, desired: Config, given: list[LinkEntry]) -> None:
-        """What is said of the ways to the backends now that next hops are resolved, and programs
-        for the interfaces that take redirects only then; these are `given`."""
-        if not plan.changed:
-            return
-        live = plan.live
-        outdated = _judged(plan.ways, accepted=True) if plan.ways else ()
-        plan.warnings = [warning for warning in plan.warnings if warning not in outdated]
-        plan.ways = ways.look(_routed(desired), live.link.index, _mode(live, desired), _known(live))
-        plan.warnings += _judged(plan.ways, plan.accepted)
-        plan.source = plan.ways.complete(plan.source)
-        for entry in plan.ways.programs():
-            if not entry.xdp_program:
-                devices.have_redirects_taken(entry)
-                given.append(next(e for e in rtnetlink.links() if e.index == entry.index))
-
-    def _finish_ways(self, plan: Plan, desired: Config, mode: str | None) -> None:
-        """What could be known only now, and what is no longer needed."""
-        live = self.live()
-        if plan.ways and mode == "generic" and not plan.ways.generic and live.data_path:
-            plan.ways = ways.look(_routed(desired), live.link.index, mode, _known(live))
-            live.data_path.write_egresses(plan.ways.settled.table)
-            live.data_path.drop_egresses(plan.ways.settled.table)
-        needed = plan.ways.settled.programs if plan.ways else ()
-        for entry in self._unneeded_devices(needed, rtnetlink.links()):
-            devices.let_go(entry)
-
-    def _unneeded_devices(
-        self, needed: Collection[int], links: Iterable[LinkEntry]
-    ) -> list[LinkEntry]:
-        """Interfaces that were given a program to take redirects, for which there is no need."""
-        passing = devices.passing(links)
-        others = self._targets_of_others() if passing else None
-        if others is None:
-            return []
-        return [entry for entry in passing if entry.index not in others.union(needed)]
-
-    def _targets_of_others(self) -> set[int] | None:
-        """Interfaces that the other balancers of this host redirect to; None if that is not known
-        of all."""
-        targets: set[int] = set()
-        for interface in host.pinned_interfaces(self.paths):
-            if interface != self.interface:
-                balancer = Balancer(interface, paths=self.paths)
-                program = balancer.pins.program()
-                data_path = DataPath.of(program) if program else None
-                if data_path is None:
-                    return None
-                targets.update(egress.target for egress in data_path.egresses().values())
-        return targets
-
-    def _forget_hops(self, gone: Iterable[Address], kept: Iterable[Address]) -> None:
-        """Let go of the next hops of backends that are `gone`, unless others have the same."""
-        others = self._needed_by_others()
-        if others is None:
-            return
-        needed = others.union(kept)
-        unneeded = set(gone) - needed
-        if not unneeded:
-            return
-        hops = _next_hops(unneeded) - _next_hops(needed)
-        neighbours.manage([], hops & neighbours.managed())
-        for version in _versions(unneeded) - _versions(needed):
-            host.restore_routing(self.paths, version)
-
-    def _needed_by_others(self) -> set[Address] | None:
-        """What the other balancers of this host route to; None if that is not known of all."""
-        needed: set[Address] = set()
-        for interface in host.pinned_interfaces(self.paths):
-            if interface != self.interface:
-                manifest = Balancer(interface, paths=self.paths).pinned_manifest()
-                if manifest is None:
-                    return None
-                needed.update(_routed(manifest.config))
-        return needed
-
-    def _unneeded_hops(self) -> set[Neighbour]:
-        """Our neighbour entries that no other balancer of this host needs."""
-        needed = self._needed_by_others()
-        if needed is None:
-            return set()
-        return neighbours.managed() - _next_hops(needed)
-
-    def _load(self, plan: Plan, desired: Config) -> str:
-        """Bring a new program with the new state; attaching it is the switch."""
-        live = plan.live
-        source = plan.source
-        self.staging.remove()
-        self.staging.create()
-        try:
-            old = live.data_path if live.manifest else None
-            room = Room(plan.build["backends"], plan.build["tables"])
-            shared = reusable_maps(old.maps, desired, room) if old else {}
-            for name, map_ in shared.items():
-                self.staging.set(name, map_)
-            pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
-            new = DataPath.load(self.sources, desired, room, [pin_dir])
-            copied = new.copy_counters(old) if old else {}
-            staged = new.stage(
-                desired, source, plan.build, live.manifest, plan.repair, shared.keys()
-            )
-            self.staging.set("manifest", staged.manifest_map)
-            new.switch(staged)
-            mode = self._attach(live, new, desired.mode)
-        except BaseException:
-            self.staging.remove()
-            raise
-        # Now that the new program is in use, all that it needs stays pinned, come what may.
-        if old:
-            new.catch_up(old, copied)
-        new.finish(staged)
-        self._pin(new)
-        return mode
-
-    def _change(
-        self, plan: Plan, desired: Config, data_path: DataPath, manifest: Manifest
-    ) -> str | None:
-        """Bring the new state to the program that is there."""
-        live = plan.live
-        if plan.write:
-            source = plan.source
-            staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
-            self.pins.set("manifest%next", staged.manifest_map)
-            data_path.switch(staged)
-            data_path.finish(staged)
-        mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
-        if plan.write or not live.pinned:
-            self._pin(data_path)
-        return mode
-
-    def _attach(self, live: Live, data_path: DataPath, mode: str) -> str:
-        """Attach in place of what is there, at once where the kernel can."""
-        current = live.link.attached
-        if current is None:
-            return link.attach(live.link, data_path.program.fd, mode, None)
-        there = live.foreign or Program.by_id(current.program_id)
-        if there is None:
-            raise L4lbError(f"the program of {self.interface} has just changed; run again")
-        if mode not in ("auto", current.mode):
-            # the kernel allows one mode at a time, so this cannot be one step
-            link.detach(live.link, there.fd)
-            try:
-                return link.attach(live.link, data_path.program.fd, mode, None)
-            except L4lbError:
-                link.attach(live.link, there.fd, current.mode, None)
-                raise
-        return link.attach(live.link, data_path.program.fd, current.mode, there.fd)
-
-    def _pin(self, data_path: DataPath) -> None:
-        for name, map_ in data_path.pinned_maps().items():
-            self.pins.set(name, map_)
-        self.pins.set("program", data_path.program)
-        self.pins.drop_others({"program", *data_path.pinned_maps()})
-        self.staging.remove()
-
-    def _remove(self, plan: Plan) -> None:
-        live = plan.live
-        if live.program:
-            self._detach(live, live.program)
-        for entry in self._unneeded_devices((), rtnetlink.links()):
-            devices.let_go(entry)
-        self.saved.remove()
-        needed = self._needed_by_others()
-        if needed is not None:
-            neighbours.manage([], self._unneeded_hops())
-            for version in {4, 6} - _versions(needed):
-                host.restore_routing(self.paths, version)
-        self.staging.remove()
-        self.pins.remove()  # last: if this run is killed, they say that something is left
-
-    def _detach(self, live: Live, program: Program) -> None:
-        """But where other balancers redirect to the interface, it must have some program."""
-        entry = next(one for one in rtnetlink.links() if one.index == live.link.index)
-        others = self._targets_of_others() or ()
-        if live.mode == "native" and entry.kind in ("", "bond") and entry.index in others:
-            devices.take_over(entry, program)
-        else:
-            link.detach(live.link, program.fd)
+            return Removal(self, plan, held)
+        return Setup(self, plan, held, plan.desired, plan.source)
 
     def others(self) -> list[str]:
         """The other interfaces of this host that have a balancer, or have one saved."""
         names = {*host.pinned_interfaces(self.paths), *saved_interfaces(self.paths)}
         return sorted(names - {self.interface})
 
-    def pinned_manifest(self) -> Manifest | None:
-        """What the pinned maps hold; None if there are none, or they are of another version."""
-        program = self.pins.program()
-        data_path = DataPath.of(program) if program else None
-        return data_path.read() if data_path else None
+
+def change(balancers: Sequence[Balancer], edit: Callable[[Config], Config]) -> list[Plan]:
+    """Make the live state of each what `edit` makes of it, which no other run can change meanwhile:
+    of all of them, or of none. Returns what was done, in the order given.
+
+    The program stays, so neither C sources nor a compiler are needed, and `edit` must not ask for
+    what takes another one: states and weights of backends do not.
+
+    Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the host is
+    then as before.
+    """
+    host.require_root()
+    with contextlib.ExitStack() as stack:
+        held = {
+            one.interface: stack.enter_context(lock.of_interface(one.interface, one.paths))
+            for one in sorted(balancers, key=lambda one: one.interface)
+        }
+        plans = [one.plan_change(edit) for one in balancers]
+        carry_out(
+            [
+                one._change(plan, held[one.interface])
+                for one, plan in zip(balancers, plans)
+                if plan.changed
+            ]
+        )
+    return plans
+
+
+def _known(live: Live) -> Known:
+    """What the last run has seen of the ways to the backends."""
+    if live.data_path is None or live.manifest is None:
+        return Known()
+    return Known(live.manifest.route_mtus, live.data_path.egresses())
+
+
+def _mode(live: Live, config: Config) -> str:
+    """That packets are handled in; auto, if that will only show."""
+    if config.mode == "auto" and live.attached and live.mode:
+        return live.mode
+    return config.mode
+
+
+def _detached(name: str) -> str:
+    return f"detach the program from {name} that passes everything"
 
 
 def _source(interface: Link) -> Source:
@@ -708,46 +544,3 @@ def _with_sources(config: Config, source: Source) -> Config:
         source_address=config.source_address or (IPv4Network(own) if own else None),
         source_address6=config.source_address6 or (IPv6Network(own6) if own6 else None),
     )
-
-
-def _routed(config: Config) -> list[Address]:
-    """The backends whose next hop is found by routing."""
-    if config.gateway_mac:
-        return []
-    return [
-        backend.address
-        for service in config.services
-        for backend in service.backends
-        if not backend.mac
-    ]
-
-
-def _judged(found: Ways, accepted: bool) -> list[str]:
-    """What speaks against these ways. Raises HostError for what can never be, unless that was
-    accepted once."""
-    never, not_yet = found.problems()
-    if never and not accepted:
-        raise HostError(never[0])
-    return never + not_yet
-
-
-def _known(live: Live) -> Known:
-    """What the last run has seen of the ways to the backends."""
-    if live.data_path is None or live.manifest is None:
-        return Known()
-    return Known(live.manifest.route_mtus, live.data_path.egresses())
-
-
-def _mode(live: Live, config: Config) -> str:
-    """That packets are handled in; auto, if that will only show."""
-    if config.mode == "auto" and live.attached and live.mode:
-        return live.mode
-    return config.mode
-
-
-def _next_hops(addresses: Iterable[Address]) -> set[Neighbour]:
-    return neighbours.next_hops(neighbours.ways(addresses), rtnetlink.links())[0]
-
-
-def _versions(addresses: Iterable[Address]) -> set[int]:
-    return {address.version for address in addresses}

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The data plane: a loaded program with its maps, and what is in them.
 
-A change happens in three steps, so that a failure of any leaves the old state forwarding:
-`stage` writes what no packet can see yet, `switch` exchanges the service table, which is the one
-moment at which the new state takes effect, and `finish` removes what is no longer used.
+A change happens in three steps: `stage` writes what no packet can see yet, `switch` exchanges the
+service table, which is the one moment at which the new state takes effect, and `finish` removes
+what is no longer used. Until then the first two can be undone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .errors import L4lbError
 from .image import Manifest, Room, Source
 from .model import Address, Config, Service
 from .schedulers import JHASH_SLOTS
+from .undo import Undo
 
 PROGRAM = "l4lb"
 
@@ -209,12 +210,14 @@ class DataPath:
         before: Manifest | None = None,
         repair: Sequence[str] = (),
         shared: Collection[str] = _FIXED_SHAPES.keys() | _PER_BACKEND.keys() | {"lookup_tables"},
+        undo: Undo | None = None,
     ) -> Staged:
         """Write all of `config` that no packet can see before `switch`.
 
         before: the current state; what did not change keeps its numbers, and so its counters.
         repair: services whose lookup table is to be written anew, changed or not.
         shared: names of the maps that hold the current state, and so may be in use by packets.
+        undo: gets what puts everything back that a plan would find to differ.
         """
         if before and "backends" in shared:
             self._let_go(before)
@@ -233,14 +236,17 @@ class DataPath:
         for service in config.services:
             if service.name not in manifest.tables and not image.is_settled(service):
                 self._write_table(service, manifest, next(spare))
-        self.write_egresses(source.egresses)
         records = image.backend_records(manifest, source)
         empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
         self.maps["backend_cpus"].update_many(
             (number, empty)
             for number in manifest.all_numbers - (before.all_numbers if before else set())
         )
-        self._write_records(manifest, records, _numbers(before) if "backends" in shared else set())
+        if before and "backends" in shared:
+            self._write_other_records(manifest, records, undo or Undo())
+        else:
+            pairs = ((number, record * 2) for number, record in records.items())
+            self.maps["backends"].update_many(pairs)
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), source, records)
 
     def egresses(self) -> dict[layout.EgressKey, layout.Egress]:
@@ -250,37 +256,44 @@ class DataPath:
         return dict(layout.unpack_egress(*item) for item in found.items())
 
     def write_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
-        """Packets see them at once: what is true of the host's interfaces holds for any state."""
-        table, there = self.maps["egresses"], self.egresses()
+        """Add and change these. Packets see them at once: what is true of the host's interfaces
+        holds for any state."""
+        there = self.egresses()
         for key, egress in wanted.items():
             if there.get(key) != egress:
-                table.update(*layout.pack_egress(key, egress))
+                self.maps["egresses"].update(*layout.pack_egress(key, egress))
 
-    def drop_egresses(self, wanted: Collection[layout.EgressKey]) -> None:
-        """Remove all but these."""
+    def set_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
+        """Have these, and no others."""
+        self.write_egresses(wanted)
         for key, egress in self.egresses().items():
             if key not in wanted:
                 self.maps["egresses"].delete(layout.pack_egress(key, egress)[0])
 
-    def _write_records(
-        self, manifest: Manifest, records: Mapping[int, bytes], in_use: Collection[int]
+    def _write_other_records(
+        self, manifest: Manifest, records: Mapping[int, bytes], undo: Undo
     ) -> None:
-        """Write the records of backends, and have services whose packets use one that changes go
-        over to the other ones; enter that in the manifest."""
+        """Write the records of services of which any changes or is new, but those that their
+        packets do not use now, and have these services go over; enter that in the manifest.
+
+        Also of a new backend only one is written: a flow that is older than the number's last owner
+        may remember it.
+        """
         content = self.maps["backends"].lookup_all()
-        pairs = {number: record * 2 for number, record in records.items() if number not in in_use}
+        was, becomes = {}, {}
         for service in manifest.config.services:
             numbers = manifest.numbers[service.name].values()
             second = service.name in manifest.second
-            kept = {n: _records_of(content, n) for n in numbers if n in in_use}
-            if all(both[second] == records[number] for number, both in kept.items()):
+            pairs = {number: _records_of(content, number) for number in numbers}
+            if all(both[second] == records[number] for number, both in pairs.items()):
                 continue
             manifest.second.symmetric_difference_update({service.name})
-            for number, both in kept.items():
+            for number, (first, other) in pairs.items():
+                was[number] = first + other
                 # what is in use is written too, but as it is
-                first, other = both[0], records[number]
-                pairs[number] = other + both[1] if second else first + other
-        self.maps["backends"].update_many(pairs.items())
+                becomes[number] = records[number] + other if second else first + records[number]
+        undo.add(self.maps["backends"].update_many, was.items())
+        self.maps["backends"].update_many(becomes.items())
 
     def _unlike(self, records: Mapping[int, bytes]) -> list[int]:
         """The numbers both of whose records are not as they shall be: these, or empty."""
@@ -321,13 +334,19 @@ class DataPath:
         )
         self.maps["lookup_tables"].update(index, content)
 
-    def switch(self, staged: Staged) -> None:
+    def switch(self, staged: Staged, undo: Undo | None = None) -> None:
         """Make the staged state current for this program: one atomic exchange."""
         header = _header(staged.manifest, staged.manifest_map, staged.source)
         entries = image.service_entries(staged.manifest)
         table = Map.create_array("service_table", layout.pack_service_table(header, entries))
+        before = self.maps["services"].inner(0)
+        if undo and before:
+            undo.add(self._exchange, before, self.manifest_map)
+        self._exchange(table, staged.manifest_map)
+
+    def _exchange(self, table: Map, manifest_map: Map | None) -> None:
         self.maps["services"].set_inner(0, table)
-        self.manifest_map = staged.manifest_map
+        self.manifest_map = manifest_map
 
     def finish(self, staged: Staged) -> None:
         """Update the records that are not in use; drop those of what has gone."""
@@ -335,10 +354,10 @@ class DataPath:
         pairs = {n: staged.records[n] * 2 for n in unlike if n in staged.records}
         self.maps["backends"].update_many(pairs.items())
         self._let_go(staged.manifest)
-        self.drop_egresses(staged.source.egresses)
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""
+        self.set_egresses(source.egresses)
         staged = self.stage(config, source, before=self.read())
         self.switch(staged)
         self.finish(staged)

@@ -75,9 +75,11 @@ def have_redirects_taken(entry: LinkEntry) -> None:
         )
 
 
-def take_over(entry: LinkEntry, program: Program) -> None:
-    """Have an interface that others redirect to go on taking that, without this program."""
-    link.attach(_link(entry), Program.load(_PASSING, _PASS).fd, "native", program.fd)
+def successor(index: int) -> Program | None:
+    """What is to take the place of a program on an interface that others redirect to, so that it
+    goes on taking that; None: it does so without."""
+    kinds = (entry.kind for entry in rtnetlink.links() if entry.index == index)
+    return Program.load(_PASSING, _PASS) if next(kinds, None) in ("", "bond") else None
 
 
 def let_go(entry: LinkEntry) -> None:

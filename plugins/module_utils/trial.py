@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from . import bpf, host, layout, schedulers
+from . import bpf, layout, lock, schedulers
 from .balancer import Balancer
 from .datapath import DataPath, join_sources, reusable_maps
 from .errors import ConfigError, L4lbError
@@ -134,7 +134,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
     Needs the sources, and all that it takes to compile them. Waits while another run changes the
     balancer. Raises L4lbError, as if nothing balances.
     """
-    with host.lock(balancer.interface, balancer.paths):
+    with lock.of_interface(balancer.interface, balancer.paths):
         _live, data_path, manifest = balancer.at_work()
         copy = _copy(balancer, data_path, manifest)
         service = _service_of(flow, manifest)

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 from . import devices, egress, neighbours, path_mtu, rtnetlink
 from .egress import Exits, Settled
+from .errors import HostError
 from .image import Source
 from .layout import Egress, EgressKey
 from .model import Address
@@ -38,6 +39,9 @@ class Ways:
     unreachable: those without any.
     route_mtus: of the routes that have one.
     settled: how frames leave by the host's interfaces.
+    generic: in this mode.
+    bridged: it matters which the next hops are.
+    known: from earlier.
     """
 
     ingress: int
@@ -48,11 +52,29 @@ class Ways:
     route_mtus: dict[Address, int]
     settled: Settled
     generic: bool
+    bridged: bool
+    known: Known
     _keys: Mapping[Address, EgressKey]
 
     def complete(self, source: Source) -> Source:
         """With what the data plane is told of this."""
         return replace(source, route_mtus=self.route_mtus, egresses=self.settled.table)
+
+    def again(self, mode: str | None = None) -> Ways:
+        """What the host says of the same backends by now, where that may be something else: next
+        hops have been resolved, or it has turned out that the mode is generic."""
+        generic = self.generic or mode == "generic"
+        if generic == self.generic and not self.bridged:
+            return self
+        return look(self.routes, self.ingress, "generic" if generic else "native", self.known)
+
+    def judge(self, accepted: bool) -> list[str]:
+        """What speaks against these ways. Raises HostError for what can never be, unless that was
+        accepted once."""
+        never, not_yet = self.problems()
+        if never and not accepted:
+            raise HostError(never[0])
+        return never + not_yet
 
     def problems(self) -> tuple[list[str], list[str]]:
         """Backends whose packets cannot leave, and why; and those whose packets may, later."""
@@ -64,16 +86,12 @@ class Ways:
             (not_yet if found.unknown else never).append(text)
         return never, not_yet
 
-    def programs(self) -> list[LinkEntry]:
-        """The interfaces that need a program for nothing but to take redirects."""
-        return [link for link in self.links if link.index in self.settled.programs]
-
-    def differences(self, known: Known, backends: Iterable[Address]) -> list[str]:
-        """What is otherwise than what is `known`, in words; of `backends` that are asked for."""
+    def differences(self, backends: Iterable[Address]) -> list[str]:
+        """What is otherwise than what is known, in words; of `backends` that are asked for."""
         there = [address for address in backends if address in self.routes]
         return [
-            *path_mtu.differences(known.route_mtus, self.route_mtus, there),
-            *egress.differences(known.egresses, self.settled.table, self.ingress, self.name),
+            *path_mtu.differences(self.known.route_mtus, self.route_mtus, there),
+            *egress.differences(self.known.egresses, self.settled.table, self.ingress, self.name),
         ]
 
     def name(self, index: int) -> str:
@@ -97,11 +115,24 @@ def look(backends: Iterable[Address], ingress: int, mode: str, known: Known | No
     host = devices.surroundings(links, heard=bool(used & bridged))
     generic = mode == "generic" or (mode == "auto" and not egress.is_native(ingress, host))
     exits = Exits(ingress, host, generic)
-    keys = _keys(routes, set() if generic else bridged)
+    bridged = set() if generic else used & bridged
+    keys = _keys(routes, bridged)
     addressed = rtnetlink.addressed()
     settled = egress.settle(exits, addressed, set(keys.values()), known.egresses)
     mtus = path_mtu.of_routes(routes, known.route_mtus)
-    return Ways(ingress, links, routes, hops, unreachable, mtus, settled, generic, keys)
+    return Ways(
+        ingress,
+        links,
+        routes,
+        hops,
+        unreachable,
+        mtus,
+        settled,
+        generic,
+        bool(bridged),
+        known,
+        keys,
+    )
 
 
 def named(addresses: list[Address]) -> str:

@@ -415,8 +415,13 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         plan = balancer.plan(desired, replace)
         result: dict[str, Any] = {}
     else:
-        outcome = balancer.apply(desired, replace)
+        outcome = balancer.apply(desired, replace, verify=True)
         plan = outcome.plan
+        if outcome.left:
+            raise L4lbError(
+                f"{balancer.interface} was set up, and then changed by somebody else: a second run "
+                f"would {'; '.join(outcome.left[:3])}"
+            )
         result = {"waited": round(outcome.waited, 3)}
         if outcome.mode:
             result["mode"] = outcome.mode
@@ -428,8 +433,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
                     f"compiled with the headers of kernel {headers.release}; "
                     "there are none of the running kernel"
                 )
-        if plan.changed:
-            verify(balancer, desired)
     for warning in plan.warnings:
         module.warn(printable(warning))
     steps = [printable(step) for step in plan.steps]
@@ -450,16 +453,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             "prepared": "".join(f"{step}\n" for step in steps),
         },
     }
-
-
-def verify(balancer: Balancer, desired: Config | None) -> None:
-    """Raises L4lbError if what the kernel does now is not what was applied."""
-    steps = balancer.plan(desired).steps
-    if steps:
-        raise L4lbError(
-            f"{balancer.interface} was set up, and then changed by somebody else: a second run "
-            f"would {'; '.join(steps[:3])}"
-        )
 
 
 def main() -> None:

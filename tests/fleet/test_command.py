@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import yaml
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
+from tests.fleet.test_module import WORKERS, state
 from tests.interruptible import interruptible
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -51,8 +53,14 @@ def lab() -> Iterator[Lab]:
     # A balancer here gets packets on the CPU that forwarded them, and each has its flow table.
     steer = "for queue in /sys/class/net/*/queues/rx-0; do echo 1 >$queue/rps_cpus; done"
     lab.host("router").run(["sh", "-ec", steer])
-    yield lab
-    assert lab.down() == {}
+    try:
+        yield lab
+    finally:
+        for worker in WORKERS.values():
+            worker.communicate("")
+        WORKERS.clear()
+        left = lab.down()
+    assert left == {}
 
 
 def play(lab: Lab, name: str, *arguments: str) -> int:
@@ -267,7 +275,7 @@ WRONG: dict[str, tuple[list[str], Any, str]] = {
     "wrong interface": (["apply", "-"], {"interface": "eth9"}, "interface: 'eth9': no such"),
     "nobody to remove": (["remove", "eth9"], None, "interface: 'eth9': no such interface"),
     "no name": (["remove", "a/b"], None, "interface: 'a/b': not an interface name"),
-    "not saved": (["restore", "lo"], None, "lo: /etc/l4lb/lo.json does not exist"),
+    "nobody to restore": (["restore", "eth9"], None, "eth9: interface: 'eth9': no such interface"),
     "no balancer": (["stats", "lo"], None, "no balancer is attached to lo"),
     "nothing to watch": (["stats", "--watch", "--interval", "0"], None, "--interval: 0.0: --watch"),
     "no endpoint": (["flow", "tcp", "2001:db8::1:80", f"{VIP}:80"], None, "CLIENT:PORT: '2001:"),
@@ -476,7 +484,97 @@ def test_flow_to_nobody(lb1: Host) -> None:
     assert "because:    nobody takes new flows; no CPU remembers the flow\n" in found
 
 
+# Failures.
+
+
+@contextmanager
+def mounted(host: Host, *mount: str) -> Iterator[None]:
+    """Something else in the place of /etc/l4lb, or on it."""
+    host.run(["mount", *mount, "/etc/l4lb"])
+    try:
+        yield
+    finally:
+        host.run(["umount", "/etc/l4lb"])
+
+
+@contextmanager
+def refusing(lab: Lab) -> Iterator[None]:
+    """The driver refuses programs in native mode, as frames may be too long for one."""
+    router = lab.host("router")
+    router.ip(["link set lb1 mtu 9000"])
+    try:
+        yield
+    finally:
+        router.ip(["link set lb1 mtu 1500"])
+
+
+OTHER = {"interface": "eth0", "services": [service("web2", "web3")]}
+
+
+def test_an_apply_whose_mode_is_refused(lab: Lab, lb1: Host) -> None:
+    """With other backends in the same run, with and without other features."""
+    generic = {**DEPLOYED, "mode": "generic"}
+    l4lb(lb1, "apply", "-", given=generic)
+    for scheduler in ("maglev", "jhash"):
+        services = [service("web2", "web3", scheduler=scheduler)]
+        native = {**OTHER, "mode": "native", "services": services}
+        before = state(lb1)
+        with refusing(lab):
+            told = l4lb(lb1, "apply", "-", given=native, code=1)
+        assert told == "attach to eth0 in mode native: Numerical result out of range"
+        assert state(lb1) == before
+        assert {who(lab, 24000 + n) for n in range(8)} == {"web1", "web2"}
+    assert l4lb(lb1, "apply", "-", given=generic) == "eth0: nothing to change\n"
+
+
+def test_an_apply_that_cannot_be_saved(lab: Lab, lb1: Host) -> None:
+    before = state(lb1)
+    with mounted(lb1, "-o", "bind,ro", "/etc/l4lb"):
+        told = l4lb(lb1, "apply", "-", given=OTHER, code=1)
+    assert told == "write /etc/l4lb/eth0.json.new: Read-only file system"
+    assert state(lb1) == before
+    assert {who(lab, 24100 + n) for n in range(8)} == {"web1", "web2"}
+
+
+def test_a_removal_that_fails(lab: Lab, lb1: Host) -> None:
+    """On a disk that is read-only, and with a pin that somebody keeps."""
+    before = state(lb1)
+    with mounted(lb1, "-o", "bind,ro", "/etc/l4lb"):
+        told = l4lb(lb1, "remove", "eth0", code=1)
+    assert told == "remove /etc/l4lb/eth0.json: Read-only file system"
+    assert state(lb1) == before
+
+    lb1.run(["mkdir", "/sys/fs/bpf/l4lb/eth0/kept"])
+    told = l4lb(lb1, "remove", "eth0", code=1)
+    lb1.run(["rmdir", "/sys/fs/bpf/l4lb/eth0/kept"])
+    assert told == "remove /sys/fs/bpf/l4lb/eth0: Is a directory"
+    assert state(lb1) == before
+    assert {who(lab, 24200 + n) for n in range(8)} == {"web1", "web2"}
+
+
+def test_a_restore_whose_mode_is_refused(lab: Lab, lb1: Host) -> None:
+    """After a reboot. There is a balancer as soon as the driver takes the program."""
+    l4lb(lb1, "apply", "-", given={**DEPLOYED, "mode": "native"})
+    lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
+    lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
+    lb1.run(["sh", "-c", "for n in 1 2; do ip neigh del 203.0.113.2$n dev eth0; done"])
+    before = state(lb1)
+    with refusing(lab):
+        told = l4lb(lb1, "restore", code=1)
+    assert told == "eth0: attach to eth0 in mode native: Numerical result out of range"
+    assert state(lb1) == before
+    l4lb(lb1, "restore")
+    assert {who(lab, 24300 + n) for n in range(8)} == {"web1", "web2"}
+
+
 # A reboot.
+
+
+def test_restore_of_nothing(lb1: Host) -> None:
+    """Whoever removes a balancer by the command need not know of the unit."""
+    assert l4lb(lb1, "restore", "lo") == "lo: nothing is saved\n"
+    assert l4lb(lb1, "remove", "eth0")
+    assert l4lb(lb1, "restore", "eth0") == "eth0: nothing is saved\n"
 
 
 def test_restore(lab: Lab, lb1: Host) -> None:

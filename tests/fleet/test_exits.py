@@ -36,7 +36,7 @@ SERVERS = {
 ALL = tuple(SERVERS)
 ECHO = 7
 ETH_P_IP = 0x0800
-FLOWS = 16
+FLOWS = 64  # of which each server gets some
 FAILOVER = 2.0  # seconds after which a new next hop is in use
 
 # The library as the command uses it.

@@ -15,7 +15,7 @@ import pytest
 
 from lab import Lab, LabError
 from lab.traffic import Stream
-from tests.fleet.test_exits import ECHO, FAILOVER, FLOWS, Balancer
+from tests.fleet.test_exits import ECHO, FAILOVER, Balancer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TOPOLOGY = Path(__file__).resolve().parents[2] / "lab/trunk.yml"
 VIP = "192.0.2.10"
+FLOWS = 48  # of which each server gets some
 SERVERS = {
     "web0": "203.0.113.2",
     "web1": "203.0.113.66",
@@ -277,7 +278,8 @@ def move(number: int, host: Host, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def cards(lab: Lab) -> Iterator[Balancer]:
-    """lb1 with two cards to the router, and one whose driver takes no program."""
+    """lb1 with two cards to the router, and one whose driver takes no program, as its MTU is such
+    that frames do not fit a page."""
     lb1, router = lab.host("lb1"), lab.host("router")
     networks = {0: "198.18.0", 2: "198.18.1", 4: "198.18.2"}
     card(0)
@@ -286,7 +288,7 @@ def cards(lab: Lab) -> Iterator[Balancer]:
         move(number + 1, router, f"far{number}")
         lb1.ip([f"address add {network}.2/24 dev card{number}"])
         router.ip([f"address add {network}.1/24 dev far{number}"])
-    lb1.ip(["route add default via 198.18.0.1"])
+    lb1.ip(["link set card4 mtu 9000", "route add default via 198.18.0.1"])
     router.ip([f"route replace {VIP}/32 via 198.18.0.2"])
     yield Balancer(lb1, "card0")
     for host, name in ((lb1, "card"), (router, "far")):

@@ -65,7 +65,7 @@ def differences(
         if both[0] != both[1]:
             changes.setdefault(both, []).append(address)
     return [
-        f"MTU of the route to {_named(addresses)} {old or 'none'} -> {new or 'none'}"
+        f"MTU of the route to {named(addresses)} {old or 'none'} -> {new or 'none'}"
         for (old, new), addresses in changes.items()
     ]
 
@@ -106,14 +106,15 @@ def warnings(config: Config, limit_of: Callable[[Backend], Limit | None]) -> lis
                 narrow.append(backend.address)
         if narrow:
             found.append(
-                f"services[{service.name}]: on the way to {_named(narrow)}, packets of "
+                f"services[{service.name}]: on the way to {named(narrow)}, packets of "
                 f"{LEAST[version]} bytes do not fit with their outer header, and hosts need not "
                 f"send shorter ones by IPv{version}; raise the MTU"
             )
     return found
 
 
-def _named(addresses: Sequence[Address]) -> str:
+def named(addresses: Sequence[Address]) -> str:
+    """Some backends."""
     if len(addresses) > _MOST_NAMED:
         return f"{len(addresses)} backends"
     return ", ".join(map(str, addresses))

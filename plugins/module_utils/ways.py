@@ -18,9 +18,6 @@ from .model import Address
 from .neighbours import Neighbour
 from .rtnetlink import LinkEntry, RouteEntry
 
-_MOST_NAMED = 3
-"""Of more backends only the number is told."""
-
 
 @dataclass(frozen=True)
 class Known:
@@ -82,7 +79,7 @@ class Ways:
         not_yet: list[str] = []
         for key, found in self.settled.problems.items():
             stuck = [address for address, other in self._keys.items() if other == key]
-            text = f"packets to {named(stuck)} would leave by {self.name(key[0])}, {found.reason}"
+            text = f"packets to {path_mtu.named(stuck)} would leave by {self.name(key[0])}, {found.reason}"
             (not_yet if found.unknown else never).append(text)
         return never, not_yet
 
@@ -133,13 +130,6 @@ def look(backends: Iterable[Address], ingress: int, mode: str, known: Known | No
         known,
         keys,
     )
-
-
-def named(addresses: list[Address]) -> str:
-    """Some backends."""
-    if len(addresses) > _MOST_NAMED:
-        return f"{len(addresses)} backends"
-    return ", ".join(map(str, addresses))
 
 
 def _keys(

@@ -55,7 +55,7 @@ config = given["config"] and Config.parse(given["config"])
 result = {}
 try:
     if given["action"] == "apply":
-        plan = balancer.apply(config, True, given["accepted"]).plan
+        plan = balancer.apply(config, True, accepted=given["accepted"]).plan
         result = {"steps": plan.steps, "warnings": plan.warnings}
     elif given["action"] == "plan":
         plan = balancer.plan(config, True)

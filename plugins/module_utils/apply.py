@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import compiler, hops, host, link, lock, neighbours
+from . import compiler, devices, hops, host, link, lock, neighbours
 from .bpf import Program
 from .datapath import DataPath, Staged, reusable_maps
 from .errors import L4lbError
@@ -110,6 +110,28 @@ class Setup(Change):
             self._stage(undo, self._data_path)
         for address in neighbours.unresolved(self._missing.hops, _RESOLVE_SECONDS):
             self.plan.warnings.append(f"next hop {address} has not answered yet")
+        self._settle(undo)
+
+    def _settle(self, undo: Undo) -> None:
+        """Have frames leave as the host says, now that next hops are resolved."""
+        plan, data_path = self.plan, self._data_path
+        if plan.ways is None or data_path is None:
+            return
+        outdated = plan.ways.judge(accepted=True)
+        plan.ways = plan.ways.again()
+        now = plan.ways.judge(plan.accepted)
+        plan.warnings = [one for one in plan.warnings if one not in outdated] + now
+        if not plan.needs.redirects >= plan.ways.settled.programs:
+            plan.needs |= hops.Needs(redirects=plan.ways.settled.programs)
+            self._locked(self._provide_redirects)
+        undo.add(data_path.set_egresses, data_path.egresses())
+        data_path.write_egresses(plan.ways.settled.table)
+
+    def _provide_redirects(self) -> None:
+        self.held.note(self.plan.needs.dump())
+        missing = hops.missing(self.plan.needs, self.paths)
+        self._missing |= missing
+        hops.provide(missing, self.paths)
 
     def _register(self, undo: Undo) -> None:
         """Have others see that somebody is here, and the host provide what is needed."""
@@ -221,10 +243,19 @@ class Setup(Change):
             self._tidy(data_path.catch_up, former, self._copied)
         if data_path and self._staged:
             self._tidy(data_path.finish, self._staged)
+        if data_path and self.plan.ways:
+            self.plan.ways = self.plan.ways.again(self.mode)
+            self._tidy(data_path.set_egresses, self.plan.ways.settled.table)
         self._tidy(self.staging.remove)
+        self._tidy(self._locked, self._let_go_of_redirects)
         gone = set(hops.routed(self.plan.live.config)).difference(hops.routed(self.desired))
         if gone:
             self._tidy(self._locked, self._let_go, gone)
+
+    def _let_go_of_redirects(self) -> None:
+        """Take programs away from interfaces that need none any more."""
+        unneeded = hops.unneeded_redirects(self.interface, self.paths, self.plan.needs)
+        hops.withdraw(unneeded, self.paths)
 
     def _let_go(self, gone: Collection[Address]) -> None:
         others = hops.needed_by_others(self.interface, self.paths)
@@ -250,11 +281,21 @@ class Removal(Change):
 
     def switch(self, undo: Undo) -> None:
         """Detach, then remove all that is left."""
-        live = self.plan.live
-        if live.program:
-            undo.add(_attach_again, live, live.program, live.program)
-            link.detach(live.link, live.program.fd)
+        if self.plan.live.program:
+            self._locked(self._detach, undo, self.plan.live.program)
         self._locked(self._clear, undo)
+
+    def _detach(self, undo: Undo, program: Program) -> None:
+        """But where other balancers redirect to the interface, have it go on taking that."""
+        live = self.plan.live
+        others = hops.needed_by_others(self.interface, self.paths)
+        redirects = others.redirects if others and live.mode == "native" else ()
+        passing = devices.successor(live.link.index) if live.link.index in redirects else None
+        undo.add(_attach_again, live, program, passing or program)
+        if passing:
+            link.attach(live.link, passing.fd, "native", program.fd)
+        else:
+            link.detach(live.link, program.fd)
 
     def _clear(self, undo: Undo) -> None:
         unneeded = hops.unneeded(self.interface, self.paths)

@@ -18,7 +18,22 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
-from . import changes, checks, compiler, hops, host, image, layout, link, local, lock, neighbours
+from . import (
+    changes,
+    checks,
+    compiler,
+    devices,
+    egress,
+    hops,
+    host,
+    image,
+    layout,
+    link,
+    local,
+    lock,
+    path_mtu,
+    ways,
+)
 from .apply import Change, Removal, Setup, carry_out
 from .bpf import Program
 from .changes import Changes, Move, Observed
@@ -35,6 +50,7 @@ from .image import Manifest, Source
 from .link import Link
 from .model import Config
 from .saved import Saved, saved_interfaces
+from .ways import Known, Ways
 
 
 @dataclass
@@ -79,6 +95,12 @@ class Plan:
     """None: no balancer. `source_address` is filled in."""
     declared: Config | None = None
     """What to save: the same as the user gave it, for at the next boot addresses may differ."""
+    accepted: bool = False
+    """It was applied once, so that it is only warned of what cannot be meant."""
+    source: Source = field(default_factory=lambda: Source(None, ""))
+    """What the host has for it."""
+    ways: Ways | None = None
+    """To the backends."""
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     """What changes, in words; empty if nothing does."""
@@ -157,7 +179,7 @@ class Balancer:
             live.data_path = DataPath.of(there)
             if live.data_path or (pinned and pinned.id == there.id):
                 live.program, live.mode = there, attached.mode
-            else:
+            elif not devices.is_passing(there):
                 live.foreign = there
         if pinned and not live.attached and not link.carriers(pinned.id):
             live.data_path = DataPath.of(pinned)
@@ -203,6 +225,21 @@ class Balancer:
             )
         return live, live.data_path, live.manifest
 
+    def outdated(self, live: Live) -> list[str]:
+        """What the host has otherwise than at the last run, in words. Another run follows it."""
+        manifest = live.manifest
+        if manifest is None:
+            return []
+        routed = hops.routed(manifest.config)
+        lines = [
+            f"net.ipv{version}.conf.lo.forwarding is 0"
+            for version in sorted({address.version for address in routed})
+            if not host.routing_answers(self.paths, version)
+        ]
+        now = ways.look(routed, live.link.index, _mode(live, manifest.config), _known(live))
+        never, not_yet = now.problems()
+        return [*lines, *never, *not_yet, *now.differences(routed)]
+
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""
         live, data_path, manifest = self.at_work()
@@ -229,7 +266,7 @@ class Balancer:
             return self._plan_absent(live)
         desired, warnings = keep_holds(config, live.remembered)
         warnings += _checked(desired, live.link, accepted)
-        plan = self._plan_present(live, desired)
+        plan = self._plan_present(live, desired, accepted=accepted)
         plan.warnings += warnings
         return plan
 
@@ -246,7 +283,7 @@ class Balancer:
                     source_address6=saved.source_address6,
                 )
         warnings = _checked(desired, live.link, accepted=True)
-        plan = self._plan_present(live, desired, manifest.build)
+        plan = self._plan_present(live, desired, manifest.build, accepted=True)
         plan.warnings += warnings
         return plan
 
@@ -258,17 +295,27 @@ class Balancer:
             plan.steps.append(f"remove {self.pins.directory}")
         if self.saved.exists():
             plan.steps.append(f"remove {self.saved.path}")
-        if not plan.changed and hops.unneeded(self.interface, self.paths).hops:
+        unneeded = hops.unneeded(self.interface, self.paths)
+        if not plan.changed and unneeded.hops:
             plan.steps.append("let go of the next hops")
+        plan.steps += map(_detached, hops.names(unneeded.redirects))
         return plan
 
     def _plan_present(
-        self, live: Live, config: Config, build: dict[str, Any] | None = None
+        self,
+        live: Live,
+        config: Config,
+        build: dict[str, Any] | None = None,
+        accepted: bool = False,
     ) -> Plan:
         """build: of the program that is there, to keep it; None: find out whether it will do."""
         source = _source(live.link, config)
         desired = _with_sources(config, source)
-        plan = Plan(live, desired, config)
+        plan = Plan(live, desired, config, accepted)
+        routed = hops.routed(desired)
+        plan.ways = ways.look(routed, live.link.index, _mode(live, config), _known(live))
+        plan.warnings += plan.ways.judge(accepted)
+        plan.source = plan.ways.complete(source)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
         plan.build = build or self._build(live, desired)
@@ -294,13 +341,24 @@ class Balancer:
             wrong = live.data_path.differences(live.manifest, source)
             plan.repair = [name for name in wrong if name in live.manifest.tables]
             plan.steps += [f"repair the map of {name}" for name in wrong if not found.steps]
-            plan.write = plan.write or bool(found.steps or wrong)
+            other_ways = plan.ways.differences(hops.routed(live.manifest.config))
+            plan.steps += other_ways
+            plan.write = plan.write or bool(found.steps or wrong or other_ways)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
-        routed = hops.routed(desired)
-        found_hops, unreachable = neighbours.next_hops(routed)
-        plan.needs = hops.Needs(frozenset(found_hops), frozenset(one.version for one in routed))
+        plan.needs = hops.Needs(
+            frozenset(plan.ways.hops),
+            frozenset(address.version for address in routed),
+            plan.ways.settled.programs,
+        )
         missing = hops.missing(plan.needs, self.paths)
+        plan.steps += (
+            f"attach a program to {name} that passes everything, as it takes redirected frames "
+            "only then"
+            for name in hops.names(missing.redirects)
+        )
+        unneeded = hops.unneeded_redirects(self.interface, self.paths, plan.needs)
+        plan.steps += map(_detached, hops.names(unneeded.redirects))
         for version in sorted(missing.versions):
             plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
         if missing.hops and not plan.changed:
@@ -308,9 +366,23 @@ class Balancer:
         plan.save = not self.saved.holds(config)
         if plan.save and not plan.changed:
             plan.steps.append(f"write {self.saved.path}")
-        for address in unreachable:
+        for address in plan.ways.unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
+        plan.warnings += self._warnings(plan, desired, plan.ways)
         return plan
+
+    def _warnings(self, plan: Plan, desired: Config, found: Ways) -> list[str]:
+        """Of what makes packets fare otherwise than one might think."""
+        limit_of = path_mtu.limits(desired, plan.source, found.routes, found.links)
+        warnings = path_mtu.warnings(desired, limit_of)
+        has_vlans = egress.has_vlans(plan.live.link.index, found.links)
+        if has_vlans and devices.strips_tags(self.interface):
+            warnings.append(
+                f"{self.interface} takes VLAN tags off frames before they can be looked at, so "
+                f"that all count as untagged; run ethtool -K {self.interface} rx-vlan-offload off, "
+                "and make it last"
+            )
+        return warnings
 
     def _changes(self, live: Live, desired: Config) -> Changes:
         """What differs; nothing is known of what is there but cannot be read."""
@@ -407,7 +479,7 @@ class Balancer:
     def _change(self, plan: Plan, held: lock.Held) -> Change:
         if plan.desired is None:
             return Removal(self, plan, held)
-        return Setup(self, plan, held, plan.desired, _source(plan.live.link, plan.desired))
+        return Setup(self, plan, held, plan.desired, plan.source)
 
     def others(self) -> list[str]:
         """The other interfaces of this host that have a balancer, or have one saved."""
@@ -460,6 +532,24 @@ def _source(interface: Link, config: Config) -> Source:
         address6 if isinstance(address6, IPv6Address) else None,
         interface.mtu,
     )
+
+
+def _known(live: Live) -> Known:
+    """What the last run has seen of the ways to the backends."""
+    if live.data_path is None or live.manifest is None:
+        return Known()
+    return Known(live.manifest.route_mtus, live.data_path.egresses())
+
+
+def _mode(live: Live, config: Config) -> str:
+    """That packets are handled in; auto, if that will only show."""
+    if config.mode == "auto" and live.attached and live.mode:
+        return live.mode
+    return config.mode
+
+
+def _detached(name: str) -> str:
+    return f"detach the program from {name} that passes everything"
 
 
 def _with_sources(config: Config, source: Source) -> Config:

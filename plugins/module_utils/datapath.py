@@ -36,6 +36,9 @@ _FIXED_SHAPES = {
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
     "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
     "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(layout.FLOW_EVENTS), 1),
+    "egresses": bpf.Shape(
+        bpf.HASH, layout.EGRESS_SIZE, layout.MOST_EGRESSES, layout.EGRESS_KEY_SIZE
+    ),
 }
 _PER_BACKEND = {
     "backends": (bpf.ARRAY, layout.BACKEND_RECORDS_SIZE),
@@ -219,6 +222,7 @@ class DataPath:
         if before and "backends" in shared:
             self._let_go(before)
         manifest = image.place(config, build or {}, before, self.room.backends)
+        manifest.route_mtus.update(source.route_mtus)
         if "lookup_tables" not in shared:
             manifest.tables.clear()
         damaged = {
@@ -244,6 +248,27 @@ class DataPath:
             pairs = ((number, record * 2) for number, record in records.items())
             self.maps["backends"].update_many(pairs)
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), source, records)
+
+    def egresses(self) -> dict[layout.EgressKey, layout.Egress]:
+        """How frames leave by the host's interfaces, as was settled."""
+        table = self.maps.get("egresses")
+        found = table.items() if table else {}
+        return dict(layout.unpack_egress(*item) for item in found.items())
+
+    def write_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
+        """Add and change these. Packets see them at once: what is true of the host's interfaces
+        holds for any state."""
+        there = self.egresses()
+        for key, egress in wanted.items():
+            if there.get(key) != egress:
+                self.maps["egresses"].update(*layout.pack_egress(key, egress))
+
+    def set_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
+        """Have these, and no others."""
+        self.write_egresses(wanted)
+        for key, egress in self.egresses().items():
+            if key not in wanted:
+                self.maps["egresses"].delete(layout.pack_egress(key, egress)[0])
 
     def _write_other_records(
         self, manifest: Manifest, records: Mapping[int, bytes], undo: Undo
@@ -332,6 +357,7 @@ class DataPath:
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""
+        self.set_egresses(source.egresses)
         staged = self.stage(config, source, before=self.read())
         self.switch(staged)
         self.finish(staged)

@@ -150,6 +150,28 @@ def test_status(lb1: Host) -> None:
     assert "eth0       not attached  drained" in l4lb(lb1, "status")
 
 
+def test_status_tells_what_only_another_run_follows(lb1: Host) -> None:
+    """It says what, and what to do; and a run does it."""
+    assert json.loads(l4lb(lb1, "status", "--json"))["eth0"]["outdated"] == []
+    lb1.ip([f"route add {WEB['web1']} dev eth0 mtu 1400"])
+    try:
+        change = f"MTU of the route to {WEB['web1']} none -> 1400"
+        last = l4lb(lb1, "status", code=3).splitlines()[-1]
+        assert last == f"eth0: {change}; apply the configuration again"
+        assert json.loads(l4lb(lb1, "status", "--json", code=3))["eth0"]["outdated"] == [change]
+        assert l4lb(lb1, "apply", "--check", "-", given=DEPLOYED, code=3) == f"eth0: {change}\n"
+        assert l4lb(lb1, "apply", "-", given=DEPLOYED) == f"eth0: {change}\n"
+        assert l4lb(lb1, "apply", "-", given=DEPLOYED) == "eth0: nothing to change\n"
+        l4lb(lb1, "status")
+    finally:
+        lb1.ip([f"route delete {WEB['web1']} dev eth0"])
+    assert "1400 -> none" in l4lb(lb1, "status", code=3)
+    l4lb(lb1, "apply", "-", given=DEPLOYED)
+    lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
+    last = l4lb(lb1, "status", code=3).splitlines()[-1]
+    assert last == "eth0: net.ipv4.conf.lo.forwarding is 0; apply the configuration again"
+
+
 def test_stats(lab: Lab, lb1: Host) -> None:
     answered = who(lab, 21000)
     found = json.loads(l4lb(lb1, "stats", "--interval", "0", "--json", "eth0"))
@@ -405,6 +427,43 @@ def test_flow_knows_what_is_remembered(lab: Lab, lb1: Host) -> None:
     assert f"because:    CPU {remembered['cpu']} remembers the flow\n" in told
     assert f"next hop:   {found['new']['next_hop']['mac'][:-2]}" in told
     assert re.search(rf"^a new flow: to {WEB[other]} \(.*: the only one for new flows$", told, re.M)
+
+
+MAC = "52:54:00:00:00:0b"
+
+
+@pytest.mark.parametrize(
+    ("options", "route", "expected", "told"),
+    [
+        ({}, 0, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        ({}, 1400, {"bytes": 1400, "of": "route"}, "1400, of the route"),
+        ({}, 9000, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        ({"mtu": 1300}, 1400, {"bytes": 1300, "of": "option"}, "1300, of the backend's option"),
+        ({"mtu": 1450}, 1400, {"bytes": 1400, "of": "route"}, "1400, of the route"),
+        ({"mac": MAC}, 1400, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        (
+            {"mac": MAC, "mtu": 1300},
+            0,
+            {"bytes": 1300, "of": "option"},
+            "1300, of the backend's option",
+        ),
+    ],
+)
+def test_flow_says_how_long_packets_may_be(
+    lb1: Host, options: dict[str, Any], route: int, expected: dict[str, Any], told: str
+) -> None:
+    web = service()
+    web["backends"] = [{"address": WEB["web1"], **options}]
+    if route:
+        lb1.ip([f"route add {WEB['web1']} dev eth0 mtu {route}"])
+    try:
+        l4lb(lb1, "apply", "-", given={**DEPLOYED, "services": [web]})
+        ends = ("tcp", f"{CLIENT}:22201", f"{VIP}:80")
+        assert flow(lb1, *ends)["new"]["mtu"] == expected
+        assert f"MTU:        {told}\n" in l4lb(lb1, "flow", *ends)
+    finally:
+        if route:
+            lb1.ip([f"route delete {WEB['web1']} dev eth0"])
 
 
 def test_flow_to_nobody(lb1: Host) -> None:

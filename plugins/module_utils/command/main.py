@@ -27,7 +27,8 @@ exit codes:
   0    done; of apply --check: nothing would change
   1    an error, told in one line on standard error; what balanced before goes on
   2    wrong usage
-  3    of apply --check: something would change
+  3    of apply --check: something would change; of status: the host has changed
+       in a way that only another run follows
   130  interrupted by Ctrl-C, 141 by the end of a pipe
 """
 

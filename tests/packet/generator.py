@@ -136,7 +136,7 @@ class Traffic:
         protocol = target["protocol"] if rng.random() < 0.9 else rng.choice(["tcp", "udp"])
         fields: dict[str, Any] = {
             "tos": rng.choice([0, 0, 0xB8, rng.getrandbits(8)]),
-            "ttl": rng.choice([64, 63, 1, 255]),
+            "ttl": rng.choice([64] * 9 + [63, 255, 2, 1, 0, rng.getrandbits(8)]),
         }
         kind = rng.random()
         if kind < 0.75:

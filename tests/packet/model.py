@@ -7,9 +7,9 @@ This shares no code with the data plane: a mistake would have to be made twice t
 Two things are taken from the library, both tested on their own: the configuration's dataclasses
 and the Maglev table. `Model.process` reads as the list of steps that a frame goes through.
 
-References: those of wire.py, RFC 2003 (IP in IP), RFC 2473 (tunnels in IPv6), RFC 4213 (IPv6 in
-IPv4), RFC 2784 (GRE), draft-ietf-intarea-gue (GUE, variant 1), RFC 6040 (ECN in tunnels), RFC 6864
-(identification), RFC 6935 (UDP checksum 0), RFC 1191 and RFC 8201 (path MTU).
+References: those of wire.py, RFC 1812 (routers), RFC 2003 (IP in IP), RFC 2473 (tunnels in IPv6),
+RFC 4213 (IPv6 in IPv4), RFC 2784 (GRE), draft-ietf-intarea-gue (GUE, variant 1), RFC 6040 (ECN in
+tunnels), RFC 6864 (identification), RFC 6935 (UDP checksum 0), RFC 1191 and RFC 8201 (path MTU).
 """
 
 from __future__ import annotations
@@ -315,8 +315,11 @@ class Model:
     def forward(
         self, frame: bytes, packet: Packet, service: Service, flow: Flow, backend: Backend
     ) -> Outcome:
-        """Send a packet to its backend, if it fits; its sender is told if it does not."""
+        """Send a packet to its backend, if it fits; its sender is told if it does not. As at any
+        router it has a hop less to go, and ends where it has none (RFC 1812 section 5.3.1)."""
         hop = self.next_hop(service, backend)
+        if packet.ttl <= 1:
+            raise DroppedError("ttl_expired")
         most = hop.mtu - overhead(service, backend)
         if packet.length > most:
             if not packet.dont_fragment or self.is_icmp(packet) or packet.length < QUOTED_BYTES:
@@ -331,7 +334,7 @@ class Model:
             + tags
             + ETHER_TYPE.pack(ETHER_TYPES[version])
             + self.outer_headers(packet, service, flow, backend)
-            + frame[packet.start :]
+            + a_hop_on(frame, packet)
         )
         self.statistics.services.setdefault(service.name, Tally()).add(len(sent))
         self.statistics.backends.setdefault((service.name, backend.address), Tally()).add(len(sent))
@@ -423,6 +426,17 @@ def overhead(service: Service, backend: Backend) -> int:
     if service.encapsulation == "l2":
         return 0
     return OUTER_BYTES[backend.address.version] + ENCAPSULATION_BYTES[service.encapsulation]
+
+
+def a_hop_on(frame: bytes, packet: Packet) -> bytes:
+    """The packet as it is sent on, and what is behind it in the frame."""
+    made = bytearray(frame)
+    if packet.version == 4:
+        at, checksum = packet.start + 8, packet.start + 10
+        replace(made, at, packet.ttl - 1, checksum=checksum, covered=packet.header)
+    else:
+        made[packet.start + 7] = packet.ttl - 1
+    return bytes(made[packet.start :])
 
 
 def echo_reply(frame: bytes, packet: Packet) -> bytes:

@@ -88,6 +88,8 @@ class Packet:
     protocol: int
     """Of what follows the IP headers; that of an extension header where the reading ended."""
     tos: int
+    ttl: int
+    """Or hop limit."""
     start: int
     """Where in the frame the IP header is."""
     length: int
@@ -174,7 +176,7 @@ def parse_ethernet(frame: bytes) -> tuple[int | None, int]:
 
 
 def parse_ipv4(frame: bytes, start: int) -> Packet:
-    first, tos, length, _, flags, _, protocol, _, source, destination = IPV4_HEADER.unpack_from(
+    first, tos, length, _, flags, ttl, protocol, _, source, destination = IPV4_HEADER.unpack_from(
         frame, start
     )
     version, header_length = first >> 4, (first & 0x0F) * 4
@@ -184,6 +186,7 @@ def parse_ipv4(frame: bytes, start: int) -> Packet:
         destination=IPv4Address(destination),
         protocol=protocol,
         tos=tos,
+        ttl=ttl,
         start=start,
         length=length,
         transport=start + header_length,
@@ -196,7 +199,7 @@ def parse_ipv4(frame: bytes, start: int) -> Packet:
 
 
 def parse_ipv6(frame: bytes, start: int) -> Packet:
-    word, payload_length, next_header, _, source, destination = IPV6_HEADER.unpack_from(
+    word, payload_length, next_header, ttl, source, destination = IPV6_HEADER.unpack_from(
         frame, start
     )
     length = IPV6_HEADER.size + payload_length
@@ -208,6 +211,7 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
         destination=IPv6Address(destination),
         protocol=chain.protocol,
         tos=word >> 20 & 0xFF,
+        ttl=ttl,
         start=start,
         length=length,
         transport=chain.offset,

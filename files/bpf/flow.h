@@ -35,13 +35,17 @@ ASSERT_SIZE(struct flow_block, 16384);
 #ifdef WITH_FLOW_TABLE
 TABLE("percpu_array", struct flow_block, flows, FLOW_BLOCKS);
 
-static __always_inline struct flow_set *find_flow_set(__u64 hash)
+static __always_inline struct flow_block *find_flow_block(__u64 hash)
 {
 	__u32 index = hash / FLOW_BLOCK_SETS & (FLOW_BLOCKS - 1);
-	struct flow_block *block = flows.lookup(&index);
 
-	if (!block)
-		return NULL;
+	return flows.lookup(&index);
+}
+
+/* Apart from the lookup: a compiler may prepare an address before it is known that there is a
+ * block to which it belongs, and the verifier refuses that. */
+static __always_inline struct flow_set *flow_set_of(struct flow_block *block, __u64 hash)
+{
 	return (struct flow_set *)block->sets + (hash & (FLOW_BLOCK_SETS - 1));
 }
 
@@ -110,12 +114,14 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 {
 	__u32 now = bpf_jiffies64(), zero = 0, number;
 	struct flow_events *events = flow_events.lookup(&zero);
-	struct flow_set *set = find_flow_set(hash);
+	struct flow_block *block = find_flow_block(hash);
 	struct flow *place = NULL;
+	struct flow_set *set;
 	int i;
 
-	if (!set || !events)
+	if (!block || !events)
 		return pick_backend(service, packet, hash, seed);
+	set = flow_set_of(block, hash);
 #pragma unroll
 	for (i = 0; i < FLOW_WAYS; i++) {
 		if (is_flow(&set->ways[i], service, hash)) {

@@ -8,6 +8,8 @@
 #define ICMP_HEADER 8
 #define ICMPV6_HEADER 8
 #define LONGEST_BLANK 256 /* bytes of a message that are looked at, to know whether it is zero */
+#define LEAST_MTU_4 576 /* what every IPv4 host takes (RFC 791) */
+#define LEAST_MTU_6 1280 /* and every IPv6 link (RFC 8200) */
 
 /* A checksum after one of its 16-bit words went from `old` to `new` (RFC 1624, equation 3). */
 static __always_inline __u16 checksum_after(__u16 check, __u16 old, __u16 new)
@@ -141,16 +143,19 @@ static __always_inline int is_whole(struct xdp_md *ctx, const struct packet *pac
 	return !!(ip->frag_off & htons(IP_DONT_FRAGMENT));
 }
 
-/* Tells the client that at most `mtu` bytes fit. */
+/* Tells the client that at most `mtu` bytes fit. Less than what every host may send is told to
+ * nobody: IPv6 hosts would not believe it, and for the others it is not worth it.
+ */
 static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *packet, __u32 mtu)
 {
 	int ipv6 = packet->family == 6;
+	__s32 least = ipv6 ? LEAST_MTU_6 : LEAST_MTU_4;
 	__u32 added = (ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + ICMP_HEADER;
 	void *data, *end, *network;
 	__be16 *type;
 	__u32 sum;
 
-	if (!is_whole(ctx, packet) || packet->quotes || packet->length < QUOTE)
+	if (!is_whole(ctx, packet) || packet->quotes || (__s32)mtu < least)
 		return drop(DROP_TOO_BIG);
 	if (bpf_xdp_adjust_tail(ctx,
 				(int)(network_offset(packet) + QUOTE) - (int)frame_length(ctx)))

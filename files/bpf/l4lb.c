@@ -16,6 +16,7 @@
 #include "hash.h"
 #include "service.h"
 #include "source.h"
+#include "egress.h"
 #include "backend.h"
 #include "flow.h"
 #include "encap.h"
@@ -99,8 +100,6 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	verdict = encapsulate(ctx, packet, backend, nexthop, flow);
 	if (verdict != GO_ON)
 		return verdict;
-
-	count(&cpu->sent, frame_length(ctx));
 	return transmit(ctx, packet, backend, cpu);
 }
 

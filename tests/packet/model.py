@@ -60,11 +60,14 @@ IN_IP = {4: 4, 6: 41}
 GRE = 47
 GRE_PROTOCOL = struct.Struct("!HH")
 UDP_HEADER = struct.Struct("!HHHH")
+TAG = struct.Struct("!HH")
 ENCAPSULATION_BYTES = {"ipip": 0, "gue": UDP_HEADER.size, "gre": GRE_PROTOCOL.size}
 """What goes between the outer IP header and the packet."""
 OUTER_BYTES = {4: IPV4_HEADER.size, 6: IPV6_HEADER.size}
 FIRST_DYNAMIC_PORT = 0xC000
 
+LEAST_MTU = {4: 576, 6: 1280}
+"""What a host must be able to receive (RFC 791), or a link to carry (RFC 8200 section 5)."""
 QUOTED_BYTES = 256
 """How much of a packet that is too big its sender gets back."""
 
@@ -114,8 +117,13 @@ class Hop:
     interface_mac: bytes
     same_interface: bool = False
     mtu: int = 1500
+    """Of the interface."""
+    route_mtu: int = 0
+    """0: the route says nothing of it."""
     on_link: bool = True
     """The neighbour is the backend itself."""
+    tags: Sequence[tuple[int, int]] | None = ()
+    """What the frame gets, each an EtherType and what follows it; None: those that it came with."""
 
 
 Fib = Mapping[Address, Union[Hop, str]]
@@ -182,6 +190,7 @@ class Model:
         self.fib = {} if fib is None else fib
         self.flows = flows or FlowTable(config.flow_table_size)
         self.statistics = Statistics()
+        self._last_hops: dict[tuple[str, Address], Hop] = {}
         self._services = {service.key: service for service in config.services}
         self._protocols = {(service.address, service.protocol) for service in config.services}
         self._addresses = {service.address for service in config.services}
@@ -320,13 +329,16 @@ class Model:
         hop = self.next_hop(service, backend)
         if packet.ttl <= 1:
             raise DroppedError("ttl_expired")
-        most = hop.mtu - overhead(service, backend)
+        limits = (hop.mtu, hop.route_mtu, backend.mtu)
+        most = min(filter(None, limits)) - overhead(service, backend)
         if packet.length > most:
-            if not packet.dont_fragment or self.is_icmp(packet) or packet.length < QUOTED_BYTES:
+            if not packet.dont_fragment or self.is_icmp(packet) or most < LEAST_MTU[packet.version]:
                 raise DroppedError("too_big")
             count(self.statistics.answers, "packet_too_big")
             return Outcome(Verdict.TX, too_big(frame, packet, most))
         tags = frame[MAC_PAIR : packet.start - ETHER_TYPE.size]
+        if hop.tags is not None:
+            tags = b"".join(TAG.pack(*tag) for tag in hop.tags)
         version = packet.version if service.encapsulation == "l2" else backend.address.version
         sent = (
             hop.neighbour_mac
@@ -349,14 +361,20 @@ class Model:
                 self.interface.mac,
                 same_interface=True,
                 mtu=self.interface.mtu,
+                tags=None,
             )
         found = self.fib.get(backend.address, "no_route")
+        if found == "forwarding_off":  # not a word about the way, so the last one holds
+            found = self._last_hops.get((service.name, backend.address), found)
+        if isinstance(found, str):
+            self._last_hops.pop((service.name, backend.address), None)
         if found == "no_neighbour" and self.interface.own(backend.address.version):
             raise DroppedError(found, asks_for=backend.address)
         if isinstance(found, str):
             raise DroppedError(found)
         if service.encapsulation == "l2" and not found.on_link:
             raise DroppedError("no_route")
+        self._last_hops[service.name, backend.address] = found
         return found
 
     def outer_headers(

@@ -282,6 +282,18 @@ def frame(
     return ethernet(packet, ether_type=ether_type, tags=tags, padding=padding)
 
 
+def too_big(mtu: int, *, own: str, backend: str, ethernet_destination: str) -> bytes:
+    """A frame with an ICMP error that any host can send: an echo reply from `own` to `backend` was
+    longer than `mtu`, the most that some link on the way takes."""
+    if ip_address(own).version == 4:
+        quote = ipv4(icmp(0, data=bytes(56)), source=own, destination=backend)
+        packet = ipv4(icmp(3, 4, rest=mtu, data=quote), source=backend, destination=own)
+        return ethernet(packet, destination=ethernet_destination)
+    quote = ipv6(icmp6(129, data=bytes(56)), source=own, destination=backend)
+    packet = ipv6(icmp6(2, rest=mtu, data=quote), source=backend, destination=own)
+    return ethernet(packet, ether_type=ETHERNET_IPV6, destination=ethernet_destination)
+
+
 def packet_of(whole: bytes) -> bytes:
     """What an untagged frame carries."""
     return whole[ETHERNET_HEADER:]

@@ -11,12 +11,6 @@
 #define LEAST_MTU_4 576 /* what every IPv4 host takes (RFC 791) */
 #define LEAST_MTU_6 1280 /* and every IPv6 link (RFC 8200) */
 
-/* A checksum after one of its 16-bit words went from `old` to `new` (RFC 1624, equation 3). */
-static __always_inline __u16 checksum_after(__u16 check, __u16 old, __u16 new)
-{
-	return checksum_of_sum((__u16)~check + (__u16)~old + new);
-}
-
 static __always_inline __u32 sum_of_address(const struct address *address)
 {
 	__u32 sum = 0;

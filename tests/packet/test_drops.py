@@ -31,6 +31,7 @@ REASONS = (
     "too_big",
     "no_room",
     "bad_source",
+    "ttl_expired",
     "no_egress",
 )
 
@@ -231,7 +232,7 @@ def test_no_usable_backend(
     assert balancer.counted().drops == {"no_backend": 100}
 
 
-TO_COME = {"ttl_expired", "no_service", "limited"}
+TO_COME = {"no_service", "limited"}
 
 
 def test_reasons_are_named(balancer: Balancer) -> None:

@@ -124,7 +124,11 @@ def test_encapsulation_is_what_scapy_builds(rng: random.Random) -> None:
         outer = IP(
             version=4, ihl=5, tos=tos, id=0, flags="DF", ttl=64, proto=4, src=source, dst=target
         )
-        expected = Ether(dst="52:54:00:00:00:fe", src=BALANCER_MAC, type=0x0800) / outer / forwarded(sent[14:])
+        expected = (
+            Ether(dst="52:54:00:00:00:fe", src=BALANCER_MAC, type=0x0800)
+            / outer
+            / forwarded(sent[14:])
+        )
         model = Model(config, Interface(mac(BALANCER_MAC), IPv4Address("192.0.2.2")))
         assert model.process(sent).frame == bytes(expected)
 

@@ -21,6 +21,7 @@
 #include "flow.h"
 #include "ttl.h"
 #include "encap.h"
+#include "limit.h"
 #include "icmp.h"
 #include "nexthop.h"
 
@@ -99,7 +100,7 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	if (is_expired(ctx, packet))
 		return drop(DROP_TTL_EXPIRED);
 	if (packet->length + backend->overhead > nexthop->mtu)
-		return answer_too_big(ctx, packet, nexthop->mtu - backend->overhead);
+		return answer_too_big(ctx, table, packet, nexthop->mtu - backend->overhead);
 	take_hop(ctx, packet);
 	verdict = encapsulate(ctx, packet, backend, nexthop, flow);
 	if (verdict != GO_ON)

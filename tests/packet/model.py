@@ -27,6 +27,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.schedulers import Candida
 
 from tests.packet.flows import JHASH_SLOTS, Flow, FlowTable, jhash_slot, maglev_slot
 from tests.packet.hashing import MASK32, ones_complement_sum, updated_checksum
+from tests.packet.limits import Clock, Limiter, is_sound
 from tests.packet.wire import (
     ACK,
     ECHO_REPLY,
@@ -176,6 +177,7 @@ class Model:
     """A balancer with a configuration, an interface and the kernel's routes, and its counters.
 
     flows: those that are remembered from an earlier configuration.
+    clock: by which answers are limited.
     """
 
     def __init__(
@@ -184,11 +186,16 @@ class Model:
         interface: Interface,
         fib: Fib | None = None,
         flows: FlowTable | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.config = config
         self.interface = interface
         self.fib = {} if fib is None else fib
         self.flows = flows or FlowTable(config.flow_table_size)
+        self.limiters = {
+            "echo_reply": Limiter(config.echo_rate, clock),
+            "packet_too_big": Limiter(config.too_big_rate, clock),
+        }
         self.statistics = Statistics()
         self._last_hops: dict[tuple[str, Address], Hop] = {}
         self._services = {service.key: service for service in config.services}
@@ -241,6 +248,7 @@ class Model:
         if kind == ECHO_REQUEST[packet.version] and packet.destination in self._addresses:
             if forged:
                 raise DroppedError("bad_source")
+            self.check_answer("echo_reply", frame, packet)
             count(self.statistics.answers, "echo_reply")
             return Outcome(Verdict.TX, echo_reply(frame, packet))
         if kind not in ERRORS[packet.version]:
@@ -254,6 +262,13 @@ class Model:
         flow = Flow(quote.destination, quote.destination_port, quote.source_port)
         backend = self.choose(service, flow, opens=False, remember=False)
         return self.forward(frame, packet, service, flow, backend)
+
+    def check_answer(self, kind: str, frame: bytes, packet: Packet) -> None:
+        """Whether a packet is answered: that is for what one can believe, and limited."""
+        if packet.routed or (packet.version == 4 and not is_sound(frame[packet.header])):
+            raise DroppedError("malformed")
+        if not self.limiters[kind].admits():
+            raise DroppedError("limited")
 
     def service_of(self, packet: Packet) -> Service:
         """The service that a packet is addressed to."""
@@ -334,6 +349,7 @@ class Model:
         if packet.length > most:
             if not packet.dont_fragment or self.is_icmp(packet) or most < LEAST_MTU[packet.version]:
                 raise DroppedError("too_big")
+            self.check_answer("packet_too_big", frame, packet)
             count(self.statistics.answers, "packet_too_big")
             return Outcome(Verdict.TX, too_big(frame, packet, most))
         tags = frame[MAC_PAIR : packet.start - ETHER_TYPE.size]

@@ -51,9 +51,10 @@ DONT_FRAGMENT = 0x4000
 MORE_FRAGMENTS = 0x2000
 FRAGMENT_OFFSET = 0x1FFF
 
+ROUTING_HEADER, SEGMENTS_LEFT = 43, 3
 FRAGMENT_HEADER = 44
 AUTHENTICATION_HEADER = 51
-EXTENSIONS = {0, 43, FRAGMENT_HEADER, AUTHENTICATION_HEADER, 60, 135}
+EXTENSIONS = {0, ROUTING_HEADER, FRAGMENT_HEADER, AUTHENTICATION_HEADER, 60, 135}
 """Hop-by-hop options, routing, fragment, authentication, destination options, mobility."""
 MOST_EXTENSIONS = 8
 SMALLEST_EXTENSION = 8
@@ -98,6 +99,8 @@ class Packet:
     """Where in the frame the transport header is."""
     malformed: bool = False
     fragment: bool = False
+    routed: bool = False
+    """By the sender, in IPv6: it is not where the sender wants it in the end."""
     dont_fragment: bool = True
     source_port: int = 0
     destination_port: int = 0
@@ -132,6 +135,8 @@ class Chain:
     offset: int
     malformed: bool = False
     fragment: bool = False
+    routed: bool = False
+    """A routing header has segments left."""
 
 
 def parse(frame: bytes) -> Packet | None:
@@ -220,6 +225,7 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
         or start + length > len(frame)
         or chain.offset > start + length,
         fragment=chain.fragment,
+        routed=chain.routed,
     )
 
 
@@ -232,14 +238,16 @@ def walk(frame: bytes, protocol: int, offset: int, end: int, stops: int = ANY_FR
 
     stops: bits of the offset and its flag that make a fragment.
     """
+    routed = False
     for count in range(MOST_EXTENSIONS + 1):
         if offset > FURTHEST_HEADER:
             break
         if protocol not in EXTENSIONS:
-            return Chain(protocol, offset)
+            return Chain(protocol, offset, routed=routed)
         if count == MOST_EXTENSIONS or end - offset < SMALLEST_EXTENSION:
             break
         next_header, size, position = struct.unpack_from("!BBH", frame, offset)
+        routed = routed or (protocol == ROUTING_HEADER and frame[offset + SEGMENTS_LEFT] > 0)
         if protocol == FRAGMENT_HEADER:
             length = SMALLEST_EXTENSION
         elif protocol == AUTHENTICATION_HEADER:

@@ -11,12 +11,6 @@
 #define LEAST_MTU_4 576 /* what every IPv4 host takes (RFC 791) */
 #define LEAST_MTU_6 1280 /* and every IPv6 link (RFC 8200) */
 
-/* A checksum after one of its 16-bit words went from `old` to `new` (RFC 1624, equation 3). */
-static __always_inline __u16 checksum_after(__u16 check, __u16 old, __u16 new)
-{
-	return checksum_of_sum((__u16)~check + (__u16)~old + new);
-}
-
 static __always_inline __u32 sum_of_address(const struct address *address)
 {
 	__u32 sum = 0;
@@ -146,7 +140,8 @@ static __always_inline int is_whole(struct xdp_md *ctx, const struct packet *pac
 /* Tells the client that at most `mtu` bytes fit. Less than what every host may send is told to
  * nobody: IPv6 hosts would not believe it, and for the others it is not worth it.
  */
-static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *packet, __u32 mtu)
+static __always_inline int answer_too_big(struct xdp_md *ctx, const struct service_table *table,
+					  struct packet *packet, __u32 mtu)
 {
 	int ipv6 = packet->family == 6;
 	__s32 least = ipv6 ? LEAST_MTU_6 : LEAST_MTU_4;
@@ -154,9 +149,13 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *pac
 	void *data, *end, *network;
 	__be16 *type;
 	__u32 sum;
+	int verdict;
 
 	if (!is_whole(ctx, packet) || packet->quotes || (__s32)mtu < least)
 		return drop(DROP_TOO_BIG);
+	verdict = may_answer(ctx, packet, ANSWER_PACKET_TOO_BIG, table->too_big_rate);
+	if (verdict != GO_ON)
+		return verdict;
 	if (bpf_xdp_adjust_tail(ctx,
 				(int)(network_offset(packet) + QUOTE) - (int)frame_length(ctx)))
 		return drop(DROP_NO_ROOM);
@@ -275,7 +274,7 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct service_tab
 	void *end = (void *)(long)ctx->data_end;
 	__u8 *icmp = data + packet->l4;
 	struct packet quoted = {};
-	int result = -1;
+	int result = -1, verdict;
 	__u8 type;
 
 	if (packet->defect || packet->fragment || (void *)icmp + ICMP_HEADER > end ||
@@ -287,7 +286,10 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct service_tab
 	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO)) {
 		if (!find_service_key(table, packet, 0, PROTOCOL_ANY))
 			return XDP_PASS;
-		return packet->forged ? drop(DROP_BAD_SOURCE) : answer_echo(ctx, packet);
+		if (packet->forged)
+			return drop(DROP_BAD_SOURCE);
+		verdict = may_answer(ctx, packet, ANSWER_ECHO_REPLY, table->echo_rate);
+		return verdict == GO_ON ? answer_echo(ctx, packet) : verdict;
 	}
 	if (!is_error(packet, type))
 		return XDP_PASS;

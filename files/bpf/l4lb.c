@@ -19,7 +19,9 @@
 #include "egress.h"
 #include "backend.h"
 #include "flow.h"
+#include "ttl.h"
 #include "encap.h"
+#include "limit.h"
 #include "icmp.h"
 #include "nexthop.h"
 
@@ -95,8 +97,11 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	nexthop = find_nexthop(ctx, table, packet, backend, cpu, &verdict);
 	if (!nexthop)
 		return verdict;
+	if (is_expired(ctx, packet))
+		return drop(DROP_TTL_EXPIRED);
 	if (packet->length + backend->overhead > nexthop->mtu)
-		return answer_too_big(ctx, packet, nexthop->mtu - backend->overhead);
+		return answer_too_big(ctx, table, packet, nexthop->mtu - backend->overhead);
+	take_hop(ctx, packet);
 	verdict = encapsulate(ctx, packet, backend, nexthop, flow);
 	if (verdict != GO_ON)
 		return verdict;

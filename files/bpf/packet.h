@@ -49,6 +49,7 @@ struct packet {
 	__u8 syn; /* opens a TCP connection */
 	__u8 fragment; /* has no ports, or its other fragments have none */
 	__u8 quotes; /* an ICMP error: ports and so on are those of the flow that it quotes */
+	__u8 routed; /* by the sender: IPv6, and hops are left that it wants to be taken */
 	__u8 forged; /* an ICMP message from a source that no host has */
 	__u32 l4; /* offset of the transport header */
 	enum drop defect; /* why it cannot be balanced, if it is to a service */
@@ -195,6 +196,9 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 			next = header[0];
 			length += (header[1] + 2) * 4;
 		} else {
+			if (next == IPPROTO_ROUTING &&
+			    ((struct ipv6_rt_hdr *)header)->segments_left)
+				packet->routed = 1;
 			next = header[0];
 			length += (header[1] + 1) * 8;
 		}
@@ -319,6 +323,7 @@ static __always_inline void forget_path(struct xdp_md *ctx, struct packet *packe
 	FORGET(packet->length, unknown);
 	FORGET(packet->fragment, unknown);
 	FORGET(packet->defect, unknown);
+	FORGET(packet->routed, unknown);
 	packet->type &= LINK_HEADERS_MASK;
 	packet->l4 &= IP_HEADERS_LENGTH;
 }

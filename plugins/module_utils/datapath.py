@@ -35,6 +35,7 @@ _MOST_FLOWS_READ = 1 << 22
 _FIXED_SHAPES = {
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
     "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
+    "limits": bpf.Shape(bpf.PERCPU_ARRAY, layout.BUCKET_SIZE, len(layout.ANSWERS)),
     "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(layout.FLOW_EVENTS), 1),
     "egresses": bpf.Shape(
         bpf.HASH, layout.EGRESS_SIZE, layout.MOST_EGRESSES, layout.EGRESS_KEY_SIZE

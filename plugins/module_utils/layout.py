@@ -51,8 +51,9 @@ IPPROTO_UDP = 17
 IPPROTO_GRE = 47
 
 DROPS = {
-    "malformed": "Header lengths contradict each other or the frame. Expected to be 0; look for a "
-    "broken sender or a scan.",
+    "malformed": "Header lengths contradict each other or the frame, or what would be answered has "
+    "a wrong header checksum, options that cannot be read, or a source route. Expected to be 0; "
+    "look for a broken sender or a scan.",
     "fragment": "A fragment has no ports to balance by. Expected to be near 0; have clients use "
     "path MTU discovery.",
     "no_backend": "The service has no enabled backend with a weight. Enable one.",
@@ -102,6 +103,7 @@ _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
 _HALVES = struct.Struct("=2H")
 COUNTER = struct.Struct("=QQ")
+BUCKET_SIZE = 16
 BACKEND_CPU_SIZE = 56
 _NEXT_HOP = struct.Struct("=28xH2xI20x")
 _EGRESS_KEY = struct.Struct("=I6s2x")

@@ -121,13 +121,16 @@ options:
     type: bool
     default: false
   echo_rate:
-    description: Pings of services that each CPU answers a second at the most, from 0 to 4294967295. V(0) is none.
+    description:
+      - Pings of services that each CPU answers a second at the most, from 0 to 4294967295. V(0) is none.
+      - As many may come at once after a second without. What is beyond is dropped as C(limited).
     type: int
     default: 10000
   too_big_rate:
     description:
       - Packets that do not fit the path to their backend, and whose senders each CPU tells so a second at the most,
         from 0 to 4294967295. V(0) is none.
+      - As many may come at once after a second without. What is beyond is dropped as C(limited).
     type: int
     default: 10000
   services:

@@ -361,7 +361,7 @@ import hashlib, sys
 sys.path.insert(0, "/usr/lib/l4lb/l4lb")
 from l4lb.balancer import Balancer
 maps = Balancer("eth0").live().data_path.maps
-for name in ("drops", "answers", "flow_events", "backend_cpus", "flows"):
+for name in ("drops", "answers", "limits", "flow_events", "backend_cpus", "flows"):
     print(name, hashlib.sha256(maps[name].lookup_all()).hexdigest())
 """
     return host.run(["/usr/bin/python3", "-c", code]).stdout

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -48,6 +49,12 @@ is used again needs room for those before and those after."""
 
 MOST_PROGRAMS = 16
 """How many programs a balancer keeps: each holds a dozen files open."""
+
+NO_LIMIT = 2**32 - 1
+"""The greatest rate there is: of answers, unless a test is about their limits."""
+
+LONG_SECONDS = ["-UTICKS_PER_SECOND", "-DTICKS_PER_SECOND=0x100000"]
+"""More than an hour each: what a second brings does not come while a test lasts."""
 
 LONGEST_FRAME = 3520
 """What fits a test run: a page, less the headroom of 256 bytes and the kernel's 320 at the end."""
@@ -149,6 +156,7 @@ class Balancer:
     every_feature: compile for more than what is configured, once for all configurations.
     own: the interface's addresses.
     egresses: how frames leave by the interfaces of the namespace.
+    standstill: let time stand still for program and model, so that limits of answers are exact.
     """
 
     def __init__(
@@ -161,9 +169,11 @@ class Balancer:
         every_feature: bool = False,
         own: tuple[str | None, str | None] = (BALANCER_ADDRESS, BALANCER_ADDRESS6),
         egresses: Mapping[EgressKey, Egress] | None = None,
+        standstill: bool = False,
     ) -> None:
         self.namespace = namespace
-        self.flags = flags
+        self.flags = [*flags, *(LONG_SECONDS if standstill else [])]
+        self._clock = (lambda: 0.0) if standstill else time.monotonic
         self._mac_address = mac_address
         self.fib = fib
         self.egresses = egresses or {}
@@ -249,6 +259,7 @@ class Balancer:
         self._compiled.clear()
 
     def _configure(self, services: Iterable[Mapping[str, Any]], options: dict[str, Any]) -> None:
+        options = {"echo_rate": NO_LIMIT, "too_big_rate": NO_LIMIT, **options}
         if self.fib is None:
             options = {"gateway_mac": GATEWAY_MAC, **options}
         mtu = options.pop("mtu", LARGE_MTU)
@@ -257,6 +268,7 @@ class Balancer:
             config,
             Interface(mac(self._mac_address), self._address, self._address6, mtu),
             self.fib,
+            clock=self._clock,
         )
         hops = {address: hop for address, hop in (self.fib or {}).items() if isinstance(hop, Hop)}
         source = Source(
@@ -270,6 +282,7 @@ class Balancer:
         if (config, source) != self._written:
             self.namespace.call(self._write, config, source)
             self._written = config, source
+        self._empty("limits")
         self._before = self._counted()
         self._handled = 0
 
@@ -300,10 +313,13 @@ class Balancer:
         self._manifest = self.datapath.write(config, source)
 
     def _forget_flows(self) -> None:
-        flows = self.datapath.maps.get("flows")
-        if flows:
-            empty = bytes(len(flows.lookup(0) or b""))
-            flows.update_many((number, empty) for number in range(flows.shape.max_entries))
+        if "flows" in self.datapath.maps:
+            self._empty("flows")
+
+    def _empty(self, name: str) -> None:
+        map_ = self.datapath.maps[name]
+        empty = bytes(len(map_.lookup(0) or b""))
+        map_.update_many((number, empty) for number in range(map_.shape.max_entries))
 
     def _run_all(self, frames: Iterable[bytes]) -> list[Outcome]:
         run = self.datapath.run

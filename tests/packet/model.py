@@ -7,9 +7,9 @@ This shares no code with the data plane: a mistake would have to be made twice t
 Two things are taken from the library, both tested on their own: the configuration's dataclasses
 and the Maglev table. `Model.process` reads as the list of steps that a frame goes through.
 
-References: those of wire.py, RFC 2003 (IP in IP), RFC 2473 (tunnels in IPv6), RFC 4213 (IPv6 in
-IPv4), RFC 2784 (GRE), draft-ietf-intarea-gue (GUE, variant 1), RFC 6040 (ECN in tunnels), RFC 6864
-(identification), RFC 6935 (UDP checksum 0), RFC 1191 and RFC 8201 (path MTU).
+References: those of wire.py, RFC 1812 (routers), RFC 2003 (IP in IP), RFC 2473 (tunnels in IPv6),
+RFC 4213 (IPv6 in IPv4), RFC 2784 (GRE), draft-ietf-intarea-gue (GUE, variant 1), RFC 6040 (ECN in
+tunnels), RFC 6864 (identification), RFC 6935 (UDP checksum 0), RFC 1191 and RFC 8201 (path MTU).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.schedulers import Candida
 
 from tests.packet.flows import JHASH_SLOTS, Flow, FlowTable, jhash_slot, maglev_slot
 from tests.packet.hashing import MASK32, ones_complement_sum, updated_checksum
+from tests.packet.limits import Clock, Limiter, is_sound
 from tests.packet.wire import (
     ACK,
     ECHO_REPLY,
@@ -176,6 +177,7 @@ class Model:
     """A balancer with a configuration, an interface and the kernel's routes, and its counters.
 
     flows: those that are remembered from an earlier configuration.
+    clock: by which answers are limited.
     """
 
     def __init__(
@@ -184,11 +186,16 @@ class Model:
         interface: Interface,
         fib: Fib | None = None,
         flows: FlowTable | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.config = config
         self.interface = interface
         self.fib = {} if fib is None else fib
         self.flows = flows or FlowTable(config.flow_table_size)
+        self.limiters = {
+            "echo_reply": Limiter(config.echo_rate, clock),
+            "packet_too_big": Limiter(config.too_big_rate, clock),
+        }
         self.statistics = Statistics()
         self._last_hops: dict[tuple[str, Address], Hop] = {}
         self._services = {service.key: service for service in config.services}
@@ -241,6 +248,7 @@ class Model:
         if kind == ECHO_REQUEST[packet.version] and packet.destination in self._addresses:
             if forged:
                 raise DroppedError("bad_source")
+            self.check_answer("echo_reply", frame, packet)
             count(self.statistics.answers, "echo_reply")
             return Outcome(Verdict.TX, echo_reply(frame, packet))
         if kind not in ERRORS[packet.version]:
@@ -254,6 +262,13 @@ class Model:
         flow = Flow(quote.destination, quote.destination_port, quote.source_port)
         backend = self.choose(service, flow, opens=False, remember=False)
         return self.forward(frame, packet, service, flow, backend)
+
+    def check_answer(self, kind: str, frame: bytes, packet: Packet) -> None:
+        """Whether a packet is answered: that is for what one can believe, and limited."""
+        if packet.routed or (packet.version == 4 and not is_sound(frame[packet.header])):
+            raise DroppedError("malformed")
+        if not self.limiters[kind].admits():
+            raise DroppedError("limited")
 
     def service_of(self, packet: Packet) -> Service:
         """The service that a packet is addressed to."""
@@ -324,13 +339,17 @@ class Model:
     def forward(
         self, frame: bytes, packet: Packet, service: Service, flow: Flow, backend: Backend
     ) -> Outcome:
-        """Send a packet to its backend, if it fits; its sender is told if it does not."""
+        """Send a packet to its backend, if it fits; its sender is told if it does not. As at any
+        router it has a hop less to go, and ends where it has none (RFC 1812 section 5.3.1)."""
         hop = self.next_hop(service, backend)
+        if packet.ttl <= 1:
+            raise DroppedError("ttl_expired")
         limits = (hop.mtu, hop.route_mtu, backend.mtu)
         most = min(filter(None, limits)) - overhead(service, backend)
         if packet.length > most:
             if not packet.dont_fragment or self.is_icmp(packet) or most < LEAST_MTU[packet.version]:
                 raise DroppedError("too_big")
+            self.check_answer("packet_too_big", frame, packet)
             count(self.statistics.answers, "packet_too_big")
             return Outcome(Verdict.TX, too_big(frame, packet, most))
         tags = frame[MAC_PAIR : packet.start - ETHER_TYPE.size]
@@ -343,7 +362,7 @@ class Model:
             + tags
             + ETHER_TYPE.pack(ETHER_TYPES[version])
             + self.outer_headers(packet, service, flow, backend)
-            + frame[packet.start :]
+            + a_hop_on(frame, packet)
         )
         self.statistics.services.setdefault(service.name, Tally()).add(len(sent))
         self.statistics.backends.setdefault((service.name, backend.address), Tally()).add(len(sent))
@@ -441,6 +460,17 @@ def overhead(service: Service, backend: Backend) -> int:
     if service.encapsulation == "l2":
         return 0
     return OUTER_BYTES[backend.address.version] + ENCAPSULATION_BYTES[service.encapsulation]
+
+
+def a_hop_on(frame: bytes, packet: Packet) -> bytes:
+    """The packet as it is sent on, and what is behind it in the frame."""
+    made = bytearray(frame)
+    if packet.version == 4:
+        at, checksum = packet.start + 8, packet.start + 10
+        replace(made, at, packet.ttl - 1, checksum=checksum, covered=packet.header)
+    else:
+        made[packet.start + 7] = packet.ttl - 1
+    return bytes(made[packet.start :])
 
 
 def echo_reply(frame: bytes, packet: Packet) -> bytes:

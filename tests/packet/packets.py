@@ -299,6 +299,16 @@ def packet_of(whole: bytes) -> bytes:
     return whole[ETHERNET_HEADER:]
 
 
+def forwarded(packet: bytes) -> bytes:
+    """What a router makes of a packet: it has a hop less to go, and a right header checksum."""
+    if packet[0] >> 4 == 6:
+        return packet[:7] + bytes([packet[7] - 1]) + packet[8:]
+    end = (packet[0] & 0x0F) * 4
+    head, tail = packet[:8] + bytes([packet[8] - 1]) + packet[9:10], packet[12:end]
+    checksum = ones_complement_sum(head + tail) ^ 0xFFFF
+    return head + struct.pack("!H", checksum) + tail + packet[end:]
+
+
 def random_flow(rng: random.Random) -> tuple[IPv4Address, int]:
     """A client: address and port, any bits that a host may have."""
     while no_host_has(address := IPv4Address(rng.getrandbits(32))):

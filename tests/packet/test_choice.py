@@ -201,7 +201,7 @@ def test_maglev_hashes_apart_from_the_packet_s_content(balancer: Balancer) -> No
             (0x02, 0, 0, 64, 0),
             (0x10, 0, 0, 64, 1),
             (0x18, 1000, 0xB8, 63, 2),
-            (0x11, 1, 3, 1, 0xFFFF),
+            (0x11, 1, 3, 2, 0xFFFF),
         ]
     ]
     assert len({chosen(outcome) for outcome in balancer.send_all(variants)}) == 1

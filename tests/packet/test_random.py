@@ -29,13 +29,14 @@ from tests.packet.generator import (
     ENCAPSULATIONS,
     FLOW_TABLE_SIZE,
     FORGED,
+    IP_OPTIONS,
     LONG,
     PORTS,
     STRANGERS,
     Traffic,
     configuration,
 )
-from tests.packet.harness import LONGEST_FRAME, Balancer, Namespace, backends
+from tests.packet.harness import LONGEST_FRAME, NO_LIMIT, Balancer, Namespace, backends
 from tests.packet.packets import (
     ETHERNET_IPV4,
     SEGMENTS,
@@ -53,19 +54,30 @@ BATCH = 4000
 EXACT = 10
 """One configuration in so many gets a program with just its features; to compile them all would
 take most of the time."""
+REACHED = {
+    "bad_source",
+    "fragment",
+    "limited",
+    "malformed",
+    "no_backend",
+    "too_big",
+    "ttl_expired",
+}
+ENOUGH = 10
+"""Batches that reach all of these reasons to drop."""
 EXAMPLES = max(100, PACKETS // 1000)
 
 
 @pytest.fixture(scope="module")
 def versatile(namespace: Namespace) -> Balancer:
     """A balancer whose program has every feature."""
-    return Balancer(namespace, every_feature=True)
+    return Balancer(namespace, every_feature=True, standstill=True)
 
 
 @pytest.fixture(scope="module")
 def versatile_filling(namespace: Namespace) -> Balancer:
     """The same, and it fills the room for headers before it writes them."""
-    return Balancer(namespace, every_feature=True, flags=["-DFILL_HEADROOM"])
+    return Balancer(namespace, every_feature=True, flags=["-DFILL_HEADROOM"], standstill=True)
 
 
 def test_volume(
@@ -74,13 +86,13 @@ def test_volume(
     versatile_filling: Balancer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sent = 0
+    sent, dropped = 0, set()
     batches = -(-PACKETS // BATCH)
     for number in range(SEED, SEED + batches):
         rng = random.Random(number)
         services, options = configuration(rng)
         if number % EXACT == 0:
-            balancer = Balancer(namespace)
+            balancer = Balancer(namespace, standstill=True)
         else:
             balancer = versatile_filling if number % 2 else versatile
         balancer.configure(*services, **options)
@@ -89,7 +101,7 @@ def test_volume(
             balancer.send_all(
                 made[:LONGEST_FRAME] for made in (traffic.frame() for _ in range(BATCH))
             )
-            balancer.check()
+            dropped |= set(balancer.check().drops)
         except AssertionError as e:
             raise AssertionError(f"with seed {number}: {services}, {options}\n{e}") from e
         sent += BATCH
@@ -98,6 +110,7 @@ def test_volume(
     with capsys.disabled():
         print(f"\n{sent} random packets, seeds {SEED} to {SEED + batches - 1}")
     assert sent >= PACKETS
+    assert dropped == REACHED or batches < ENOUGH
 
 
 def addresses(version: int) -> st.SearchStrategy[Any]:
@@ -155,6 +168,8 @@ OPTIONS = st.fixed_dictionaries(
         "flow_table_size": st.sampled_from([0, FLOW_TABLE_SIZE]),
         "udp_timeout": st.just(LONG),
         "mtu": st.integers(68, 9000),
+        "echo_rate": st.sampled_from([NO_LIMIT, 3, 1, 0]),
+        "too_big_rate": st.sampled_from([NO_LIMIT, 3, 1, 0]),
     }
 )
 DATA = st.one_of(st.binary(max_size=40), st.integers(0, 1500).map(lambda size: b"\xda" * size))
@@ -184,7 +199,9 @@ def packets(draw: st.DrawFn, version: int) -> tuple[bytes, dict[str, Any]]:
     client = draw(addresses(version))
     fields: dict[str, Any] = {"tos": draw(st.integers(0, 255)), "ttl": draw(st.integers(0, 255))}
     if version == 4:
-        fields["options"] = bytes(4 * draw(st.integers(0, 10)))
+        fields["options"] = draw(
+            st.integers(0, 10).map(lambda words: bytes(4 * words)) | st.sampled_from(IP_OPTIONS)
+        )
         fields["flags"] = draw(st.sampled_from([0x4000, 0, 0x2000, 0x0100, 0x8000]))
     else:
         fields["flow_label"] = draw(st.integers(0, 0xFFFFF))

@@ -118,7 +118,7 @@ def used(constant: str) -> bool:
     return len(re.findall(rf"\b{constant}\b", CODE)) > 1
 
 
-TO_COME = {"ttl_expired", "no_service", "limited"}
+TO_COME = {"no_service"}
 
 
 def test_each_reason_to_drop_is_used_and_says_what_to_do() -> None:
@@ -154,6 +154,7 @@ SIZES = {
     "nexthop": 14,
     "egress_key": layout.EGRESS_KEY_SIZE,
     "egress": layout.EGRESS_SIZE,
+    "bucket": layout.BUCKET_SIZE,
     "flow_events": 8 * len(layout.FLOW_EVENTS),
 }
 

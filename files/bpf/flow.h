@@ -58,13 +58,18 @@ static __always_inline int is_idle(const struct flow *flow, const struct service
 	       now - flow->seen > service->udp_timeout * TICKS_PER_SECOND;
 }
 
-/* The backend that a flow remembers, if it still takes the flow's packets. */
+/* The backend that a flow remembers, if it still takes the flow's packets. One that takes no new
+ * flows does not take a SYN, which may open another connection between the same ports; all others
+ * do, so that nobody moves a flow by forging one.
+ */
 static __always_inline struct backend *kept_backend(const struct service *service,
+						    const struct packet *packet,
 						    const struct flow *flow)
 {
 	struct backend *backend = find_backend(service, flow->backend);
+	__u16 wanted = packet->syn ? BACKEND_TAKES_FLOWS : BACKEND_KEEPS_FLOWS;
 
-	if (backend && backend->flags & BACKEND_KEEPS_FLOWS && backend->service == flow->service)
+	if (backend && backend->flags & wanted && backend->service == flow->service)
 		return backend;
 	return NULL;
 }
@@ -123,8 +128,8 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 			break;
 		}
 	}
-	if (place && !packet->syn && !is_idle(place, service, now)) {
-		*backend = kept_backend(service, place);
+	if (place && !is_idle(place, service, now)) {
+		*backend = kept_backend(service, packet, place);
 		if (*backend) {
 			if (!packet->quotes)
 				place->seen = now;

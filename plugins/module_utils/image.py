@@ -346,7 +346,8 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
         packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
         for backend, number in zip(service.backends, numbers):
             mac = backend.mac or config.gateway_mac
-            kind = (backend.address.version, backend.state, mac)
+            takes_flows = backend.share > 0
+            kind = (backend.address.version, backend.state, takes_flows, mac)
             if kind not in packers:
                 packers[kind] = layout.BackendRecord(
                     address=backend.address,
@@ -355,6 +356,7 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
                     service=manifest.service_ids[service.name],
                     inner_version=service.address.version,
                     keeps_flows=backend.state != "disabled",
+                    takes_flows=takes_flows,
                     gue_port=config.gue_port,
                     mac=mac,
                     source_mac=source.mac,

@@ -38,6 +38,7 @@ SERVICE_SECOND = 64
 BACKEND_HAS_NEXTHOP = 1
 BACKEND_IPV6 = 2
 BACKEND_KEEPS_FLOWS = 4
+BACKEND_TAKES_FLOWS = 8
 BACKEND_ENCAPSULATIONS = {"ipip": 16, "gue": 32, "gre": 64, "l2": 128}
 
 
@@ -226,6 +227,7 @@ class BackendRecord:
 
     source: outer source address, or the prefix that flows are spread over; of the backend's family.
     inner_version: IP version of the service.
+    keeps_flows, takes_flows: whether it gets packets of flows that it has, and new flows.
     mac, source_mac, mtu: next hop, if it is given, else routing finds it.
     """
 
@@ -235,6 +237,7 @@ class BackendRecord:
     service: int
     inner_version: int
     keeps_flows: bool = True
+    takes_flows: bool = True
     gue_port: int = 0
     mac: str | None = None
     source_mac: str = "00:00:00:00:00:00"
@@ -250,6 +253,7 @@ class BackendRecord:
         flags |= BACKEND_HAS_NEXTHOP if self.mac else 0
         flags |= BACKEND_IPV6 if self.address.version == 6 else 0
         flags |= BACKEND_KEEPS_FLOWS if self.keeps_flows else 0
+        flags |= BACKEND_TAKES_FLOWS if self.takes_flows else 0
         inner = 4 if self.inner_version == 4 else 41
         protocol = {"gue": IPPROTO_UDP, "gre": IPPROTO_GRE}.get(self.encapsulation, inner)
         source = self.source.network_address

@@ -269,7 +269,7 @@ class Model:
     def choose(self, service: Service, flow: Flow, *, opens: bool, remember: bool) -> Backend:
         """The backend of a flow: the one remembered, else by the service's scheduler.
 
-        opens: the packet is the first of its flow, whatever is remembered of an earlier one.
+        opens: the packet may be the first of a flow, whatever is remembered of an earlier one.
         """
         remembers = service.flow_table and self.config.flow_table_size > 0
         if not remembers:
@@ -277,10 +277,12 @@ class Model:
         key = (service.key, flow.hash(self.config.hash_seed))
         now = time.monotonic()
         known = self.flows.find(key)
-        if known and not opens:
+        if known:
             backend = self._backends.get((service.key, known.backend))
             silent = now - known.seen > self.config.udp_timeout and service.protocol == "udp"
-            if backend and backend.state != "disabled" and not silent:
+            states = ("enabled",) if opens else ("enabled", "drained")
+            wanted = backend and backend.state in states and (backend.weight or not opens)
+            if backend and wanted and not silent:
                 count(self.statistics.flows, "hits")
                 if remember:
                     known.seen = now

@@ -10,7 +10,7 @@
 #define FLOW_WAYS 4 /* a set fills a cache line */
 
 struct flow {
-	__u64 hash;
+	__u64 hash; /* its fingerprint; the upper bits say in which set it is */
 	__u32 seen; /* in ticks */
 	__u16 backend; /* 0: the place is free */
 	__u16 service;
@@ -33,16 +33,20 @@ struct flow_block {
 ASSERT_SIZE(struct flow_block, 16384);
 
 #ifdef WITH_FLOW_TABLE
+#define FLOW_SETS (FLOW_BLOCKS * FLOW_BLOCK_SETS) /* a power of two */
+#define FLOW_SET_BITS __builtin_ctz(FLOW_SETS)
+
 TABLE("percpu_array", struct flow_block, flows, FLOW_BLOCKS);
+TABLE("array", __u64, flow_key, 1); /* a secret; good for these flows only */
 
 static __always_inline struct flow_set *find_flow_set(__u64 hash)
 {
-	__u32 index = hash / FLOW_BLOCK_SETS & (FLOW_BLOCKS - 1);
+	__u32 set = hash >> (64 - FLOW_SET_BITS), index = set / FLOW_BLOCK_SETS;
 	struct flow_block *block = flows.lookup(&index);
 
 	if (!block)
 		return NULL;
-	return (struct flow_set *)block->sets + (hash & (FLOW_BLOCK_SETS - 1));
+	return (struct flow_set *)block->sets + set % FLOW_BLOCK_SETS;
 }
 
 static __always_inline int is_flow(const struct flow *flow, const struct service *service,
@@ -62,16 +66,17 @@ static __always_inline int is_idle(const struct flow *flow, const struct service
  * flows does not take a SYN, which may open another connection between the same ports; all others
  * do, so that nobody moves a flow by forging one.
  */
-static __always_inline struct backend *kept_backend(const struct service *service,
-						    const struct packet *packet,
-						    const struct flow *flow)
+static __always_inline struct backend *
+kept_backend(const struct service *service, const struct packet *packet, const struct flow *flow)
 {
 	struct backend *backend = find_backend(service, flow->backend);
-	__u16 wanted = packet->syn ? BACKEND_TAKES_FLOWS : BACKEND_KEEPS_FLOWS;
 
-	if (backend && backend->flags & wanted && backend->service == flow->service)
-		return backend;
-	return NULL;
+	if (!backend || !(backend->flags & BACKEND_KEEPS_FLOWS) ||
+	    backend->service != flow->service)
+		return NULL;
+	if (packet->syn && !(backend->flags & BACKEND_TAKES_FLOWS))
+		return NULL;
+	return backend;
 }
 
 /* 1 or 0, without a branch: what a set holds cannot be predicted. */
@@ -110,17 +115,20 @@ static __always_inline struct flow *find_place(struct flow_set *set, __u32 now)
  * it is at hand.
  */
 static __always_inline __u32 pick_remembered_backend(const struct service *service,
-						     const struct packet *packet, __u64 hash,
-						     __u64 seed, struct backend **backend)
+						     const struct packet *packet,
+						     const struct service_table *table,
+						     struct backend **backend)
 {
 	__u32 now = bpf_jiffies64(), zero = 0, number;
+	__u64 *key = flow_key.lookup(&zero);
+	__u64 hash = key ? fingerprint(packet, *key) : 0;
 	struct flow_events *events = flow_events.lookup(&zero);
 	struct flow_set *set = find_flow_set(hash);
 	struct flow *place = NULL;
 	int i;
 
 	if (!set || !events)
-		return pick_backend(service, packet, hash, seed);
+		return 0;
 #pragma unroll
 	for (i = 0; i < FLOW_WAYS; i++) {
 		if (is_flow(&set->ways[i], service, hash)) {
@@ -138,7 +146,8 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		}
 	}
 	events->misses += 1;
-	number = pick_backend(service, packet, hash, seed);
+	number = pick_backend(service, packet, hash_flow(packet, packet->ports, table->seed),
+			      table->seed);
 	if (packet->quotes || !number)
 		return number;
 	if (!place) {

@@ -269,10 +269,7 @@ def _agreement(old: Sequence[int], new: Sequence[int]) -> float:
 
 def _keeps_flow_table(before: Config, after: Config) -> bool:
     """Whether flows that are remembered before are found again after."""
-    return (image.flow_blocks(before), before.hash_seed) == (
-        image.flow_blocks(after),
-        after.hash_seed,
-    )
+    return image.flow_blocks(before) == image.flow_blocks(after)
 
 
 def _remembered(now: Observed, service: Service, kept: Iterable[Address] = ()) -> int:

@@ -11,6 +11,7 @@ moment at which the new state takes effect, and `finish` removes what is no long
 from __future__ import annotations
 
 import operator
+import os
 import struct
 import sys
 from array import array
@@ -104,9 +105,14 @@ def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[s
     shapes["lookup_tables"] = bpf.Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, room.tables)
     shapes.update(_FIXED_SHAPES)
     shapes["flows"] = bpf.Shape(bpf.PERCPU_ARRAY, layout.FLOW_BLOCK_SIZE, image.flow_blocks(config))
-    return {
+    shapes["flow_key"] = bpf.Shape(bpf.ARRAY, layout.FLOW_KEY_SIZE, 1)
+    fitting = {
         name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
     }
+    if not {"flows", "flow_key"} <= fitting.keys():  # either is of no use without the other
+        fitting.pop("flows", None)
+        fitting.pop("flow_key", None)
+    return fitting
 
 
 class DataPath:
@@ -136,7 +142,11 @@ class DataPath:
         """
         room = room or image.room_for(None, config)
         loaded = compiler.load(join_sources(sources), [*build_flags(config, room), *flags], PROGRAM)
-        return cls(loaded.program, loaded.maps, loaded)
+        made = cls(loaded.program, loaded.maps, loaded)
+        key = made.maps.get("flow_key")
+        if key and not made.flow_key:
+            key.update(0, os.urandom(layout.FLOW_KEY_SIZE))
+        return made
 
     @classmethod
     def of(cls, program: Program) -> DataPath | None:
@@ -152,6 +162,12 @@ class DataPath:
         if self.manifest_map:
             maps["manifest"] = self.manifest_map
         return maps
+
+    @property
+    def flow_key(self) -> int:
+        """The secret that flows are found by in the flow table; 0 if there is none."""
+        content = self.maps["flow_key"].lookup(0) if "flow_key" in self.maps else None
+        return int.from_bytes(content or b"", sys.byteorder)
 
     @property
     def room(self) -> Room:

@@ -96,7 +96,7 @@ FLOW_EVENTS = {
 """What the flow table did."""
 
 _MASK_64 = 2**64 - 1
-_HEADER = struct.Struct("=4I2Q2I16s16s512s56x")  # the last are MAC addresses
+_HEADER = struct.Struct("=4IQ2I16s16s512s64x")  # the last are MAC addresses
 _SERVICE = struct.Struct("=16sHBBHHHH4x")
 _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
@@ -107,6 +107,7 @@ _NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
 FLOW_BLOCK_SETS = 256
+FLOW_KEY_SIZE = 8
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 2 * TABLE_SLOTS
 BACKEND_SIZE = _BACKEND.size
@@ -120,7 +121,6 @@ class ServiceHeader:
     manifest: id of a map.
     flags: TABLE_*.
     seed: of the hash that picks backends.
-    flow_key: secret of the hash that finds remembered flows.
     echo_rate, too_big_rate: answers a second and CPU.
     address, address6: the host's own, if it has any.
     own_macs: the interface's first.
@@ -131,7 +131,6 @@ class ServiceHeader:
     manifest: int
     flags: int = 0
     seed: int = 0
-    flow_key: int = 0
     echo_rate: int = 0
     too_big_rate: int = 0
     address: IPv4Address | None = None
@@ -146,7 +145,6 @@ class ServiceHeader:
             self.manifest,
             self.flags,
             self.seed,
-            self.flow_key,
             self.echo_rate,
             self.too_big_rate,
             pack_address(self.address) if self.address else bytes(16),
@@ -301,6 +299,11 @@ def _folded(total: int) -> int:
     it is the one without type of service and length."""
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
+
+
+def flow_block(fingerprint: int, blocks: int) -> int:
+    """In which of the blocks of a flow table a flow is; `blocks` is a power of two."""
+    return fingerprint * blocks >> 64
 
 
 FlowOwner = tuple  # (number of a backend, id of its service)

@@ -273,8 +273,6 @@ class Walk:
             self.flow_map = flows.id if flows else 0
         old = {service.key: service for service in before.config.services}
         new = {service.key: service for service in after.config.services}
-        if before.config.hash_seed != after.config.hash_seed:
-            self.muddled.update(old)
         for key, service in old.items():
             heir = new.get(key)
             if heir is None or image.remembers(service, before.config) != image.remembers(

@@ -21,6 +21,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath,
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room, Source, room_for
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
+from tests.packet.flows import FlowTable
 from tests.packet.hashing import ones_complement_sum
 from tests.packet.model import Fib, Interface, Model, Outcome, Statistics, Tally, Verdict
 from tests.packet.packets import BALANCER_MAC, mac
@@ -44,6 +45,9 @@ CAPACITIES = (4096, 65536)
 TABLES = (64, 8192)
 """How many backends programs are compiled for: twice those of a configuration, for a program that
 is used again needs room for those before and those after."""
+
+FLOW_KEY = bytes.fromhex("c3a5c85c97cb3127")
+"""Known, so that which flows share a set of the flow table is the same in every run."""
 
 MOST_PROGRAMS = 16
 """How many programs a balancer keeps: each holds a dozen files open."""
@@ -241,17 +245,18 @@ class Balancer:
             options = {"gateway_mac": GATEWAY_MAC, **options}
         mtu = options.pop("mtu", LARGE_MTU)
         config = Config.parse({"interface": "lo", "services": services, **options})
-        self.model = Model(
-            config,
-            Interface(mac(self._mac_address), self._address, self._address6, mtu),
-            self.fib,
-        )
         source = Source(
             address=self._address, address6=self._address6, mac=self._mac_address, mtu=mtu
         )
         if (config, source) != self._written:
             self.namespace.call(self._write, config, source)
             self._written = config, source
+        self.model = Model(
+            config,
+            Interface(mac(self._mac_address), self._address, self._address6, mtu),
+            self.fib,
+            FlowTable(config.flow_table_size, self.datapath.flow_key),
+        )
         self._before = self._counted()
         self._handled = 0
 
@@ -279,6 +284,8 @@ class Balancer:
             sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
             self._compiled[kind] = DataPath.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
+        if "flow_key" in self.datapath.maps:
+            self.datapath.maps["flow_key"].update(0, FLOW_KEY)
         self._manifest = self.datapath.write(config, source)
 
     def _forget_flows(self) -> None:

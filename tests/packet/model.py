@@ -59,6 +59,7 @@ IN_IP = {4: 4, 6: 41}
 GRE = 47
 GRE_PROTOCOL = struct.Struct("!HH")
 UDP_HEADER = struct.Struct("!HHHH")
+PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
 ENCAPSULATION_BYTES = {"ipip": 0, "gue": UDP_HEADER.size, "gre": GRE_PROTOCOL.size}
 """What goes between the outer IP header and the packet."""
 OUTER_BYTES = {4: IPV4_HEADER.size, 6: IPV6_HEADER.size}
@@ -274,7 +275,8 @@ class Model:
         remembers = service.flow_table and self.config.flow_table_size > 0
         if not remembers:
             return self.scheduled(service, flow)
-        key = (service.key, flow.hash(self.config.hash_seed))
+        protocol = PROTOCOL_NUMBERS[service.protocol]
+        key = (service.key, flow.fingerprint(service.address, protocol, self.flows.secret))
         now = time.monotonic()
         known = self.flows.find(key)
         if known:

@@ -174,8 +174,7 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
         config(web(1, 2), hash_seed=7),
         [
             "hash_seed: 0 -> 7",
-            "flows remembered so far are forgotten",
-            "web: 50.0 % of new flows move, established ones are treated as new",
+            "web: 50.0 % of new flows move, 0 established",
         ],
     ),
     "another seed where it is of no use": (

@@ -446,7 +446,6 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         77,
         flags=layout.TABLE_DROPS_NO_SERVICE,
         seed=0xDEADBEEF_01234567,
-        flow_key=0xFEDCBA98_76543210,
         echo_rate=10000,
         too_big_rate=20000,
         address=ipv4,
@@ -463,7 +462,6 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         "manifest": 77,
         "flags": 1,
         "seed": 0xDEADBEEF_01234567,
-        "flow_key": 0xFEDCBA98_76543210,
         "echo_rate": 10000,
         "too_big_rate": 20000,
     }
@@ -471,7 +469,7 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         "ipv4": ipv4.packed.ljust(16, b"\0") if ipv4 else bytes(16),
         "ipv6": ipv6.packed if ipv6 else bytes(16),
         "own_macs": bytes.fromhex("0200000000010000 0200000000020000").ljust(512, b"\0"),
-        "padding": bytes(56),
+        "padding": bytes(64),
         "slots": bytes(32 * layout.SERVICE_SLOTS),
     }
     assert list(found) == [*numbers, *texts]

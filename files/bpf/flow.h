@@ -2,8 +2,13 @@
 /* The flow table: which backend a flow has, so that a change of the lookup table does not move it.
  *
  * One for each CPU, and so without locks or atomic operations: a NIC keeps the packets of a flow
- * on one CPU. It is set-associative: a flow may be in any place of one small set, and takes the
- * place of the one that was silent longest. So a new flow costs a few stores, whatever floods in.
+ * on one CPU. It is set-associative: a flow may be in any place of one small set. So a new flow costs
+ * a few stores, whatever floods in.
+ *
+ * A flow is tentative until it is confirmed by a second packet soon after one before, as who forges
+ * packets at random sends none; what opens or resets a connection does not confirm. A new flow takes
+ * a free place, else that of a tentative one, else that of a confirmed one; among several, of the one
+ * that was silent longest.
  */
 #pragma once
 
@@ -12,10 +17,15 @@
 struct flow {
 	__u64 hash; /* its fingerprint; the upper bits say in which set it is */
 	__u32 seen; /* in ticks */
-	__u16 backend; /* 0: the place is free */
-	__u16 service;
+	__u16 backend;
+	__u16 service; /* its id, and FLOW_*; 0: the place is free */
 };
 ASSERT_SIZE(struct flow, 16);
+
+#define FLOW_TAKEN 0x4000
+#define FLOW_CONFIRMED 0x8000
+#define FLOW_STATE_SHIFT 14
+#define FLOW_SECONDS_TO_CONFIRM 5 /* more than a handshake takes, less than drains wait for */
 
 struct flow_set {
 	struct flow ways[FLOW_WAYS];
@@ -52,7 +62,8 @@ static __always_inline struct flow_set *find_flow_set(__u64 hash)
 static __always_inline int is_flow(const struct flow *flow, const struct service *service,
 				   __u64 hash)
 {
-	return flow->hash == hash && flow->service == service->id && flow->backend;
+	return flow->hash == hash &&
+	       (flow->service | FLOW_CONFIRMED) == (service->id | FLOW_TAKEN | FLOW_CONFIRMED);
 }
 
 static __always_inline int is_idle(const struct flow *flow, const struct service *service,
@@ -71,29 +82,31 @@ kept_backend(const struct service *service, const struct packet *packet, const s
 {
 	struct backend *backend = find_backend(service, flow->backend);
 
-	if (!backend || !(backend->flags & BACKEND_KEEPS_FLOWS) ||
-	    backend->service != flow->service)
+	if (!backend || !(backend->flags & BACKEND_KEEPS_FLOWS) || backend->service != service->id)
 		return NULL;
-	if (packet->syn && !(backend->flags & BACKEND_TAKES_FLOWS))
+	if (is_opening(packet) && !(backend->flags & BACKEND_TAKES_FLOWS))
 		return NULL;
 	return backend;
 }
 
-/* 1 or 0, without a branch: what a set holds cannot be predicted. */
-static __always_inline __u64 is_taken(const struct flow *flow)
+/* Another packet of a flow has come. */
+static __always_inline void refresh(struct flow *flow, const struct packet *packet, __u32 now)
 {
-	__s64 nothing = 0;
-
-	return (__u64)(nothing - flow->backend) >> 63;
+	if (!(flow->service & FLOW_CONFIRMED) && !(packet->tcp_flags & (TCP_SYN | TCP_RST)) &&
+	    now - flow->seen < FLOW_SECONDS_TO_CONFIRM * TICKS_PER_SECOND)
+		flow->service |= FLOW_CONFIRMED;
+	flow->seen = now;
 }
 
-/* A number that orders the ways of a set: free ones first, then those silent longest. */
+/* A number that orders the ways of a set: free, tentative, confirmed; then those silent longest. No
+ * branches, as what a set holds cannot be predicted.
+ */
 static __always_inline __s64 claim_on(const struct flow_set *set, __u32 way, __u32 now)
 {
-	__s64 is_free = 1 - is_taken(&set->ways[way]);
+	__u64 state = set->ways[way].service >> FLOW_STATE_SHIFT; /* 0, 1 or 3 */
 	__u32 silence = now - set->ways[way].seen;
 
-	return (is_free << 34 | (__s64)silence << 2) + way;
+	return ((state ^ 3) << 34 | (__u64)silence << 2) + way;
 }
 
 /* The place for a new flow; likewise without branches. */
@@ -110,6 +123,18 @@ static __always_inline struct flow *find_place(struct flow_set *set, __u32 now)
 	return &set->ways[best & (FLOW_WAYS - 1)];
 }
 
+static __always_inline struct flow *find_flow(struct flow_set *set, const struct service *service,
+					      __u64 hash)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < FLOW_WAYS; i++)
+		if (is_flow(&set->ways[i], service, hash))
+			return &set->ways[i];
+	return NULL;
+}
+
 /* The number of the backend that `service` has for the flow of this packet: the remembered one,
  * else the one that the lookup table gives, which is remembered from now on. `backend` is set if
  * it is at hand.
@@ -124,26 +149,22 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 	__u64 hash = key ? fingerprint(packet, *key) : 0;
 	struct flow_events *events = flow_events.lookup(&zero);
 	struct flow_set *set = find_flow_set(hash);
-	struct flow *place = NULL;
-	int i;
+	__u16 state = FLOW_TAKEN;
+	struct flow *place;
 
 	if (!set || !events)
 		return 0;
-#pragma unroll
-	for (i = 0; i < FLOW_WAYS; i++) {
-		if (is_flow(&set->ways[i], service, hash)) {
-			place = &set->ways[i];
-			break;
-		}
-	}
+	place = find_flow(set, service, hash);
 	if (place && !is_idle(place, service, now)) {
+		if (!packet->quotes)
+			refresh(place, packet, now);
 		*backend = kept_backend(service, packet, place);
 		if (*backend) {
-			if (!packet->quotes)
-				place->seen = now;
 			events->hits += 1;
 			return place->backend;
 		}
+		if (!is_opening(packet))
+			state |= place->service;
 	}
 	events->misses += 1;
 	number = pick_backend(service, packet, hash_flow(packet, packet->ports, table->seed),
@@ -152,12 +173,13 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 		return number;
 	if (!place) {
 		place = find_place(set, now);
-		events->replacements += is_taken(place);
+		events->replacements += place->service >> FLOW_STATE_SHIFT & 1;
+		events->evictions += place->service >> FLOW_STATE_SHIFT >> 1;
 	}
 	place->hash = hash;
-	place->service = service->id;
-	place->backend = number;
 	place->seen = now;
+	place->backend = number;
+	place->service = service->id | state;
 	return number;
 }
 #endif

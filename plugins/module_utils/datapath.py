@@ -10,6 +10,7 @@ moment at which the new state takes effect, and `finish` removes what is no long
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import struct
@@ -64,6 +65,15 @@ class Statistics:
     drops: dict[str, int]
     answers: dict[str, int] = field(default_factory=dict)
     flows: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Silences:
+    """Seconds since the last packet, of each flow: of confirmed ones, and of tentative ones, of which
+    a single packet was seen."""
+
+    confirmed: list[float] = field(default_factory=list)
+    tentative: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -375,21 +385,27 @@ class DataPath:
             for at in range(0, len(record), layout.BACKEND_CPU_SIZE)
         )
 
-    def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, list[float]]:
-        """For each flow that the flow table remembers of these owners, the seconds since its last
-        packet."""
-        flows: list[tuple[layout.FlowOwner, int, int]] = []
+    def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, Silences]:
+        """How long the flows are silent that the flow table remembers of these owners."""
+        flows: list[layout.RememberedFlow] = []
         if "flows" in self.maps:
             table = self.maps["flows"]
             for index in range(table.shape.max_entries):  # not all at once: it may be gigabytes
                 flows += layout.flows_of(owners, table.lookup(index) or b"")
         now, second = bpf.ticks(), compiler.ticks_per_second()
-        found: dict[layout.FlowOwner, dict[int, float]] = {owner: {} for owner in owners}
-        for owner, hash_, tick in flows:
-            silence = (now - tick) % 2**32 / second
+        found: dict[layout.FlowOwner, dict[int, tuple[float, bool]]] = {o: {} for o in owners}
+        for owner, fingerprint, tick, confirmed in flows:
             # each CPU that saw packets of a flow remembers it
-            found[owner][hash_] = min(silence, found[owner].get(hash_, silence))
-        return {owner: list(silences.values()) for owner, silences in found.items()}
+            least, known = found[owner].get(fingerprint, (math.inf, False))
+            silence = (now - tick) % 2**32 / second
+            found[owner][fingerprint] = min(least, silence), known or confirmed
+        return {
+            owner: Silences(
+                [silence for silence, confirmed in each.values() if confirmed],
+                [silence for silence, confirmed in each.values() if not confirmed],
+            )
+            for owner, each in found.items()
+        }
 
     def slots(self, service: Service, manifest: Manifest) -> Sequence[int]:
         """The lookup table of a service: slot -> number of a backend, 0 for none."""
@@ -400,7 +416,7 @@ class DataPath:
         return array("H", (content or bytes(layout.LOOKUP_TABLE_SIZE))[: 2 * length])
 
     def remembered_flows(self) -> dict[tuple[int, int], int]:
-        """How many flows the flow table remembers, by (id of the service, number of the backend).
+        """How many confirmed flows are remembered, by (id of the service, number of the backend).
 
         Those count that ended long ago: there is no telling. Of a very large table only a part is
         read; flows are spread evenly over it.
@@ -412,12 +428,8 @@ class DataPath:
         read = max(1, _MOST_FLOWS_READ // (layout.FLOW_BLOCK_FLOWS * bpf.possible_cpus()))
         read = min(read, blocks)
         counts = Counter(memoryview(flows.lookup_all(read)).cast("I")[3::4])
-        owners = (
-            (struct.unpack("=HH", word.to_bytes(4, sys.byteorder)), n) for word, n in counts.items()
-        )
-        return {
-            (service, backend): n * blocks // read for (backend, service), n in owners if backend
-        }
+        owners = ((layout.confirmed_owner(word), n) for word, n in counts.items())
+        return {(owner[1], owner[0]): n * blocks // read for owner, n in owners if owner}
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """The verdict of the program on one frame, and what it makes of it."""

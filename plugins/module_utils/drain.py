@@ -50,7 +50,11 @@ class Watch:
         }
         found = data_path.silences(owners.values())
         return {
-            service.key: found[owners[service.key]] if service.key in owners else None
+            service.key: (
+                found[owners[service.key]].confirmed + found[owners[service.key]].tentative
+                if service.key in owners
+                else None
+            )
             for service, _backend in self._present(manifest)
         }
 

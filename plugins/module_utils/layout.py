@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from .errors import L4lbError
 from .model import Address, Network
@@ -90,7 +91,9 @@ ANSWERS = {
 FLOW_EVENTS = {
     "hits": "Packets of remembered flows.",
     "misses": "Packets of flows that were not, or no longer, remembered: new ones.",
-    "replacements": "Misses that took the place of another flow. Many of them: raise "
+    "replacements": "Misses that took the place of another flow. Where evictions are few, those were "
+    "single packets, as scans and floods send them.",
+    "evictions": "Replacements of established flows, which are forgotten. Many of them: raise "
     "flow_table_size.",
 }
 """What the flow table did."""
@@ -108,6 +111,9 @@ FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
 FLOW_BLOCK_SETS = 256
 FLOW_KEY_SIZE = 8
+FLOW_TAKEN = 0x4000
+FLOW_CONFIRMED = 0x8000
+FLOW_SECONDS_TO_CONFIRM = 5
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 2 * TABLE_SLOTS
 BACKEND_SIZE = _BACKEND.size
@@ -309,16 +315,43 @@ def flow_block(fingerprint: int, blocks: int) -> int:
 FlowOwner = tuple  # (number of a backend, id of its service)
 
 
-def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[tuple[FlowOwner, int, int]]:
-    """The flows of these owners in some struct flow_block: owner, hash, tick of the last packet."""
-    by_word = {int.from_bytes(struct.pack("=2H", *owner), sys.byteorder): owner for owner in owners}
+class RememberedFlow(NamedTuple):
+    """A place of a flow table that is taken.
+
+    tick: of the last packet. confirmed: more than a single packet was seen.
+    """
+
+    owner: FlowOwner
+    fingerprint: int
+    tick: int
+    confirmed: bool
+
+
+def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[RememberedFlow]:
+    """The flows of these owners in some struct flow_block."""
+    by_word = {
+        int.from_bytes(struct.pack("=2H", number, service | state), sys.byteorder): (owner, state)
+        for owner in owners
+        for number, service in (owner,)
+        for state in (FLOW_TAKEN, FLOW_TAKEN | FLOW_CONFIRMED)
+    }
     words = memoryview(blocks).cast("I")
     found = words[3::4].tolist()
     if by_word.keys().isdisjoint(found):
         return
     flows = zip(found, memoryview(blocks).cast("Q")[0::2], words[2::4])
-    for word, hash_, tick in itertools.compress(flows, map(by_word.__contains__, found)):
-        yield by_word[word], hash_, tick
+    for word, fingerprint, tick in itertools.compress(flows, map(by_word.__contains__, found)):
+        owner, state = by_word[word]
+        yield RememberedFlow(owner, fingerprint, tick, bool(state & FLOW_CONFIRMED))
+
+
+def confirmed_owner(word: int) -> FlowOwner | None:
+    """Whose flow it is that has this word at its end (number and service); None if it is none, or
+    tentative."""
+    number, service = struct.unpack("=2H", word.to_bytes(4, sys.byteorder))
+    if not service & FLOW_CONFIRMED:
+        return None
+    return number, service & ~(FLOW_TAKEN | FLOW_CONFIRMED)
 
 
 def next_hop_interface(records: bytes, cpu: int) -> int:

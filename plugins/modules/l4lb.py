@@ -279,8 +279,9 @@ moves:
       sample: 33.334
     established_flows:
       description:
-        - Flows in the flow table that lose their backend, because it is removed or disabled. Those count that
-          ended without notice; of a flow table of more than four million flows, a part is counted.
+        - Flows in the flow table that lose their backend, because it is removed or disabled, those included that
+          ended without notice. Flows of which a single packet came do not count. Of a flow table of more than four
+          million flows, a part is counted.
         - None if the service has no flow table before and after, or one that starts empty. Established flows then
           go where new ones go.
       type: int

@@ -12,6 +12,8 @@ from tests.packet.hashing import GOLDEN_RATIO, MASK64, jhash_2words, mix64
 from tests.packet.wire import PORTS, Address
 
 WAYS = 4
+CONFIRMING = 5
+"""Seconds within which a flow's second packet makes it more than an attempt."""
 BLOCK_SETS = 256
 JHASH_SLOTS = 512
 MAGLEV_SLOTS = 65537
@@ -97,11 +99,20 @@ def sets_for(size: int) -> int:
 
 @dataclass
 class Remembered:
-    """A flow in the table."""
+    """A flow in the table.
+
+    confirmed: more than a single packet of it was seen.
+    """
 
     key: Key
     backend: Address
     seen: float
+    confirmed: bool = False
+
+    def touch(self, now: float, *, confirms: bool) -> None:
+        """Another packet has come."""
+        self.confirmed = self.confirmed or (confirms and now - self.seen < CONFIRMING)
+        self.seen = now
 
 
 class FlowTable:
@@ -116,18 +127,18 @@ class FlowTable:
         """What is remembered of a flow."""
         return next((flow for flow in self._set(key) if flow.key == key), None)
 
-    def insert(self, key: Key, backend: Address, now: float) -> bool:
-        """Remember a flow. Returns whether another is forgotten for it: the longest unseen."""
-        ways = self._set(key)
-        known = self.find(key)
+    def insert(self, flow: Remembered) -> Remembered | None:
+        """Remember a flow. Returns which other is forgotten for it: an attempt rather than a
+        confirmed one, and of these the longest unseen."""
+        ways = self._set(flow.key)
+        known, other = self.find(flow.key), None
         if known:
-            known.backend, known.seen = backend, now
-            return False
-        full = len(ways) == WAYS
-        if full:
-            ways.remove(min(ways, key=lambda flow: flow.seen))
-        ways.append(Remembered(key, backend, now))
-        return full
+            ways.remove(known)
+        elif len(ways) == WAYS:
+            other = min(ways, key=lambda flow: (flow.confirmed, flow.seen))
+            ways.remove(other)
+        ways.append(flow)
+        return other
 
     def _set(self, key: Key) -> list[Remembered]:
         return self._ways.setdefault(key[-1] * self.sets >> 64, [])

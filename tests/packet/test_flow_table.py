@@ -18,6 +18,7 @@ from tests.packet.harness import VIP, VIPS, Balancer, backends, service
 from tests.packet.model import Outcome
 from tests.packet.packets import (
     ACK,
+    RST,
     SYN,
     frame,
     random_flow,
@@ -382,6 +383,118 @@ def in_set(balancer: Balancer, number: int, count: int) -> list[bytes]:
     return found
 
 
+def flagged(sent: bytes, flags: int) -> bytes:
+    """The same TCP packet with other flags."""
+    at = 14 + 20 + 13
+    return sent[:at] + bytes([flags]) + sent[at + 1 :]
+
+
+def flood(rng: random.Random, count: int, *flags: int) -> list[bytes]:
+    """Packets with these flags, one after the other, of each of many flows from anywhere."""
+    frames = []
+    for _ in range(count):
+        source, port = random_flow(rng)
+        sent = frame(tcp(source_port=port), source=source, destination=VIP)
+        frames += [flagged(sent, each) for each in flags]
+    return frames
+
+
+def test_idle_flows_outlive_a_flood(shipped: Balancer, rng: random.Random) -> None:
+    """Whose packets are the only ones of their flows, twice as many as the table has room for."""
+    shipped.configure(web(), flow_table_size=65536)
+    idle = packets(4, 40, flags=ACK)
+    shipped.send_all(flagged(sent, flags) for sent in idle for flags in (SYN, ACK))
+    time.sleep(TICK)
+    shipped.send_all(flood(rng, 131_072, SYN))
+    shipped.send_all(idle)
+    flows = shipped.check().flows
+    assert (flows["hits"], flows["misses"]) == (80, 40 + 131_072)
+    assert "evictions" not in flows
+
+
+@pytest.mark.parametrize(
+    ("flags", "confirms"),
+    [
+        pytest.param([SYN, ACK], True, id="a handshake"),
+        pytest.param([SYN, SYN, SYN, ACK], True, id="a slow one"),
+        pytest.param([ACK, ACK], True, id="in the middle"),
+        pytest.param([ACK, 0x11], True, id="at the end"),
+        pytest.param([SYN], False, id="SYN"),
+        pytest.param([ACK], False, id="ACK"),
+        pytest.param([SYN, SYN, SYN], False, id="SYN again and again"),
+        pytest.param([ACK, SYN], False, id="SYN later"),
+        pytest.param([SYN, SYN | ACK], False, id="SYN and ACK"),
+        pytest.param([SYN, RST], False, id="reset"),
+        pytest.param([SYN, RST | ACK], False, id="reset, acknowledged"),
+    ],
+)
+def test_what_confirms_a_flow(shipped: Balancer, flags: list[int], confirms: bool) -> None:
+    """What is confirmed outlives what is not, though that came later."""
+    shipped.configure(web(), flow_table_size=1)
+    first, *others = in_set(shipped, 0, 5)
+    shipped.send_all(flagged(first, each) for each in flags)
+    for sent in others:
+        time.sleep(TICK)
+        shipped.send(sent)
+    assert shipped.check().flows["replacements"] == 1
+    shipped.send(first)
+    assert shipped.check().flows["misses"] == (5 if confirms else 6)
+
+
+def test_icmp_errors_confirm_no_flow(shipped: Balancer) -> None:
+    """Those are as easy to forge as the first packet is."""
+    shipped.configure(web(), flow_table_size=1)
+    first, *others = in_set(shipped, 0, 5)
+    port = int.from_bytes(first[34:36], "big")
+    error = error_about(4, quote_of(4, tcp(source_port=443, port=port)))
+    shipped.send_all([first, error, error])
+    for sent in [*others, first]:
+        time.sleep(TICK)
+        shipped.send(sent)
+    assert shipped.check().flows == {"hits": 2, "misses": 6, "replacements": 2}
+
+
+@pytest.mark.parametrize("seconds", [0, 5.5])
+def test_a_second_packet_of_udp_confirms_if_it_comes_soon(
+    shipped: Balancer, seconds: float
+) -> None:
+    shipped.configure(web(protocol="udp"), flow_table_size=1)
+    client, flows = ip_address("198.51.100.7"), shipped.model.flows
+    first, *others = [
+        frame(udp(source_port=port, port=443), destination=VIP)
+        for port in range(65536)
+        if not Flow(client, port, 443).fingerprint(ip_address(VIP), 17, flows.secret) >> 56
+    ][:5]
+    for pause, sent in [(0, first), (seconds, first), *((TICK, other) for other in others)]:
+        time.sleep(pause)
+        shipped.send(sent)
+    shipped.send(first)
+    soon = seconds < 5
+    assert shipped.check().flows == {
+        "hits": 1 + soon,
+        "misses": 6 - soon,
+        "replacements": 2 - soon,
+    }
+
+
+def test_a_flow_stays_confirmed_when_its_backend_goes(shipped: Balancer) -> None:
+    """It has another one then; a SYN begins anew."""
+    two = backends(2)
+    shipped.configure(web(backends=two[:1]), flow_table_size=1)
+    confirmed, opened, *others = in_set(shipped, 0, 6)
+    shipped.send_all([confirmed, confirmed, opened, opened])
+    shipped.reconfigure(web(backends=two[1:]), flow_table_size=1)
+    shipped.send_all([confirmed, flagged(opened, SYN)])
+    for sent in others:
+        time.sleep(TICK)
+        shipped.send(sent)
+    assert shipped.check().flows == {"misses": 6, "replacements": 2}
+    shipped.send(confirmed)
+    assert shipped.check().flows["hits"] == 1
+    shipped.send(opened)
+    assert shipped.check().flows["misses"] == 7
+
+
 def test_what_a_stranger_can_compute_evicts_nobody(shipped: Balancer) -> None:
     """Flows that share a set by the hash that picks backends, which has no secret."""
     shipped.configure(web(), flow_table_size=1)
@@ -455,7 +568,7 @@ def test_a_full_set_forgets_the_longest_unseen(shipped: Balancer, size: int, set
         time.sleep(TICK)
     assert shipped.check().flows == {"misses": 5, "hits": 5, "replacements": 1}
     shipped.send(flows[1])
-    assert shipped.check().flows == {"misses": 6, "hits": 5, "replacements": 2}
+    assert shipped.check().flows == {"misses": 6, "hits": 5, "replacements": 2, "evictions": 1}
 
 
 def test_a_syn_takes_its_own_place(shipped: Balancer) -> None:
@@ -464,9 +577,7 @@ def test_a_syn_takes_its_own_place(shipped: Balancer) -> None:
     for sent in flows:
         shipped.send(sent)
         time.sleep(TICK)
-    again = bytearray(flows[2])
-    again[14 + 20 + 13] = SYN
-    shipped.send(bytes(again))
+    shipped.send(flagged(flows[2], SYN))
     assert shipped.check().flows == {"misses": 4, "hits": 1}
     shipped.send_all(flows)
     assert shipped.check().flows == {"misses": 4, "hits": 5}
@@ -487,11 +598,7 @@ def test_a_flood_counts_exactly_however_small_the_table(
 ) -> None:
     """Which flow is forgotten may depend on the clock; how many are does not."""
     balancer.configure(web(), flow_table_size=1)
-    frames = []
-    for _ in range(3000):
-        source, port = random_flow(rng)
-        frames.append(frame(tcp(source_port=port), source=source, destination=VIP))
-    balancer.send_all(frames)
+    balancer.send_all(flood(rng, 3000, SYN))
     flows = balancer.check().flows
     assert flows["misses"] == 3000
     assert flows["replacements"] >= 3000 - 1024

@@ -68,6 +68,9 @@ def number(expression: str) -> int:
         ("BACKEND_L2", layout.BACKEND_ENCAPSULATIONS["l2"]),
         ("FLOW_BLOCK_SETS * FLOW_WAYS", layout.FLOW_BLOCK_FLOWS),
         ("FLOW_BLOCK_SETS", layout.FLOW_BLOCK_SETS),
+        ("FLOW_TAKEN", layout.FLOW_TAKEN),
+        ("FLOW_CONFIRMED", layout.FLOW_CONFIRMED),
+        ("FLOW_SECONDS_TO_CONFIRM", layout.FLOW_SECONDS_TO_CONFIRM),
         ("GOLDEN_64", layout.GOLDEN_64),
         ("OUTER_TTL", layout.OUTER_TTL),
         ("PROTOCOL_ANY", layout.PROTOCOL_ANY),
@@ -86,6 +89,10 @@ def test_flags_of_a_kind_do_not_overlap(kind: str) -> None:
     assert all(flag.bit_count() == 1 for flag in flags)
     assert len(set(flags)) == len(flags)
     assert max(flags) < 1 << 16
+
+
+def test_ids_of_services_leave_room_for_the_state_of_a_flow() -> None:
+    assert layout.SERVICE_IDS <= layout.FLOW_TAKEN == 1 << number("FLOW_STATE_SHIFT")
 
 
 def test_every_encapsulation_has_a_flag() -> None:
@@ -618,7 +625,14 @@ def test_flows_of_backends() -> None:
     """The fields of struct flow, wherever it is among others."""
     found = members("flow")
     assert [*found] == ["hash", "seen", "backend", "service"]
-    flows = [(7 << 60, 9, 5, 1), (8, 10, 5, 2), (0, 0, 0, 0), (9, 2**32 - 1, 6, 2), (1, 3, 5, 1)]
+    tentative, confirmed = layout.FLOW_TAKEN, layout.FLOW_TAKEN | layout.FLOW_CONFIRMED
+    flows = [
+        (7 << 60, 9, 5, tentative | 1),
+        (8, 10, 5, tentative | 2),
+        (0, 0, 0, 0),
+        (9, 2**32 - 1, 6, confirmed | 2),
+        (1, 3, 5, confirmed | 1),
+    ]
     blocks = bytearray()
     for flow in flows:
         packed = bytearray(16)
@@ -627,8 +641,10 @@ def test_flows_of_backends() -> None:
         blocks += packed
     owners = [(5, 1), (6, 2), (7, 1)]
     assert list(layout.flows_of(owners, bytes(blocks))) == [
-        ((5, 1), 7 << 60, 9),
-        ((6, 2), 9, 2**32 - 1),
-        ((5, 1), 1, 3),
+        ((5, 1), 7 << 60, 9, False),
+        ((6, 2), 9, 2**32 - 1, True),
+        ((5, 1), 1, 3, True),
     ]
     assert list(layout.flows_of([(1, 5)], bytes(blocks))) == []
+    words = memoryview(bytes(blocks)).cast("I")[3::4]
+    assert [*map(layout.confirmed_owner, words)] == [None, None, None, (6, 2), (5, 1)]

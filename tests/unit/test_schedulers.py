@@ -4,8 +4,8 @@
 """The lookup tables and the hashes that lead to a slot.
 
 The known answers of jhash_2words, flow_hash and fingerprint come from C: the first from the
-kernel's own header. They are there to stay: a table that differs between two releases splits a fleet
-during an upgrade.
+kernel's own header. They are there to stay: a table that differs between two releases splits a
+fleet during an upgrade.
 """
 
 from __future__ import annotations

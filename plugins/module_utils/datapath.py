@@ -69,7 +69,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Silences:
-    """Seconds since the last packet, of each flow: of confirmed ones, and of tentative ones, of which
+    """Seconds since the last packet of each flow: of confirmed ones, and of tentative ones, of which
     a single packet was seen."""
 
     confirmed: list[float] = field(default_factory=list)

@@ -91,8 +91,8 @@ ANSWERS = {
 FLOW_EVENTS = {
     "hits": "Packets of remembered flows.",
     "misses": "Packets of flows that were not, or no longer, remembered: new ones.",
-    "replacements": "Misses that took the place of another flow. Where evictions are few, those were "
-    "single packets, as scans and floods send them.",
+    "replacements": "Misses that took the place of another flow. Where evictions are few, those "
+    "were single packets, as scans and floods send them.",
     "evictions": "Replacements of established flows, which are forgotten. Many of them: raise "
     "flow_table_size.",
 }

@@ -88,7 +88,7 @@ def unknown(_now: float) -> None:
 
 
 def handshake(end: float) -> Flows:
-    """A flow whose first packet came just before, the second after a second, and more until then."""
+    """A flow whose first packet came just before, another after a second, and more until then."""
     return lambda now: Silences([], [now]) if now < 1 else Silences([max(0.0, now - end)])
 
 

@@ -69,8 +69,8 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Silences:
-    """Seconds since the last packet of each flow: of confirmed ones, and of tentative ones, of which
-    a single packet was seen."""
+    """Seconds since the last packet of each flow: confirmed ones, and tentative ones, of which a
+    single packet was seen."""
 
     confirmed: list[float] = field(default_factory=list)
     tentative: list[float] = field(default_factory=list)

@@ -49,14 +49,19 @@ ASSERT_SIZE(struct flow_block, 16384);
 TABLE("percpu_array", struct flow_block, flows, FLOW_BLOCKS);
 TABLE("array", __u64, flow_key, 1); /* a secret; good for these flows only */
 
+static __always_inline __u32 set_of(__u64 hash)
+{
+	return hash >> (64 - FLOW_SET_BITS);
+}
+
 static __always_inline struct flow_set *find_flow_set(__u64 hash)
 {
-	__u32 set = hash >> (64 - FLOW_SET_BITS), index = set / FLOW_BLOCK_SETS;
+	__u32 index = set_of(hash) / FLOW_BLOCK_SETS;
 	struct flow_block *block = flows.lookup(&index);
 
 	if (!block)
 		return NULL;
-	return (struct flow_set *)block->sets + set % FLOW_BLOCK_SETS;
+	return (struct flow_set *)block->sets + set_of(hash) % FLOW_BLOCK_SETS;
 }
 
 static __always_inline int is_flow(const struct flow *flow, const struct service *service,
@@ -66,21 +71,21 @@ static __always_inline int is_flow(const struct flow *flow, const struct service
 	       (flow->service | FLOW_CONFIRMED) == (service->id | FLOW_TAKEN | FLOW_CONFIRMED);
 }
 
-static __always_inline int is_idle(const struct flow *flow, const struct service *service,
-				   __u32 now)
+/* Whether a flow of a service has ended, that was silent for so many ticks. */
+static __always_inline int has_ended(const struct service *service, __u32 silence)
 {
 	return service->protocol == IPPROTO_UDP &&
-	       now - flow->seen > service->udp_timeout * TICKS_PER_SECOND;
+	       silence > service->udp_timeout * TICKS_PER_SECOND;
 }
 
 /* The backend that a flow remembers, if it still takes the flow's packets. One that takes no new
  * flows does not take a SYN, which may open another connection between the same ports; all others
  * do, so that nobody moves a flow by forging one.
  */
-static __always_inline struct backend *
-kept_backend(const struct service *service, const struct packet *packet, const struct flow *flow)
+static __always_inline struct backend *kept_backend(const struct service *service,
+						    const struct packet *packet, __u32 number)
 {
-	struct backend *backend = find_backend(service, flow->backend);
+	struct backend *backend = find_backend(service, number);
 
 	if (!backend || !(backend->flags & BACKEND_KEEPS_FLOWS) || backend->service != service->id)
 		return NULL;
@@ -96,6 +101,15 @@ static __always_inline void refresh(struct flow *flow, const struct packet *pack
 	    now - flow->seen < FLOW_SECONDS_TO_CONFIRM * TICKS_PER_SECOND)
 		flow->service |= FLOW_CONFIRMED;
 	flow->seen = now;
+}
+
+/* Of two numbers of less than 63 bits; without the branch that the compiler would make of it. */
+static __always_inline __s64 larger(__s64 a, __s64 b)
+{
+	__s64 difference = a - b;
+
+	WORK_OUT(difference);
+	return a - (difference & difference >> 63);
 }
 
 /* A number that orders the ways of a set: free, tentative, confirmed; then those silent longest. No
@@ -118,7 +132,7 @@ static __always_inline struct flow *find_place(struct flow_set *set, __u32 now)
 #pragma unroll
 	for (way = 1; way < FLOW_WAYS; way++) {
 		other = claim_on(set, way, now);
-		best -= (best - other) & (best - other) >> 63; /* the larger of the two */
+		best = larger(best, other);
 	}
 	return &set->ways[best & (FLOW_WAYS - 1)];
 }
@@ -135,36 +149,133 @@ static __always_inline struct flow *find_flow(struct flow_set *set, const struct
 	return NULL;
 }
 
+#define NEWS_SHIFT 16
+#define NEWS_BACKEND 0xffff
+
+/* What a place knows of a flow: a number that is larger the later it was seen, with its backend in the
+ * lower bits; 0 if nothing. No branches, or the verifier would follow them for each CPU.
+ */
+static __always_inline __s64 news_of(const struct flow *flow, const struct service *service,
+				     __u64 hash, __u32 now)
+{
+	__u64 difference = (flow->hash ^ hash) | ((flow->service | FLOW_CONFIRMED) ^
+						  (service->id | FLOW_TAKEN | FLOW_CONFIRMED));
+	__u64 less = difference - 1;
+	__u32 freshness = ~(now - flow->seen);
+
+	WORK_OUT(less);
+	return (__s64)(~difference & less) >> 63 & ((__u64)freshness << NEWS_SHIFT | flow->backend);
+}
+
+static __always_inline __s64 latest_news(const struct flow_set *set, const struct service *service,
+					 __u64 hash, __u32 now)
+{
+	__s64 latest = 0;
+	int i;
+
+	/* a flow is in one place at the most */
+#pragma unroll
+	for (i = 0; i < FLOW_WAYS; i++)
+		latest |= news_of(&set->ways[i], service, hash, now);
+	return latest;
+}
+
+#ifdef CPUS
+/* Reading what other CPUs write takes long on machines with many, and errors can be forged. */
+#define SEARCHES_PER_SECOND 1000
+
+struct searches {
+	__u32 second; /* when it began, in ticks */
+	__u32 count;
+};
+
+TABLE("percpu_array", struct searches, searches, 1);
+TABLE("array_of_maps$flows", __u32, all_flows, 1); /* `flows`, as an address that helpers take */
+
+static __always_inline int may_search(__u32 now)
+{
+	__u32 zero = 0;
+	struct searches *done = searches.lookup(&zero);
+
+	if (!done)
+		return 0;
+	if (now - done->second >= TICKS_PER_SECOND) {
+		done->second = now;
+		done->count = 0;
+	}
+	return done->count++ < SEARCHES_PER_SECOND;
+}
+
+/* What all CPUs know of a flow. They go on writing meanwhile; at worst an error goes astray. */
+static __always_inline __s64 news_of_all_cpus(const struct service *service, __u64 hash, __u32 now)
+{
+	__u32 zero = 0, index = set_of(hash) / FLOW_BLOCK_SETS, cpu;
+	void *map = all_flows.lookup(&zero);
+	struct flow_block *block;
+	struct flow_set *set;
+	__s64 latest = 0;
+
+	if (!map || !may_search(now))
+		return 0;
+	for (cpu = 0; cpu < CPUS; cpu++) {
+		block = bpf_map_lookup_percpu_elem(map, &index, cpu);
+		if (!block)
+			break;
+		set = (struct flow_set *)block->sets + set_of(hash) % FLOW_BLOCK_SETS;
+		latest = larger(latest, latest_news(set, service, hash, now));
+	}
+	return latest;
+}
+#endif
+
+/* The number of the backend that is remembered for the flow of an ICMP error; 0 if there is none. A
+ * network card knows nothing of the flow that an error quotes, and gives it to any CPU.
+ */
+static __always_inline __u32 find_quoted(const struct service *service, const struct flow_set *set,
+					 __u64 hash, __u32 now)
+{
+	__s64 news = latest_news(set, service, hash, now);
+
+#ifdef CPUS
+	news = larger(news, news_of_all_cpus(service, hash, now));
+#endif
+	return has_ended(service, ~(__u32)(news >> NEWS_SHIFT)) ? 0 : news & NEWS_BACKEND;
+}
+
 /* The number of the backend that `service` has for the flow of this packet: the remembered one,
- * else the one that the lookup table gives, which is remembered from now on. `backend` is set if
- * it is at hand.
+ * else the one that the lookup table gives, which is remembered from now on, but not because of an
+ * ICMP error. `backend` is set if it is at hand.
  */
 static __always_inline __u32 pick_remembered_backend(const struct service *service,
 						     const struct packet *packet,
 						     const struct service_table *table,
 						     struct backend **backend)
 {
-	__u32 now = bpf_jiffies64(), zero = 0, number;
+	__u32 now = bpf_jiffies64(), zero = 0, number = 0;
 	__u64 *key = flow_key.lookup(&zero);
 	__u64 hash = key ? fingerprint(packet, *key) : 0;
 	struct flow_events *events = flow_events.lookup(&zero);
 	struct flow_set *set = find_flow_set(hash);
+	struct flow *place = NULL;
 	__u16 state = FLOW_TAKEN;
-	struct flow *place;
 
 	if (!set || !events)
 		return 0;
-	place = find_flow(set, service, hash);
-	if (place && !is_idle(place, service, now)) {
-		if (!packet->quotes)
+	if (packet->quotes) {
+		number = find_quoted(service, set, hash, now);
+	} else {
+		place = find_flow(set, service, hash);
+		if (place && !has_ended(service, now - place->seen)) {
 			refresh(place, packet, now);
-		*backend = kept_backend(service, packet, place);
-		if (*backend) {
-			events->hits += 1;
-			return place->backend;
+			number = place->backend;
+			if (!is_opening(packet))
+				state |= place->service;
 		}
-		if (!is_opening(packet))
-			state |= place->service;
+	}
+	*backend = kept_backend(service, packet, number);
+	if (*backend) {
+		events->hits += 1;
+		return number;
 	}
 	events->misses += 1;
 	number = pick_backend(service, packet, hash_flow(packet, packet->ports, table->seed),

@@ -5,7 +5,8 @@
  * this one into a single text before it compiles (plugins/module_utils/compiler.py).
  *
  * Set by -D: PIN_DIR, where the maps are pinned (absent: they are not); TICKS_PER_SECOND of the
- * kernel; BACKENDS, LOOKUP_TABLES and FLOW_BLOCKS, the sizes of maps; and the features that a service
+ * kernel; BACKENDS, LOOKUP_TABLES and FLOW_BLOCKS, the sizes of maps; CPUS, how many are asked for a flow
+ * (absent: the kernel, older than 5.19, lets none read what others have); and the features that a service
  * in use needs: WITH_IPV4, WITH_IPV6, WITH_MAGLEV, WITH_JHASH, WITH_ANY_PORT, WITH_BY_SOURCE, WITH_FLOW_TABLE,
  * WITH_IPIP, WITH_GUE, WITH_GRE, WITH_L2, WITH_SPREAD.
  */

@@ -30,6 +30,9 @@ from .schedulers import JHASH_SLOTS
 
 PROGRAM = "l4lb"
 
+_MOST_CPUS = 128
+"""That are asked for a flow; the verifier follows the program through each of them."""
+
 _MOST_FLOWS_READ = 1 << 22
 """64 MB of a flow table, in a fraction of a second."""
 
@@ -96,13 +99,16 @@ def join_sources(sources: Mapping[str, str]) -> str:
 
 def build_flags(config: Config, room: Room) -> list[str]:
     """The -D flags for a program that serves `config`."""
-    return [
+    flags = [
         f"-DTICKS_PER_SECOND={compiler.ticks_per_second()}",
         f"-DBACKENDS={room.backends}",
         f"-DLOOKUP_TABLES={room.tables}",
         f"-DFLOW_BLOCKS={image.flow_blocks(config)}",
         *image.features(config),
     ]
+    if "-DWITH_FLOW_TABLE" in flags and bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM):
+        flags.append(f"-DCPUS={min(bpf.possible_cpus(), _MOST_CPUS)}")
+    return flags
 
 
 def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[str, Map]:
@@ -156,6 +162,8 @@ class DataPath:
         key = made.maps.get("flow_key")
         if key and not made.flow_key:
             key.update(0, os.urandom(layout.FLOW_KEY_SIZE))
+        if "all_flows" in made.maps:
+            made.maps["all_flows"].set_inner(0, made.maps["flows"])
         return made
 
     @classmethod

@@ -8,10 +8,11 @@ Only this file knows how the library is called.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -119,6 +120,14 @@ class Namespace:
         """Set a sysctl, called by its path below /proc/sys."""
         self.call((Path("/proc/sys") / setting).write_text, value)
 
+    @contextlib.contextmanager
+    def on(self, cpu: int | None) -> Iterator[None]:
+        """Have what is called run on another CPU; None: on the same."""
+        before = self.call(os.sched_getaffinity, 0)
+        self.call(os.sched_setaffinity, 0, before if cpu is None else {cpu})
+        yield
+        self.call(os.sched_setaffinity, 0, before)
+
     def close(self) -> None:
         """End the thread, and with it the namespace."""
         self._thread.shutdown()
@@ -188,10 +197,14 @@ class Balancer:
         """Send one frame through both; fail where they differ."""
         return self.send_all([frame])[0]
 
-    def send_all(self, frames: Iterable[bytes]) -> list[Outcome]:
-        """Send frames through both; fail where they differ."""
+    def send_all(self, frames: Iterable[bytes], cpu: int | None = None) -> list[Outcome]:
+        """Send frames through both; fail where they differ.
+
+        cpu: where the program runs, if not on the one where all of a namespace do.
+        """
         frames = list(frames)
-        got = self.namespace.call(self._run_all, frames)
+        with self.namespace.on(cpu):
+            got = self.namespace.call(self._run_all, frames)
         expected = [self.model.process(frame) for frame in frames]
         if got != expected:
             different = [

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils import bpf
 
 from tests.packet.flows import Flow
 from tests.packet.harness import VIP, VIPS, Balancer, backends, service
@@ -19,6 +21,7 @@ from tests.packet.model import Outcome
 from tests.packet.packets import (
     ACK,
     RST,
+    SEGMENTS,
     SYN,
     frame,
     random_flow,
@@ -332,6 +335,72 @@ def test_icmp_errors_follow_what_is_remembered_and_leave_it(
     assert balancer.check().flows == {"hits": 20, "misses": 20}
     balancer.send_all(errors)
     assert balancer.check().flows == {"hits": 40, "misses": 40}
+
+
+@pytest.fixture
+def other_cpu() -> int:
+    """One that packets do not run on otherwise."""
+    _first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        pytest.skip("cannot run here: there is a single CPU")
+    if not bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM):
+        pytest.skip("cannot run here: the kernel lets no CPU read what others have")
+    return others[-1]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_icmp_errors_find_flows_of_other_cpus(
+    balancer: Balancer, version: int, protocol: str, other_cpu: int
+) -> None:
+    """A network card cannot tell to which flow an error belongs."""
+    segment = SEGMENTS[protocol]
+    few, many = (
+        web(version, protocol=protocol, backends=backends(n, version=version)) for n in (10, 20)
+    )
+    balancer.configure(few, flow_table_size=65536)
+    ports = range(1024, 1224)
+    sent = [frame(segment(source_port=port, port=443), destination=VIPS[version]) for port in ports]
+    first = chosen(balancer.send_all(sent), version)
+    balancer.reconfigure(many, flow_table_size=65536)
+    errors = [
+        error_about(version, quote_of(version, segment(source_port=443, port=port)))
+        for port in ports
+    ]
+    for cpu in (other_cpu, None):
+        assert chosen(balancer.send_all(errors, cpu), version) == first
+    assert balancer.check().flows == {"hits": 400}
+
+
+def test_of_two_cpus_the_one_that_saw_a_flow_last_knows_better(
+    shipped: Balancer, other_cpu: int
+) -> None:
+    """A flow may have changed the CPU, and its backend at that moment."""
+    shipped.configure(web(), flow_table_size=65536)
+    sent, ports = packets(4, 50), range(1024, 1074)
+    errors = [error_about(4, quote_of(4, tcp(source_port=443, port=port))) for port in ports]
+    shipped.send_all(sent)
+    shipped.reconfigure(web(backends=backends(20)[10:]), flow_table_size=65536)
+    time.sleep(TICK)
+    second = chosen(shipped.send_all(sent, other_cpu))
+    shipped.reconfigure(web(backends=backends(20)), flow_table_size=65536)
+    for cpu in (other_cpu, None):
+        assert chosen(shipped.send_all(errors, cpu)) == second
+
+
+def test_errors_that_ask_other_cpus_are_limited(shipped: Balancer, other_cpu: int) -> None:
+    """They can be forged, and asking takes long where there are many CPUs."""
+    shipped.configure(web(), flow_table_size=65536)
+    shipped.send(frame(tcp(source_port=1024, flags=ACK), destination=VIP))
+    error = error_about(4, quote_of(4, tcp(source_port=443, port=1024)))
+    time.sleep(1.1)  # another second than that of an earlier test
+    begun = time.monotonic()
+    with shipped.namespace.on(other_cpu):
+        shipped.namespace.call(shipped._run_all, [error] * 20_000)
+    seconds = time.monotonic() - begun
+    flows = shipped.counted().flows
+    assert flows["hits"] + flows["misses"] == 20_001
+    assert 1000 <= flows["hits"] <= 1000 * (2 + int(seconds))
 
 
 def test_icmp_errors_do_not_keep_a_flow_alive(shipped: Balancer) -> None:

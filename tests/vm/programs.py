@@ -20,7 +20,13 @@ from tests.packet.verifier import Build, RefusedError
 CHOICES = (["IPV4", "IPV6"], ["MAGLEV", "JHASH"], ["IPIP", "GUE", "GRE", "L2"])
 """Features of which every program has some."""
 OPTIONS = ["ANY_PORT", "BY_SOURCE", "FLOW_TABLE", "SPREAD"]
-VALUES = ["-DTICKS_PER_SECOND=250", "-DBACKENDS=4096", "-DLOOKUP_TABLES=64", "-DFLOW_BLOCKS=64"]
+VALUES = [
+    "-DTICKS_PER_SECOND=250",
+    "-DBACKENDS=4096",
+    "-DLOOKUP_TABLES=64",
+    "-DFLOW_BLOCKS=64",
+    "-DCPUS=128",
+]
 RANDOM_BUILDS = 15
 SEED = 20
 

@@ -40,7 +40,7 @@ packet: setup ## the compiled program on single packets (root)
 
 packet-long: setup ## a million random packets, from another seed each time (root)
 	@L4LB_PACKETS=$${L4LB_PACKETS:-1000000} L4LB_SEED=$${L4LB_SEED:-$$(date +%s)} \
-		python -m pytest tests/packet/test_random.py
+		python -m pytest --timeout 0 tests/packet/test_random.py
 
 fleet: setup ## several balancers in the laboratory (root)
 	@python -m pytest tests/fleet

@@ -30,6 +30,16 @@ ENVIRONMENT = {
 # The kinds of namespaces a host has of its own, and the files they are bound to.
 KINDS = {"net": "net", "uts": "uts", "mount": "mnt"}
 
+MACHINE = "/"
+
+# Of the machine's files, those that make a host no virgin: what the collection installs, and what
+# somebody gave to Python beside the distribution's packages.
+TAINTS = """
+etc/l4lb usr/lib/l4lb usr/sbin/l4lb
+etc/systemd/system/l4lb* etc/systemd/system/*/l4lb*
+root/.local/lib/python3* usr/local/lib/python3*/dist-packages/*
+"""
+
 # The root of a host: the machine's own as it is, with a layer above it that takes every write.
 # An overlay shows one file system without what is mounted in it, hence the mounts that follow.
 # The checkout may be one of those; read-only, as a host has no reason to change it.
@@ -39,8 +49,9 @@ cd "$DIRECTORY"
 mkdir -p root work upper/etc
 echo "$NAME" >upper/etc/hostname
 echo "$HOST_TABLE" >upper/etc/hosts
-mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+mount -t overlay -o "lowerdir=$LOWER,upperdir=upper,workdir=work" overlay root
 cd root
+rm -rf $TAINTS
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount --rbind /dev dev
@@ -86,6 +97,8 @@ class Host:
             "CHECKOUT": str(CHECKOUT),
             "NAME": self.name,
             "HOST_TABLE": host_table,
+            "LOWER": MACHINE,
+            "TAINTS": " ".join(TAINTS.split()),
         }
         script = ROOT + (BPFFS if self.plan.bpffs else "")
         call(

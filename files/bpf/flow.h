@@ -54,13 +54,17 @@ static __always_inline __u32 set_of(__u64 hash)
 	return hash >> (64 - FLOW_SET_BITS);
 }
 
-static __always_inline struct flow_set *find_flow_set(__u64 hash)
+static __always_inline struct flow_block *find_flow_block(__u64 hash)
 {
 	__u32 index = set_of(hash) / FLOW_BLOCK_SETS;
-	struct flow_block *block = flows.lookup(&index);
 
-	if (!block)
-		return NULL;
+	return flows.lookup(&index);
+}
+
+/* Apart from the lookup: a compiler may prepare an address before it is known that there is a
+ * block to which it belongs, and the verifier refuses that. */
+static __always_inline struct flow_set *flow_set_of(struct flow_block *block, __u64 hash)
+{
 	return (struct flow_set *)block->sets + set_of(hash) % FLOW_BLOCK_SETS;
 }
 
@@ -221,7 +225,7 @@ static __always_inline __s64 news_of_all_cpus(const struct service *service, __u
 		block = bpf_map_lookup_percpu_elem(map, &index, cpu);
 		if (!block)
 			break;
-		set = (struct flow_set *)block->sets + set_of(hash) % FLOW_BLOCK_SETS;
+		set = flow_set_of(block, hash);
 		latest = larger(latest, latest_news(set, service, hash, now));
 	}
 	return latest;
@@ -255,12 +259,14 @@ static __always_inline __u32 pick_remembered_backend(const struct service *servi
 	__u64 *key = flow_key.lookup(&zero);
 	__u64 hash = key ? fingerprint(packet, *key) : 0;
 	struct flow_events *events = flow_events.lookup(&zero);
-	struct flow_set *set = find_flow_set(hash);
+	struct flow_block *block = find_flow_block(hash);
 	struct flow *place = NULL;
+	struct flow_set *set;
 	__u16 state = FLOW_TAKEN;
 
-	if (!set || !events)
+	if (!block || !events)
 		return 0;
+	set = flow_set_of(block, hash);
 	if (packet->quotes) {
 		number = find_quoted(service, set, hash, now);
 	} else {

@@ -16,6 +16,8 @@
 #include "packet.h"
 #include "hash.h"
 #include "service.h"
+#include "source.h"
+#include "egress.h"
 #include "backend.h"
 #include "flow.h"
 #include "encap.h"
@@ -87,6 +89,8 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	int verdict;
 
 	WORK_OUT(service);
+	if (packet->forged || is_bad_source(packet))
+		return drop(DROP_BAD_SOURCE);
 #ifdef WITH_FLOW_TABLE
 	if (service->flags & SERVICE_FLOW_TABLE) {
 		number = pick_remembered_backend(service, packet, table, &backend);
@@ -114,8 +118,6 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	verdict = encapsulate(ctx, packet, backend, nexthop, flow);
 	if (verdict != GO_ON)
 		return verdict;
-
-	count(&cpu->sent, frame_length(ctx));
 	return transmit(ctx, packet, backend, cpu);
 }
 

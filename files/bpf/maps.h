@@ -13,11 +13,12 @@
 #include <uapi/linux/udp.h>
 
 #ifdef PIN_DIR
-#define TABLE(kind, leaf, name, size)                                                              \
-	BPF_F_TABLE(kind ":" PIN_DIR "/" #name, __u32, leaf, name, size, 0)
+#define KEYED(kind, key, leaf, name, size)                                                         \
+	BPF_F_TABLE(kind ":" PIN_DIR "/" #name, key, leaf, name, size, 0)
 #else
-#define TABLE(kind, leaf, name, size) BPF_TABLE(kind, __u32, leaf, name, size)
+#define KEYED(kind, key, leaf, name, size) BPF_TABLE(kind, key, leaf, name, size)
 #endif
+#define TABLE(kind, leaf, name, size) KEYED(kind, __u32, leaf, name, size)
 
 /* An array of maps, each of which holds a single `type`. Exchanging one of them is the only write
  * that packets can see, so it is how a new state takes effect.

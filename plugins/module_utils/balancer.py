@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from . import changes, compiler, host, image, layout, link, neighbours
+from . import changes, compiler, host, image, layout, link, neighbours, path_mtu, rtnetlink
 from .bpf import Program
 from .changes import Changes, Move, Observed
 from .datapath import (
@@ -83,6 +83,8 @@ class Plan:
     """None: no balancer. `source_address` is filled in."""
     declared: Config | None = None
     """What to save: the same as the user gave it, for at the next boot addresses may differ."""
+    source: Source = field(default_factory=lambda: Source(None, ""))
+    """What the host has for it."""
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     """What changes, in words; empty if nothing does."""
@@ -203,6 +205,20 @@ class Balancer:
             )
         return live, live.data_path, live.manifest
 
+    def outdated(self, live: Live) -> list[str]:
+        """What the host has otherwise than at the last run, in words. Another run follows it."""
+        manifest = live.manifest
+        if manifest is None:
+            return []
+        routed = _routed(manifest.config)
+        lines = [
+            f"net.ipv{version}.conf.lo.forwarding is 0"
+            for version in sorted(_versions(routed))
+            if not host.routing_answers(self.paths, version)
+        ]
+        mtus = path_mtu.of_routes(neighbours.ways(routed), manifest.route_mtus)
+        return lines + path_mtu.differences(manifest.route_mtus, mtus, routed)
+
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""
         live, data_path, manifest = self.at_work()
@@ -261,6 +277,10 @@ class Balancer:
         source = _source(live.link)
         desired = _with_sources(config, source)
         plan = Plan(live, desired, config)
+        routed = _routed(desired)
+        ways = neighbours.ways(routed)
+        known = live.manifest.route_mtus if live.manifest else {}
+        plan.source = replace(source, route_mtus=path_mtu.of_routes(ways, known))
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
         plan.build = build or self._build(live, desired)
@@ -288,14 +308,20 @@ class Balancer:
             wrong = live.data_path.differences(live.manifest, source)
             plan.repair = [name for name in wrong if name in live.manifest.tables]
             plan.steps += [f"repair the map of {name}" for name in wrong if not found.steps]
-            plan.write = plan.write or bool(found.steps or wrong)
+            mtus = path_mtu.differences(
+                live.manifest.route_mtus,
+                plan.source.route_mtus,
+                [address for address in _routed(live.manifest.config) if address in ways],
+            )
+            plan.steps += mtus
+            plan.write = plan.write or bool(found.steps or wrong or mtus)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
-        routed = _routed(desired)
         for version in _versions(routed):
             if not host.routing_answers(self.paths, version):
                 plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
-        hops, unreachable = neighbours.next_hops(routed)
+        links = rtnetlink.links()
+        hops, unreachable = neighbours.next_hops(ways, links)
         plan.hops = hops - neighbours.settled()
         if plan.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
@@ -304,6 +330,9 @@ class Balancer:
             plan.steps.append(f"write {self.saved.path}")
         for address in unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
+        plan.warnings += path_mtu.warnings(
+            desired, path_mtu.limits(desired, plan.source, ways, links)
+        )
         return plan
 
     def _changes(self, live: Live, desired: Config) -> Changes:
@@ -435,7 +464,7 @@ class Balancer:
         unneeded = set(gone) - needed
         if not unneeded:
             return
-        hops = neighbours.next_hops(unneeded)[0] - neighbours.next_hops(needed)[0]
+        hops = _next_hops(unneeded) - _next_hops(needed)
         neighbours.manage([], hops & neighbours.managed())
         for version in _versions(unneeded) - _versions(needed):
             host.restore_routing(self.paths, version)
@@ -456,12 +485,12 @@ class Balancer:
         needed = self._needed_by_others()
         if needed is None:
             return set()
-        return neighbours.managed() - neighbours.next_hops(needed)[0]
+        return neighbours.managed() - _next_hops(needed)
 
     def _load(self, plan: Plan, desired: Config) -> str:
         """Bring a new program with the new state; attaching it is the switch."""
         live = plan.live
-        source = _source(live.link)
+        source = plan.source
         self.staging.remove()
         self.staging.create()
         try:
@@ -495,7 +524,7 @@ class Balancer:
         """Bring the new state to the program that is there."""
         live = plan.live
         if plan.write:
-            source = _source(live.link)
+            source = plan.source
             staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
             self.pins.set("manifest%next", staged.manifest_map)
             data_path.switch(staged)
@@ -583,6 +612,10 @@ def _routed(config: Config) -> list[Address]:
         for backend in service.backends
         if not backend.mac
     ]
+
+
+def _next_hops(addresses: Iterable[Address]) -> set[Neighbour]:
+    return neighbours.next_hops(neighbours.ways(addresses), rtnetlink.links())[0]
 
 
 def _versions(addresses: Iterable[Address]) -> set[int]:

@@ -23,6 +23,7 @@ from typing import Any
 
 from .errors import HostError, KernelError
 
+HASH = 1
 ARRAY = 2
 PERCPU_ARRAY = 6
 ARRAY_OF_MAPS = 12
@@ -154,7 +155,7 @@ class Shape:
 
 
 class Map(_Object):
-    """A BPF map with 32-bit keys."""
+    """A BPF map. Keys are 32-bit numbers, those of a hash table bytes."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
@@ -193,27 +194,39 @@ class Map(_Object):
             return (self.shape.value_size + 7) // 8 * 8 * possible_cpus()
         return self.shape.value_size
 
-    def lookup(self, key: int) -> bytes | None:
+    def lookup(self, key: int | bytes) -> bytes | None:
         """The element at `key`, of all CPUs one after the other if per CPU; None if absent."""
         value = ctypes.create_string_buffer(self._stride)
         result = _libbpf().bpf_map_lookup_elem(self.fd, _key(key), value)
         if result == -errno.ENOENT:
             return None
-        _check(result, f"look up {self.name}[{key}]")
+        _check(result, f"look up {self.name}[{key!r}]")
         return value.raw
 
-    def update(self, key: int, value: bytes) -> None:
+    def update(self, key: int | bytes, value: bytes) -> None:
         """Write the element at `key`; `value` has the length that `lookup` returns."""
         if len(value) != self._stride:
             raise ValueError(f"{self.name}: {len(value)} bytes for an element of {self._stride}")
         result = _libbpf().bpf_map_update_elem(self.fd, _key(key), value, ctypes.c_uint64(0))
-        _check(result, f"update {self.name}[{key}]")
+        _check(result, f"update {self.name}[{key!r}]")
 
-    def delete(self, key: int) -> None:
-        """Remove the element at `key` (maps of maps only); absent already is fine."""
+    def delete(self, key: int | bytes) -> None:
+        """Remove the element at `key` (maps of maps, hash tables); absent already is fine."""
         result = _libbpf().bpf_map_delete_elem(self.fd, _key(key))
         if result != -errno.ENOENT:
-            _check(result, f"delete {self.name}[{key}]")
+            _check(result, f"delete {self.name}[{key!r}]")
+
+    def items(self) -> dict[bytes, bytes]:
+        """All that is in a hash table, which nobody else changes meanwhile."""
+        found: dict[bytes, bytes] = {}
+        key, following = None, ctypes.create_string_buffer(self.shape.key_size)
+        while True:
+            result = _libbpf().bpf_map_get_next_key(self.fd, key, following)
+            if result == -errno.ENOENT:
+                return found
+            _check(result, f"read {self.name}")
+            key = following.raw
+            found[key] = self.lookup(key) or b""
 
     def lookup_all(self, count: int | None = None) -> bytes:
         """All elements of an array, or the first `count`, one after the other."""
@@ -323,5 +336,5 @@ def ticks() -> int:
     return Program(_check(program, "load a program that tells the time")).test_run(bytes(14))[0]
 
 
-def _key(number: int) -> Any:
-    return ctypes.byref(ctypes.c_uint32(number))
+def _key(key: int | bytes) -> Any:
+    return key if isinstance(key, bytes) else ctypes.byref(ctypes.c_uint32(key))

@@ -40,6 +40,9 @@ _FIXED_SHAPES = {
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
     "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
     "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(layout.FLOW_EVENTS), 1),
+    "egresses": bpf.Shape(
+        bpf.HASH, layout.EGRESS_SIZE, layout.MOST_EGRESSES, layout.EGRESS_KEY_SIZE
+    ),
 }
 _PER_BACKEND = {
     "backends": (bpf.ARRAY, layout.BACKEND_RECORDS_SIZE),
@@ -250,6 +253,7 @@ class DataPath:
         if before and "backends" in shared:
             self._let_go(before)
         manifest = image.place(config, build or {}, before, self.room.backends)
+        manifest.route_mtus.update(source.route_mtus)
         if "lookup_tables" not in shared:
             manifest.tables.clear()
         damaged = {
@@ -263,6 +267,7 @@ class DataPath:
         for service in config.services:
             if service.name not in manifest.tables and not image.is_settled(service):
                 self._write_table(service, manifest, next(spare))
+        self._write_egresses(source.egresses)
         records = image.backend_records(manifest, source)
         empty = bytes(layout.BACKEND_CPU_SIZE * bpf.possible_cpus())
         self.maps["backend_cpus"].update_many(
@@ -271,6 +276,24 @@ class DataPath:
         )
         self._write_records(manifest, records, _numbers(before) if "backends" in shared else set())
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), source, records)
+
+    def egresses(self) -> dict[layout.EgressKey, layout.Egress]:
+        """How frames leave by the host's interfaces, as was settled."""
+        found = self.maps["egresses"].items()
+        return dict(layout.unpack_egress(*item) for item in found.items())
+
+    def _write_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
+        """Packets see them at once: what is true of the host's interfaces holds for any state."""
+        table, there = self.maps["egresses"], self.egresses()
+        for key, egress in wanted.items():
+            if there.get(key) != egress:
+                table.update(*layout.pack_egress(key, egress))
+
+    def _drop_egresses(self, wanted: Collection[layout.EgressKey]) -> None:
+        """Remove all but these."""
+        for key, egress in self.egresses().items():
+            if key not in wanted:
+                self.maps["egresses"].delete(layout.pack_egress(key, egress)[0])
 
     def _write_records(
         self, manifest: Manifest, records: Mapping[int, bytes], in_use: Collection[int]
@@ -345,6 +368,7 @@ class DataPath:
         pairs = {n: staged.records[n] * 2 for n in unlike if n in staged.records}
         self.maps["backends"].update_many(pairs.items())
         self._let_go(staged.manifest)
+        self._drop_egresses(staged.source.egresses)
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""

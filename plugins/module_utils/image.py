@@ -15,9 +15,9 @@ import itertools
 import json
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from . import layout, schedulers
@@ -31,12 +31,15 @@ _LEAST_TABLES = 16
 
 @dataclass(frozen=True)
 class Source:
-    """What the balanced interface itself has: its first addresses, MAC address and MTU."""
+    """What the balanced interface itself has: its first addresses, MAC address and MTU; the MTUs of
+    routes to backends, of those that have one; and how frames leave by the host's interfaces."""
 
     address: IPv4Address | None
     mac: str
     address6: IPv6Address | None = None
     mtu: int = 1500
+    route_mtus: Mapping[Address, int] = field(default_factory=dict)
+    egresses: Mapping[layout.EgressKey, layout.Egress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Manifest:
     next_number: int = 1
     second: set[str] = field(default_factory=set)
     """Services of whose backends the second records are in use."""
+    route_mtus: dict[Address, int] = field(default_factory=dict)
+    """As Source had them."""
 
     @property
     def all_numbers(self) -> set[int]:
@@ -103,6 +108,7 @@ class Manifest:
                 "past": self.past,
                 "next_number": self.next_number,
                 "second": sorted(self.second),
+                "route_mtus": {str(address): mtu for address, mtu in self.route_mtus.items()},
             },
             separators=(",", ":"),
         ).encode()
@@ -128,6 +134,7 @@ class Manifest:
                 past=raw["past"],
                 next_number=raw["next_number"],
                 second=set(raw["second"]),
+                route_mtus={ip_address(text): mtu for text, mtu in raw["route_mtus"].items()},
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
             raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
@@ -340,14 +347,16 @@ def outer_source(backend: Backend, service: Service, config: Config, source: Sou
 
 def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
     """Number -> struct backend."""
-    config, records = manifest.config, {}
+    config, routes, records = manifest.config, manifest.route_mtus, {}
     for service in config.services:
         numbers = manifest.numbers[service.name].values()
         packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
         for backend, number in zip(service.backends, numbers):
             mac = backend.mac or config.gateway_mac
+            limits = (source.mtu if mac else routes.get(backend.address), backend.mtu)
+            mtu = min(filter(None, limits), default=0)
             takes_flows = backend.share > 0
-            kind = (backend.address.version, backend.state, takes_flows, mac)
+            kind = (backend.address.version, backend.state, takes_flows, mac, mtu)
             if kind not in packers:
                 packers[kind] = layout.BackendRecord(
                     address=backend.address,
@@ -360,7 +369,7 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
                     gue_port=config.gue_port,
                     mac=mac,
                     source_mac=source.mac,
-                    mtu=source.mtu,
+                    mtu=mtu,
                 ).packer()
             records[number] = packers[kind](backend.address)
     return records

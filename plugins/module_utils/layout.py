@@ -63,8 +63,9 @@ DROPS = {
     "normal; else see whether it is up.",
     "forwarding_off": "net.ipv4.conf.lo.forwarding, or its IPv6 sister, is 0, so the kernel "
     "answers no route lookups. Expected to be 0; apply the configuration again.",
-    "too_big": "Does not fit the path to the backend with its outer header, and may be fragmented, "
-    "or is an ICMP error, so that the sender cannot be told. Raise the MTU towards the backends.",
+    "too_big": "Does not fit the path to the backend with its outer header, and the sender cannot "
+    "be told: it may be fragmented, is an ICMP error, or would have to be shorter than 576 bytes, "
+    "1280 of IPv6. Raise the MTU towards the backends.",
     "no_room": "The driver left no room before the frame for the outer header. Expected to be 0; "
     "use mode generic.",
     "bad_source": "The source address is one that no host may have: loopback, multicast, "
@@ -105,8 +106,15 @@ _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
 _HALVES = struct.Struct("=2H")
 COUNTER = struct.Struct("=QQ")
-BACKEND_CPU_SIZE = 40
-_NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
+BACKEND_CPU_SIZE = 56
+_NEXT_HOP = struct.Struct("=28xH2xI20x")
+_EGRESS_KEY = struct.Struct("=I6s2x")
+_EGRESS = struct.Struct("=II8s")
+_TAG = struct.Struct("!2H")
+MOST_EGRESSES = 4096
+MOST_TAGS = 2
+EGRESS_KEY_SIZE = _EGRESS_KEY.size
+EGRESS_SIZE = _EGRESS.size
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
 FLOW_BLOCK_SETS = 256
@@ -232,7 +240,8 @@ class BackendRecord:
     source: outer source address, or the prefix that flows are spread over; of the backend's family.
     inner_version: IP version of the service.
     keeps_flows, takes_flows: whether it gets packets of flows that it has, and new flows.
-    mac, source_mac, mtu: next hop, if it is given, else routing finds it.
+    mac, source_mac: next hop, if it is given, else routing finds it.
+    mtu: the longest packet on the way, outer headers included; 0 if the interface alone says that.
     """
 
     address: Address
@@ -269,7 +278,7 @@ class BackendRecord:
             _network(self.gue_port) if self.encapsulation == "gue" else 0,
             pack_mac(self.mac) if self.mac else bytes(6),
             pack_mac(self.source_mac) if self.mac else bytes(6),
-            min(self.mtu, 65535) if self.mac else 0,
+            min(self.mtu, 65535),
             protocol,
             self.overhead,
         )
@@ -288,16 +297,27 @@ class BackendRecord:
     @property
     def overhead(self) -> int:
         """Bytes of outer headers, without Ethernet."""
-        if self.encapsulation == "l2":
-            return 0
-        outer = 20 if self.address.version == 4 else 40
-        return outer + {"gue": 8, "gre": 4}.get(self.encapsulation, 0)
+        return overhead(self.encapsulation, self.address.version)
+
+
+def overhead(encapsulation: str, version: int) -> int:
+    """Bytes of outer headers, without Ethernet, on the way to a backend of this IP version."""
+    if encapsulation == "l2":
+        return 0
+    outer = 20 if version == 4 else 40
+    return outer + {"gue": 8, "gre": 4}.get(encapsulation, 0)
 
 
 def service_of(record: bytes) -> int:
     """The id of the service that a struct backend belongs to."""
     service: int = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[1]
     return service
+
+
+def mtu_of(record: bytes) -> int:
+    """The MTU in a struct backend."""
+    mtu: int = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[5]
+    return mtu
 
 
 def _folded(total: int) -> int:
@@ -354,11 +374,47 @@ def confirmed_owner(word: int) -> FlowOwner | None:
     return number, service & ~(FLOW_TAKEN | FLOW_CONFIRMED)
 
 
-def next_hop_interface(records: bytes, cpu: int) -> int:
-    """The interface that routing last gave for a backend, from its struct backend_cpu of each CPU;
-    0 if it was not asked."""
-    index: int = _NEXT_HOP_INTERFACE.unpack_from(records, cpu * BACKEND_CPU_SIZE)[0]
-    return index
+def next_hop(records: bytes, cpu: int) -> tuple[int, int]:
+    """Of the next hop of a backend as routing last found it, the interface and the MTU, from its
+    struct backend_cpu of each CPU; 0 if it was not asked."""
+    mtu, interface = _NEXT_HOP.unpack_from(records, cpu * BACKEND_CPU_SIZE)
+    return interface, mtu
+
+
+Tag = tuple  # (protocol, 0x8100 or 0x88a8, and number, 1 to 4094, of a VLAN)
+
+
+@dataclass(frozen=True)
+class Egress:
+    """How frames leave by an interface that a route names.
+
+    target: index of the one that sends them; 0: the balanced one.
+    tags: what they get, the outer one first.
+    """
+
+    target: int = 0
+    tags: tuple[Tag, ...] = ()
+
+
+EgressKey = tuple  # (index of the interface, MAC address of the next hop; or "", of any other)
+
+
+def pack_egress(key: EgressKey, egress: Egress) -> tuple[bytes, bytes]:
+    """As struct egress_key and struct egress."""
+    index, mac = key
+    tags = b"".join(_TAG.pack(*tag) for tag in egress.tags)
+    return (
+        _EGRESS_KEY.pack(index, pack_mac(mac) if mac else bytes(6)),
+        _EGRESS.pack(egress.target, len(tags), tags),
+    )
+
+
+def unpack_egress(key: bytes, value: bytes) -> tuple[EgressKey, Egress]:
+    """The inverse of `pack_egress`."""
+    index, mac = _EGRESS_KEY.unpack(key)
+    target, length, tags = _EGRESS.unpack(value)
+    found = Egress(target, tuple(_TAG.iter_unpack(tags[:length])))
+    return (index, mac.hex(":") if any(mac) else ""), found
 
 
 def pack_address(address: Address) -> bytes:

@@ -27,8 +27,9 @@ from .datapath import DataPath, join_sources, reusable_maps
 from .errors import ConfigError, L4lbError
 from .image import Manifest, is_settled
 from .model import PROTOCOLS, Address, Backend, Service
+from .path_mtu import Limit
 
-_READ_ONLY = ("services", "lookup_tables", "backends")
+_READ_ONLY = ("services", "lookup_tables", "backends", "egresses")
 _KEY = "flow_key"
 _XDP_PASS = 2
 _TCP_ACK = 0x10
@@ -110,6 +111,8 @@ class Verdict:
     """MAC address that the packet is sent to."""
     interface: int = 0
     """Index of the one that it leaves by; 0: the one it came by."""
+    limit: Limit | None = None
+    """How long it may be, outer headers included."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,9 @@ class _Trial:
         self._copy = copy
         self._frame = flow.frame()
         self._numbers = {}
+        self._second = False
         if service:
+            self._second = service.name in manifest.second
             known = manifest.numbers[service.name]
             self._numbers = {known[backend.address]: backend for backend in service.backends}
 
@@ -217,10 +222,9 @@ class _Trial:
     def _verdict(self, code: int, frame: bytes, counted: dict[str, int], cpu: int) -> Verdict:
         if "backend_cpus" in counted:
             number = counted["backend_cpus"]
-            record = self._copy.maps["backend_cpus"].lookup(number) or b""
-            interface = layout.next_hop_interface(record, cpu)
+            interface, limit = self._hop(number, cpu)
             mac = ":".join(f"{byte:02x}" for byte in frame[:6])
-            return Verdict(_SENT, None, self._numbers[number], number, mac, interface)
+            return Verdict(_SENT, None, self._numbers[number], number, mac, interface, limit)
         if "drops" in counted:
             return Verdict(_DROPPED, list(layout.DROPS)[counted["drops"] - 1])
         if "answers" in counted:
@@ -228,6 +232,18 @@ class _Trial:
         if code != _XDP_PASS:
             raise L4lbError(f"the program answered {code} and counted nothing")
         return Verdict(_PASSED)
+
+    def _hop(self, number: int, cpu: int) -> tuple[int, Limit]:
+        """By which interface packets to a backend leave, 0: the one they come by; and their
+        limit."""
+        records = self._copy.maps["backends"].lookup(number) or b""
+        written = layout.mtu_of(records[layout.BACKEND_SIZE :] if self._second else records)
+        interface, mtu = layout.next_hop(self._copy.maps["backend_cpus"].lookup(number) or b"", cpu)
+        option = self._numbers[number].mtu
+        if not interface:  # the next hop is given
+            return 0, Limit(written, "option" if written == option else "interface")
+        origins = {written: "route", option: "option"}
+        return interface, Limit(mtu, origins.get(mtu, "interface"))
 
     def _counts(self) -> Counter[tuple[str, int, int]]:
         """(map, index, CPU) -> how often; of flow_events the hits."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -23,6 +25,7 @@ mount -t tmpfs tmpfs /run
 mkdir /run/etc /run/etc-work /run/usr /run/usr-work
 mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc-work overlay /etc
 mount -t overlay -o lowerdir=/usr,upperdir=/run/usr,workdir=/run/usr-work overlay /usr
+rm -rf /etc/l4lb
 """
 
 
@@ -49,3 +52,10 @@ def undisturbed() -> Iterator[None]:
 def ip(command: str) -> None:
     """Run a command of ip(8)."""
     subprocess.run(["ip", *command.split()], check=True)
+
+
+def await_carrier(interface: str) -> None:
+    """Wait until the kernel has taken notice that the other end is up, a second at worst."""
+    state = Path(f"/sys/class/net/{interface}/operstate")
+    while state.read_text() != "up\n":
+        time.sleep(0.01)

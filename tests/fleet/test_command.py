@@ -24,6 +24,7 @@ import yaml
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
+from tests.interruptible import interruptible
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 UNIT = CHECKOUT / "roles/l4lb/files/l4lb@.service"
@@ -141,6 +142,28 @@ def test_status(lb1: Host) -> None:
     assert "eth0       not attached  drained" in l4lb(lb1, "status")
 
 
+def test_status_tells_what_only_another_run_follows(lb1: Host) -> None:
+    """It says what, and what to do; and a run does it."""
+    assert json.loads(l4lb(lb1, "status", "--json"))["eth0"]["outdated"] == []
+    lb1.ip([f"route add {WEB['web1']} dev eth0 mtu 1400"])
+    try:
+        change = f"MTU of the route to {WEB['web1']} none -> 1400"
+        last = l4lb(lb1, "status", code=3).splitlines()[-1]
+        assert last == f"eth0: {change}; apply the configuration again"
+        assert json.loads(l4lb(lb1, "status", "--json", code=3))["eth0"]["outdated"] == [change]
+        assert l4lb(lb1, "apply", "--check", "-", given=DEPLOYED, code=3) == f"eth0: {change}\n"
+        assert l4lb(lb1, "apply", "-", given=DEPLOYED) == f"eth0: {change}\n"
+        assert l4lb(lb1, "apply", "-", given=DEPLOYED) == "eth0: nothing to change\n"
+        l4lb(lb1, "status")
+    finally:
+        lb1.ip([f"route delete {WEB['web1']} dev eth0"])
+    assert "1400 -> none" in l4lb(lb1, "status", code=3)
+    l4lb(lb1, "apply", "-", given=DEPLOYED)
+    lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
+    last = l4lb(lb1, "status", code=3).splitlines()[-1]
+    assert last == "eth0: net.ipv4.conf.lo.forwarding is 0; apply the configuration again"
+
+
 def test_stats(lab: Lab, lb1: Host) -> None:
     answered = who(lab, 21000)
     found = json.loads(l4lb(lb1, "stats", "--interval", "0", "--json", "eth0"))
@@ -169,7 +192,7 @@ def test_watching_on_a_terminal(lb1: Host) -> None:
     ours, theirs = pty.openpty()
     command = lb1.inside("stty", "rows", "4", "cols", "80")
     subprocess.run(command, stdin=theirs, check=True, env=ENVIRONMENT)
-    with subprocess.Popen(
+    with interruptible(
         lb1.inside("l4lb", "stats", "--watch", "--interval", "0.05"),
         env=ENVIRONMENT,
         stdin=theirs,
@@ -232,6 +255,9 @@ def test_remove_and_absent(lb1: Host) -> None:
 WRONG: dict[str, tuple[list[str], Any, str]] = {
     "no such file": (["apply", "/nowhere"], None, "/nowhere: No such file or directory"),
     "a directory": (["apply", "/etc"], None, "/etc: Is a directory"),
+    "a device": (["apply", "/dev/zero"], None, "/dev/zero: not a regular file or a pipe"),
+    "no end": (["apply", "/root/long"], None, "/root/long: longer than 32 MiB, as no configu"),
+    "no end by a pipe": (["apply", "-"], " " * (33 << 20), "standard input: longer than 32 MiB"),
     "no JSON": (["apply", "-"], "{", "standard input is not JSON: Expecting property name"),
     "no text": (["apply", "/usr/bin/env"], None, "/usr/bin/env is not JSON: "),
     "no mapping": (["apply", "-"], [], "standard input: give a mapping of options"),
@@ -252,7 +278,16 @@ WRONG: dict[str, tuple[list[str], Any, str]] = {
 
 @pytest.mark.parametrize(("arguments", "given", "message"), WRONG.values(), ids=WRONG)
 def test_wrong_input(deployed: Host, arguments: list[str], given: Any, message: str) -> None:
+    deployed.run(["truncate", "--size=100G", "/root/long"])
     assert message in l4lb(deployed, *arguments, given=given, code=1)
+    deployed.run(["rm", "/root/long"])
+
+
+def test_a_pipe(deployed: Host) -> None:
+    told = deployed.run(
+        ["bash", "-c", "l4lb apply --check <(sleep 0.1; cat)"], input=json.dumps(DEPLOYED)
+    )
+    assert told.stdout == "eth0: nothing to change\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["x"], ["stats", "--interval", "-1"], ["remove"]])
@@ -291,7 +326,7 @@ def test_no_bcc(lb1: Host) -> None:
 
 
 def test_ctrl_c(deployed: Host) -> None:
-    with subprocess.Popen(
+    with interruptible(
         deployed.inside("l4lb", "apply", "-"),
         env=ENVIRONMENT,
         stdin=subprocess.PIPE,
@@ -386,6 +421,43 @@ def test_flow_knows_what_is_remembered(lab: Lab, lb1: Host) -> None:
     assert re.search(rf"^a new flow: to {WEB[other]} \(.*: the only one for new flows$", told, re.M)
 
 
+MAC = "52:54:00:00:00:0b"
+
+
+@pytest.mark.parametrize(
+    ("options", "route", "expected", "told"),
+    [
+        ({}, 0, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        ({}, 1400, {"bytes": 1400, "of": "route"}, "1400, of the route"),
+        ({}, 9000, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        ({"mtu": 1300}, 1400, {"bytes": 1300, "of": "option"}, "1300, of the backend's option"),
+        ({"mtu": 1450}, 1400, {"bytes": 1400, "of": "route"}, "1400, of the route"),
+        ({"mac": MAC}, 1400, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        (
+            {"mac": MAC, "mtu": 1300},
+            0,
+            {"bytes": 1300, "of": "option"},
+            "1300, of the backend's option",
+        ),
+    ],
+)
+def test_flow_says_how_long_packets_may_be(
+    lb1: Host, options: dict[str, Any], route: int, expected: dict[str, Any], told: str
+) -> None:
+    web = service()
+    web["backends"] = [{"address": WEB["web1"], **options}]
+    if route:
+        lb1.ip([f"route add {WEB['web1']} dev eth0 mtu {route}"])
+    try:
+        l4lb(lb1, "apply", "-", given={**DEPLOYED, "services": [web]})
+        ends = ("tcp", f"{CLIENT}:22201", f"{VIP}:80")
+        assert flow(lb1, *ends)["new"]["mtu"] == expected
+        assert f"MTU:        {told}\n" in l4lb(lb1, "flow", *ends)
+    finally:
+        if route:
+            lb1.ip([f"route delete {WEB['web1']} dev eth0"])
+
+
 def test_flow_to_nobody(lb1: Host) -> None:
     nobody = service(name="nobody", port=0, address="2001:db8:ffff::10", protocol="udp")
     l4lb(lb1, "apply", "-", given={**DEPLOYED, "services": [service("web1"), nobody]})
@@ -425,6 +497,14 @@ def test_restore_goes_on_after_an_error(lb1: Host) -> None:
     assert told.startswith("eth0: nothing to change\na: /etc/l4lb/a.json is not readable")
 
 
+def test_restore_waits_for_nobody(lb1: Host) -> None:
+    lb1.run(["mkfifo", "/etc/l4lb/a.json"])
+    told = l4lb(lb1, "restore", code=1)
+    assert "\neth0       native " in l4lb(lb1, "status")
+    lb1.run(["rm", "/etc/l4lb/a.json"])
+    assert told.startswith("eth0: nothing to change\na: /etc/l4lb/a.json: not a regular file; ")
+
+
 def test_restore_as_the_unit_does(lab: Lab, lb1: Host) -> None:
     """With the capabilities that it has, and a system that is read-only."""
     (capabilities,) = re.findall(r"^CapabilityBoundingSet=(.*)$", UNIT.read_text(), re.MULTILINE)
@@ -447,6 +527,8 @@ def test_the_unit(deployed: Host) -> None:
     deployed.run(["sh", "-c", "cat >/root/l4lb@.service"], input=UNIT.read_text())
     done = deployed.run(["systemd-analyze", "verify", "--man=no", "/root/l4lb@.service"])
     assert done.stdout + done.stderr == ""
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20"]
+    deployed.run([*command, "/root/l4lb@.service"])  # fails if it is worse than 2.0
     deployed.run(["rm", "/root/l4lb@.service"])
 
 

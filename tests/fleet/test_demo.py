@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from lab import Lab
+from tests.interruptible import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,20 +186,19 @@ def test_what_to_try_next_works(shown: str) -> None:
 
 def test_an_interrupted_demo_leaves_no_flood() -> None:
     lab = Lab(f"i{NAME}")
-    demo = subprocess.Popen(
-        [DEMO],
+    with interruptible(
+        [str(DEMO)],
         cwd=CHECKOUT,
         env=environment(lab.name),
         stdout=subprocess.PIPE,
         start_new_session=True,
-    )
-    with demo:
+    ) as demo:
         while not lab.is_up or not flooding(lab):
             assert demo.poll() is None
             time.sleep(0.05)
         # What the terminal does at Ctrl-C.
         os.killpg(demo.pid, signal.SIGINT)
-        demo.communicate(timeout=30)
+        demo.communicate()
     assert demo.returncode == 130
     assert not flooding(lab)
     networks = inodes(lab)

@@ -340,6 +340,7 @@ def main(seed: int) -> None:
         f"route add fd00::/16 via {GATEWAY6}",
     ):
         sandbox.ip(command)
+    sandbox.await_carrier(INTERFACE)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # the flow table is per CPU
     walk = Walk(seed)
     for number in range(STEPS):

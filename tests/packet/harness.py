@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath, build_flags
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room, Source, room_for
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 from tests.packet.flows import FlowTable
 from tests.packet.hashing import ones_complement_sum
-from tests.packet.model import Fib, Interface, Model, Outcome, Statistics, Tally, Verdict
+from tests.packet.model import Fib, Hop, Interface, Model, Outcome, Statistics, Tally, Verdict
 from tests.packet.packets import BALANCER_MAC, mac
 from tests.packet.wire import ECHO_REQUEST, ICMP, Address, parse, pseudo_header
 
@@ -116,6 +117,10 @@ class Namespace:
         """Run a command of ip(8)."""
         self.call(_run, ["ip", *command.split()])
 
+    def output(self, command: str) -> str:
+        """What a command prints."""
+        return self.call(_output, command.split())
+
     def write(self, setting: str, value: str) -> None:
         """Set a sysctl, called by its path below /proc/sys."""
         self.call((Path("/proc/sys") / setting).write_text, value)
@@ -145,6 +150,10 @@ def _run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True)
 
 
+def _output(command: Sequence[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 class Balancer:
     """The program and the model, configured alike. A program is compiled once for each set of
     features.
@@ -152,6 +161,7 @@ class Balancer:
     flags: more -D flags for the program.
     every_feature: compile for more than what is configured, once for all configurations.
     own: the interface's addresses.
+    egresses: how frames leave by the interfaces of the namespace.
     """
 
     def __init__(
@@ -163,11 +173,13 @@ class Balancer:
         flags: Sequence[str] = (),
         every_feature: bool = False,
         own: tuple[str | None, str | None] = (BALANCER_ADDRESS, BALANCER_ADDRESS6),
+        egresses: Mapping[EgressKey, Egress] | None = None,
     ) -> None:
         self.namespace = namespace
         self.flags = flags
         self._mac_address = mac_address
         self.fib = fib
+        self.egresses = egresses or {}
         self._every_feature = every_feature
         self._address = IPv4Address(own[0]) if own[0] else None
         self._address6 = IPv6Address(own[1]) if own[1] else None
@@ -258,8 +270,14 @@ class Balancer:
             options = {"gateway_mac": GATEWAY_MAC, **options}
         mtu = options.pop("mtu", LARGE_MTU)
         config = Config.parse({"interface": "lo", "services": services, **options})
+        hops = {address: hop for address, hop in (self.fib or {}).items() if isinstance(hop, Hop)}
         source = Source(
-            address=self._address, address6=self._address6, mac=self._mac_address, mtu=mtu
+            address=self._address,
+            address6=self._address6,
+            mac=self._mac_address,
+            mtu=mtu,
+            route_mtus={address: hop.route_mtu for address, hop in hops.items() if hop.route_mtu},
+            egresses=dict(self.egresses),
         )
         if (config, source) != self._written:
             self.namespace.call(self._write, config, source)

@@ -56,6 +56,7 @@ from tests.packet.wire import (
     Packet,
     ipv4_header,
     ipv6_header,
+    is_bad_source,
     parse,
     pseudo_header,
     quoted,
@@ -68,11 +69,14 @@ GRE = 47
 GRE_PROTOCOL = struct.Struct("!HH")
 UDP_HEADER = struct.Struct("!HHHH")
 PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
+TAG = struct.Struct("!HH")
 ENCAPSULATION_BYTES = {"ipip": 0, "gue": UDP_HEADER.size, "gre": GRE_PROTOCOL.size}
 """What goes between the outer IP header and the packet."""
 OUTER_BYTES = {4: IPV4_HEADER.size, 6: IPV6_HEADER.size}
 FIRST_DYNAMIC_PORT = 0xC000
 
+LEAST_MTU = {4: 576, 6: 1280}
+"""What a host must be able to receive (RFC 791), or a link to carry (RFC 8200 section 5)."""
 QUOTED_BYTES = 256
 """How much of a packet that is too big its sender gets back."""
 
@@ -122,8 +126,13 @@ class Hop:
     interface_mac: bytes
     same_interface: bool = False
     mtu: int = 1500
+    """Of the interface."""
+    route_mtu: int = 0
+    """0: the route says nothing of it."""
     on_link: bool = True
     """The neighbour is the backend itself."""
+    tags: Sequence[tuple[int, int]] | None = ()
+    """What the frame gets, each an EtherType and what follows it; None: those that it came with."""
 
 
 Fib = Mapping[Address, Union[Hop, str]]
@@ -190,6 +199,7 @@ class Model:
         self.fib = {} if fib is None else fib
         self.flows = flows or FlowTable(config.flow_table_size)
         self.statistics = Statistics()
+        self._last_hops: dict[tuple[str, Address], Hop] = {}
         self._services = {service.key: service for service in config.services}
         self._protocols = {(service.address, service.protocol) for service in config.services}
         self._addresses = {service.address for service in config.services}
@@ -211,6 +221,8 @@ class Model:
             if self.is_icmp(packet):
                 return self.process_icmp(frame, packet)
             service = self.service_of(packet)
+            if is_bad_source(packet.source, packet.destination):
+                raise DroppedError("bad_source")
             flow = Flow(packet.source, packet.source_port, packet.destination_port)
             backend = self.choose(service, flow, packet.tcp_flags)
             return self.forward(frame, packet, service, flow, backend)
@@ -232,7 +244,10 @@ class Model:
     def process_icmp(self, frame: bytes, packet: Packet) -> Outcome:
         """Answer pings, and take errors to the backend whose packet they are about."""
         kind = frame[packet.transport]
+        forged = is_bad_source(packet.source, packet.destination)
         if kind == ECHO_REQUEST[packet.version] and packet.destination in self._addresses:
+            if forged:
+                raise DroppedError("bad_source")
             count(self.statistics.answers, "echo_reply")
             return Outcome(Verdict.TX, echo_reply(frame, packet))
         if kind not in ERRORS[packet.version]:
@@ -241,6 +256,8 @@ class Model:
         if quote is None or quote.source != packet.destination:
             raise NotForUsError
         service = self.lookup(quote.source, quote.source_port, quote.protocol)
+        if forged or is_bad_source(quote.destination, quote.source):
+            raise DroppedError("bad_source")
         flow = Flow(quote.destination, quote.destination_port, quote.source_port)
         backend = self.choose(service, flow)
         return self.forward(frame, packet, service, flow, backend)
@@ -326,13 +343,16 @@ class Model:
     ) -> Outcome:
         """Send a packet to its backend, if it fits; its sender is told if it does not."""
         hop = self.next_hop(service, backend)
-        most = hop.mtu - overhead(service, backend)
+        limits = (hop.mtu, hop.route_mtu, backend.mtu)
+        most = min(filter(None, limits)) - overhead(service, backend)
         if packet.length > most:
-            if not packet.dont_fragment or self.is_icmp(packet) or packet.length < QUOTED_BYTES:
+            if not packet.dont_fragment or self.is_icmp(packet) or most < LEAST_MTU[packet.version]:
                 raise DroppedError("too_big")
             count(self.statistics.answers, "packet_too_big")
             return Outcome(Verdict.TX, too_big(frame, packet, most))
         tags = frame[MAC_PAIR : packet.start - ETHER_TYPE.size]
+        if hop.tags is not None:
+            tags = b"".join(TAG.pack(*tag) for tag in hop.tags)
         version = packet.version if service.encapsulation == "l2" else backend.address.version
         sent = (
             hop.neighbour_mac
@@ -355,14 +375,20 @@ class Model:
                 self.interface.mac,
                 same_interface=True,
                 mtu=self.interface.mtu,
+                tags=None,
             )
         found = self.fib.get(backend.address, "no_route")
+        if found == "forwarding_off":  # not a word about the way, so the last one holds
+            found = self._last_hops.get((service.name, backend.address), found)
+        if isinstance(found, str):
+            self._last_hops.pop((service.name, backend.address), None)
         if found == "no_neighbour" and self.interface.own(backend.address.version):
             raise DroppedError(found, asks_for=backend.address)
         if isinstance(found, str):
             raise DroppedError(found)
         if service.encapsulation == "l2" and not found.on_link:
             raise DroppedError("no_route")
+        self._last_hops[service.name, backend.address] = found
         return found
 
     def outer_headers(
@@ -438,14 +464,23 @@ def echo_reply(frame: bytes, packet: Packet) -> bytes:
     """The answer to a ping: all as it came but for type, direction and time to live."""
     made = bytearray(frame)
     made[0:6], made[6:12] = frame[6:12], frame[0:6]
+    pseudo = b""
     if packet.version == 4:
         swap(made, packet.start + 12, 4)
-        replace(made, packet.start + 8, bytes([TTL]), checksum=packet.start + 10)
+        replace(made, packet.start + 8, TTL, checksum=packet.start + 10, covered=packet.header)
     else:
         swap(made, packet.start + 8, 16)
         made[packet.start + 7] = TTL
-    reply = bytes([ECHO_REPLY[packet.version]])
-    replace(made, packet.transport, reply, checksum=packet.transport + 2)
+        length = packet.end - packet.transport
+        pseudo = pseudo_header(packet.source, packet.destination, ICMP[6], length)
+    replace(
+        made,
+        packet.transport,
+        ECHO_REPLY[packet.version],
+        checksum=packet.transport + 2,
+        covered=slice(packet.transport, packet.end),
+        pseudo=pseudo,
+    )
     return bytes(made)
 
 
@@ -455,13 +490,24 @@ def swap(made: bytearray, start: int, size: int) -> None:
     made[start:middle], made[middle:end] = made[middle:end], made[start:middle]
 
 
-def replace(made: bytearray, at: int, byte: bytes, *, checksum: int) -> None:
-    """Replace the first byte of a 16-bit word that a checksum covers."""
+def replace(
+    made: bytearray, at: int, byte: int, *, checksum: int, covered: slice, pseudo: bytes = b""
+) -> None:
+    """Replace the first byte of a 16-bit word that a checksum covers.
+
+    The checksum is computed anew if it was right. A wrong one changes by as much, so that it stays
+    wrong (RFC 1624, equation 3).
+    """
+    was_right = ones_complement_sum(pseudo + made[covered]) == 0xFFFF
     (before,) = struct.unpack_from("!H", made, at)
-    made[at : at + 1] = byte
+    made[at] = byte
     (after,) = struct.unpack_from("!H", made, at)
     (old,) = struct.unpack_from("!H", made, checksum)
-    struct.pack_into("!H", made, checksum, updated_checksum(old, before, after))
+    new = updated_checksum(old, before, after)
+    if was_right:
+        struct.pack_into("!H", made, checksum, 0)
+        new = ones_complement_sum(pseudo + made[covered]) ^ 0xFFFF
+    struct.pack_into("!H", made, checksum, new)
 
 
 def too_big(frame: bytes, packet: Packet, mtu: int) -> bytes:

@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Union
 
 from tests.packet.hashing import ones_complement_sum
+from tests.packet.wire import no_host_has
 
 Address = Union[IPv4Address, IPv6Address]
 
@@ -281,16 +282,32 @@ def frame(
     return ethernet(packet, ether_type=ether_type, tags=tags, padding=padding)
 
 
+def too_big(mtu: int, *, own: str, backend: str, ethernet_destination: str) -> bytes:
+    """A frame with an ICMP error that any host can send: an echo reply from `own` to `backend` was
+    longer than `mtu`, the most that some link on the way takes."""
+    if ip_address(own).version == 4:
+        quote = ipv4(icmp(0, data=bytes(56)), source=own, destination=backend)
+        packet = ipv4(icmp(3, 4, rest=mtu, data=quote), source=backend, destination=own)
+        return ethernet(packet, destination=ethernet_destination)
+    quote = ipv6(icmp6(129, data=bytes(56)), source=own, destination=backend)
+    packet = ipv6(icmp6(2, rest=mtu, data=quote), source=backend, destination=own)
+    return ethernet(packet, ether_type=ETHERNET_IPV6, destination=ethernet_destination)
+
+
 def packet_of(whole: bytes) -> bytes:
     """What an untagged frame carries."""
     return whole[ETHERNET_HEADER:]
 
 
 def random_flow(rng: random.Random) -> tuple[IPv4Address, int]:
-    """A client: address and port, any bits."""
-    return IPv4Address(rng.getrandbits(32)), rng.getrandbits(16)
+    """A client: address and port, any bits that a host may have."""
+    while no_host_has(address := IPv4Address(rng.getrandbits(32))):
+        pass
+    return address, rng.getrandbits(16)
 
 
 def random_flow6(rng: random.Random) -> tuple[IPv6Address, int]:
     """The same of IPv6."""
-    return IPv6Address(rng.getrandbits(128)), rng.getrandbits(16)
+    while no_host_has(address := IPv6Address(rng.getrandbits(128))):
+        pass
+    return address, rng.getrandbits(16)

@@ -167,7 +167,10 @@ def test_a_lookup_table_is_kept_exactly_while_it_is_right(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_manifest_comes_back_from_the_kernel(seed: int) -> None:
     for _before, after in history(seed, 20, capacity=300):
-        manifest = dataclasses.replace(after, build={"flags": ["-DX"], "bcc": None})
+        mtus: dict[Address, int] = {ip_address("10.0.0.1"): 1400, ip_address("fd00::1"): 1280}
+        manifest = dataclasses.replace(
+            after, build={"flags": ["-DX"], "bcc": None}, route_mtus=mtus
+        )
         assert Manifest.load(manifest.dump()) == manifest
         assert Manifest.load(manifest.dump() + bytes(9)) == manifest
 
@@ -518,7 +521,7 @@ def test_backend_records(
         gue_port=6080,
         mac=expected,
         source_mac=SOURCE.mac,
-        mtu=1492,
+        mtu=1492 if expected else 0,
     )
     number = manifest.numbers["web"][IPv4Address("10.0.0.1")]
     assert image.backend_records(manifest, SOURCE) == {number: record.pack()}
@@ -569,6 +572,34 @@ def test_a_backend_of_weight_0_takes_no_new_flows() -> None:
     flags = int.from_bytes(record[38:40], sys.byteorder)
     assert flags & layout.BACKEND_KEEPS_FLOWS
     assert not flags & layout.BACKEND_TAKES_FLOWS
+
+
+@pytest.mark.parametrize(
+    ("mac", "option", "route", "expected"),
+    [
+        (None, None, 0, 0),
+        (None, None, 1400, 1400),
+        (None, 1300, 0, 1300),
+        (None, 1300, 1400, 1300),
+        (None, 1450, 1400, 1400),
+        (None, 9000, 0, 9000),
+        ("52:54:00:00:00:0b", None, 0, 1492),
+        ("52:54:00:00:00:0b", None, 1400, 1492),
+        ("52:54:00:00:00:0b", 1300, 0, 1300),
+        ("52:54:00:00:00:0b", 9000, 0, 1492),
+    ],
+)
+def test_the_longest_packet_on_the_way_to_a_backend(
+    mac: str | None, option: int | None, route: int, expected: int
+) -> None:
+    """With a given MAC address the route does not matter; else the interface is followed."""
+    desired = config(service(backends=backends({"mac": mac, "mtu": option})))
+    manifest = follow(desired, None, 1024)
+    address = IPv4Address("10.0.0.1")
+    if route:
+        manifest.route_mtus[address] = route
+    record = image.backend_records(manifest, SOURCE)[manifest.numbers["web"][address]]
+    assert layout.mtu_of(record) == expected
 
 
 # The outer source.

@@ -126,7 +126,7 @@ def used(constant: str) -> bool:
     return len(re.findall(rf"\b{constant}\b", CODE)) > 1
 
 
-TO_COME = {"bad_source", "ttl_expired", "no_service", "limited", "no_egress"}
+TO_COME = {"ttl_expired", "no_service", "limited"}
 
 
 def test_each_reason_to_drop_is_used_and_says_what_to_do() -> None:
@@ -160,6 +160,8 @@ SIZES = {
     "flow_set": 64,
     "flow_block": layout.FLOW_BLOCK_SIZE,
     "nexthop": 14,
+    "egress_key": layout.EGRESS_KEY_SIZE,
+    "egress": layout.EGRESS_SIZE,
     "flow_events": 8 * len(layout.FLOW_EVENTS),
 }
 
@@ -291,7 +293,7 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
         "flags": native(32 | 4 | 8 | (1 if mac else 0), 2),
         "service": native(0x0ABC, 2),
         "port": b"\x12\x34",
-        "nexthop": nexthop if mac else bytes(14),
+        "nexthop": nexthop if mac else bytes(12) + native(0x2345, 2),
         "protocol": b"\x11",
         "overhead": bytes([28]),
         "padding": bytes(4),
@@ -305,6 +307,51 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
         "source": 6,
         "mtu": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("mac", "tags"),
+    [
+        ("", ()),
+        ("52:54:00:00:00:0b", ()),
+        ("", ((0x8100, 100),)),
+        ("52:54:00:00:00:0b", ((0x88A8, 4094), (0x8100, 1))),
+    ],
+)
+def test_members_of_an_egress_are_where_c_has_them(mac: str, tags: tuple[layout.Tag, ...]) -> None:
+    key, value = layout.pack_egress((7, mac), layout.Egress(9, tags))
+    assert layout.unpack_egress(key, value) == ((7, mac), layout.Egress(9, tags))
+    packed_tags = b"".join(struct.pack("!HH", *tag) for tag in tags)
+    expected = {
+        "egress_key": {
+            "ifindex": native(7, 4),
+            "mac": layout.pack_mac(mac) if mac else bytes(6),
+            "padding": bytes(2),
+        },
+        "egress": {
+            "target": native(9, 4),
+            "tags_length": native(len(packed_tags), 4),
+            "tags": packed_tags.ljust(8, b"\0"),
+        },
+    }
+    for packed, struct_ in ((key, "egress_key"), (value, "egress")):
+        found = members(struct_)
+        assert found.keys() == expected[struct_].keys()
+        for name, (offset, size) in found.items():
+            assert packed[offset : offset + size] == expected[struct_][name], name
+
+
+def test_a_next_hop_is_read_where_c_has_it() -> None:
+    found = members("backend_cpu")
+    one = bytearray(layout.BACKEND_CPU_SIZE)
+    offset, size = found["ifindex"]
+    one[offset : offset + size] = native(0x12345678, 4)
+    offset = found["nexthop"][0] + members("nexthop")["mtu"][0]
+    one[offset : offset + 2] = native(0x2345, 2)
+    records = bytes(layout.BACKEND_CPU_SIZE) + bytes(one)
+    assert layout.next_hop(records, 0) == (0, 0)
+    assert layout.next_hop(records, 1) == (0x12345678, 0x2345)
+    assert found["sent"] == (0, layout.COUNTER.size)
 
 
 def member(packed: bytes, name: str) -> bytes:
@@ -393,8 +440,9 @@ def member(packed: bytes, name: str) -> bytes:
                 "source": ip_network("2001:db8::1"),
                 "encapsulation": "gue",
             },
-            {"sum": bytes(2), "overhead": b"\x30", "nexthop": bytes(14)},
+            {"sum": bytes(2), "overhead": b"\x30", "nexthop": bytes(12) + native(1500, 2)},
         ),
+        ({"mtu": 0}, {"nexthop": bytes(14)}),
         (
             {"address": ip_address("2001:db8::2"), "source": ip_network("2001:db8:1::/64")},
             {"spread": bytes([255] * 4), "protocol": b"\x04"},

@@ -1,25 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""decap.c, and many builds of l4lb.c: compiled under one kernel, verified by another.
+"""decap.c, and many builds of l4lb.c: compiled in one place, verified in another.
 
     python -m tests.vm.programs compile FILE    compile them, and write them to FILE
     python -m tests.vm.programs verify FILE     have the running kernel verify what FILE holds
 
-Both need root. An emulated machine needs half a minute to compile what it verifies in a second.
+Both need root. An emulated machine needs half a minute to compile what it verifies in a second;
+and each compiler has its own idea of what the verifier takes.
 """
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import random
+import re
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.packet.verifier import Build, RefusedError
+from tests.packet.verifier import SOURCES, Build, RefusedError
 
+FEATURES = {
+    feature
+    for file in SOURCES.iterdir()
+    for feature in re.findall(r"\bWITH_(\w+)", file.read_text(encoding="utf-8"))
+}
 CHOICES = (["IPV4", "IPV6"], ["MAGLEV", "JHASH"], ["IPIP", "GUE", "GRE", "L2"])
 """Features of which every program has some."""
-OPTIONS = ["ANY_PORT", "BY_SOURCE", "FLOW_TABLE", "SPREAD"]
+COMMON: tuple[list[str], ...] = ([], ["BY_SOURCE"], ["FLOW_TABLE"], ["BY_SOURCE", "FLOW_TABLE"])
+"""What every choice is tried with."""
+OPTIONS = sorted(FEATURES.difference(*CHOICES))
 VALUES = [
     "-DTICKS_PER_SECOND=250",
     "-DBACKENDS=4096",
@@ -32,30 +43,31 @@ SEED = 20
 
 
 def builds() -> list[list[str]]:
-    """Features of programs: each alone, all of them, and random ones."""
+    """Features of programs: every choice, with what is common; all features; and random ones."""
     rng = random.Random(SEED)
-    families, schedulers, encapsulations = CHOICES
-    found = [
-        [family, scheduler, encapsulation]
-        for family in families
-        for scheduler in schedulers
-        for encapsulation in encapsulations
-    ]
-    found.append([*families, *schedulers, *encapsulations, *OPTIONS])
+    found = [[*chosen, *more] for chosen in itertools.product(*CHOICES) for more in COMMON]
+    found.append(sorted(FEATURES))
     for _build in range(RANDOM_BUILDS):
-        chosen = [rng.sample(choice, rng.randint(1, len(choice))) for choice in CHOICES]
-        chosen.append(rng.sample(OPTIONS, rng.randint(0, len(OPTIONS))))
-        found.append([feature for features in chosen for feature in features])
+        some = [rng.sample(choice, rng.randint(1, len(choice))) for choice in CHOICES]
+        some.append(rng.sample(OPTIONS, rng.randint(0, len(OPTIONS))))
+        found.append([feature for features in some for feature in features])
     return found
+
+
+def compile_one(features: list[str]) -> Build:
+    """The program with these features; decap.c without any."""
+    if not features:
+        return Build.compile("decap", [])
+    return Build.compile("l4lb", VALUES + [f"-DWITH_{feature}" for feature in features])
 
 
 def compile_all(path: Path) -> None:
     """Write all builds to a file."""
-    compiled = {"decap": Build.compile("decap", [])}
-    for features in builds():
-        flags = VALUES + [f"-DWITH_{feature}" for feature in features]
-        compiled[" ".join(features)] = Build.compile("l4lb", flags)
-    path.write_bytes(pickle.dumps(compiled))
+    wanted = [[], *builds()]
+    with ProcessPoolExecutor() as pool:
+        compiled = list(pool.map(compile_one, wanted))
+    names = [" ".join(features) or "decap" for features in wanted]
+    path.write_bytes(pickle.dumps(dict(zip(names, compiled))))
 
 
 def verify_all(path: Path) -> int:

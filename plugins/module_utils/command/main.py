@@ -15,8 +15,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..errors import L4lbError
+from ..printable import printable
 from . import change, flow, view
 from .output import tell
 
@@ -25,14 +27,25 @@ exit codes:
   0    done; of apply --check: nothing would change
   1    an error, told in one line on standard error; what balanced before goes on
   2    wrong usage
-  3    of apply --check: something would change
+  3    of apply --check: something would change; of status: the host has changed
+       in a way that only another run follows
   130  interrupted by Ctrl-C, 141 by the end of a pipe
 """
+
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where libraries find the programs that they run, as pyroute2 does, whatever the caller has."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong with arguments without repeating what a terminal would obey."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def parser(version: str) -> argparse.ArgumentParser:
     """All that the command takes."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="l4lb",
         description="Look at the XDP layer-4 load balancer of this host, and change it.",
         epilog=EXIT_CODES + "\nl4lb COMMAND --help says more about one of them.",
@@ -49,6 +62,7 @@ def parser(version: str) -> argparse.ArgumentParser:
 
 def main(version: str, arguments: Sequence[str] | None = None) -> int:
     """Run as a command; returns the exit code."""
+    os.environ["PATH"] = _PATH
     options = parser(version).parse_args(arguments)
     try:
         code: int = options.run(options)

@@ -14,11 +14,13 @@ from typing import Any
 from .. import host
 from ..balancer import Balancer, Live
 from ..errors import ConfigError
+from ..printable import printable
 from ..sampler import Sampler
 from ..saved import saved_interfaces
 from ..table import table
 from .output import show, show_json, tell
 
+_OUTDATED = 3
 _IDLE = "This host does not balance."
 _COLUMNS = ("INTERFACE", "MODE", "SERVICE", "ADDRESS", "BACKEND", "WEIGHT", "STATE")
 _HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -29,7 +31,8 @@ def add_commands(commands: Any) -> None:
     command = commands.add_parser(
         "status",
         help="what balances: interfaces, services, backends",
-        description="Show what balances on this host, and what is saved but does not.",
+        description="Show what balances on this host, and what is saved but does not; and what\n"
+        "has changed since the last run that only another run can follow.",
     )
     command.add_argument("--json", action="store_true", help="for programs: interface -> its state")
     command.set_defaults(run=status)
@@ -68,14 +71,21 @@ def _seconds(text: str) -> float:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Show what balances."""
+    """Show what balances, and what of the host it does not follow by itself."""
     host.require_root()
     paths = host.Paths()
     names = sorted({*host.pinned_interfaces(paths), *saved_interfaces(paths)})
-    lives = {name: Balancer(name).live(must_exist=False) for name in names}
+    balancers = {name: Balancer(name) for name in names}
+    lives = {name: balancer.live(must_exist=False) for name, balancer in balancers.items()}
+    outdated = {name: balancers[name].outdated(live) for name, live in lives.items()}
     if options.json:
         states = {
-            name: {**live.remembered.dump(), "attached": live.attached, "mode": live.mode}
+            name: {
+                **live.remembered.dump(),
+                "attached": live.attached,
+                "mode": live.mode,
+                "outdated": outdated[name],
+            }
             for name, live in lives.items()
         }
         show_json(states)
@@ -83,7 +93,12 @@ def status(options: argparse.Namespace) -> int:
         show([_IDLE])
     else:
         show(_aligned([_COLUMNS, *(row for live in lives.values() for row in _rows(live))]))
-    return 0
+        show(
+            f"{name}: {line}; apply the configuration again"
+            for name, lines in outdated.items()
+            for line in lines
+        )
+    return _OUTDATED if any(outdated.values()) else 0
 
 
 def _rows(live: Live) -> list[tuple[str, ...]]:
@@ -112,8 +127,9 @@ def _mode(live: Live) -> str:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    shown = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
 
 
 # stats
@@ -150,7 +166,7 @@ def _show(balancers: dict[str, Any], options: argparse.Namespace, again: bool) -
         if len(lines) > height:
             lines[height - 1 :] = [f"… {len(lines) - height + 1} more lines"]
         sys.stdout.write(_HOME)
-        show(f"{line}{_CLEAR_LINE}" for line in lines)
+        show(lines, end=f"{_CLEAR_LINE}\n")
         sys.stdout.write(_CLEAR_REST)
     else:
         show([""] * again + lines)

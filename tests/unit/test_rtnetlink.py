@@ -1,0 +1,92 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel's messages say, as it writes them."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils import rtnetlink
+from ansible_collections.xdp.l4lb.plugins.module_utils.rtnetlink import LinkEntry, Vlan
+
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_LINKINFO, IFLA_LINK_NETNSID = 18, 37
+INFO_KIND, INFO_DATA = 1, 2
+VLAN_ID, VLAN_PROTOCOL = 1, 5
+NESTED = 0x8000
+
+MAC = bytes.fromhex("02000000000b")
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    length = 4 + len(value)
+    return struct.pack("=HH", length, kind) + value + bytes(-length % 4)
+
+
+def number(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack("=I", value))
+
+
+def info(kind: str, *data: bytes) -> bytes:
+    content = attribute(INFO_KIND, kind.encode() + b"\0")
+    if data:
+        content += attribute(INFO_DATA | NESTED, b"".join(data))
+    return attribute(IFLA_LINKINFO | NESTED, content)
+
+
+def vlan(protocol: int, tag: int) -> bytes:
+    return info(
+        "vlan",
+        attribute(VLAN_ID, struct.pack("=H", tag)),
+        attribute(VLAN_PROTOCOL, struct.pack(">H", protocol)),
+    )
+
+
+def message(*attributes: bytes) -> bytes:
+    head = struct.pack("=BxHiII", 0, 1, 7, 0x1003, 0)
+    common = (
+        attribute(IFLA_IFNAME, b"eth7\0"),
+        number(IFLA_MTU, 1500),
+        attribute(IFLA_ADDRESS, MAC),
+    )
+    return head + b"".join((*common, *attributes))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind", "master", "lower", "tag"),
+    [
+        pytest.param((), "", 0, 0, None, id="hardware"),
+        pytest.param((info("bridge"),), "bridge", 0, 0, None, id="bridge"),
+        pytest.param((number(IFLA_MASTER, 3), info("veth")), "veth", 3, 0, None, id="port"),
+        pytest.param((number(IFLA_LINK, 2), info("macvlan")), "macvlan", 0, 2, None, id="macvlan"),
+        pytest.param(
+            (number(IFLA_LINK, 2), info("macvlan"), number(IFLA_LINK_NETNSID, 0)),
+            "macvlan",
+            0,
+            0,
+            None,
+            id="on an interface of another namespace",
+        ),
+        pytest.param(
+            (number(IFLA_LINK, 2), vlan(0x8100, 100)), "vlan", 0, 2, Vlan(0x8100, 100), id="vlan"
+        ),
+        pytest.param(
+            (number(IFLA_LINK, 2), vlan(0x88A8, 4094)), "vlan", 0, 2, Vlan(0x88A8, 4094), id="ad"
+        ),
+    ],
+)
+def test_links_say_their_kind(
+    monkeypatch: pytest.MonkeyPatch,
+    attributes: tuple[bytes, ...],
+    kind: str,
+    master: int,
+    lower: int,
+    tag: Vlan | None,
+) -> None:
+    monkeypatch.setattr(rtnetlink, "_dump", lambda *unused: [message(*attributes)])
+
+    assert rtnetlink.links() == [
+        LinkEntry(7, "eth7", 0x1003, MAC, 1500, 0, 0, kind, master, lower, tag)
+    ]

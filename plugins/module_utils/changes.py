@@ -139,7 +139,10 @@ def _match(
 def _options(before: Config, after: Config) -> list[str]:
     """What differs in the options that are not a service's."""
     old, new = before.options(), after.options()
-    lines = [_change(f"{name}:", old[name], new[name]) for name in old if old[name] != new[name]]
+    was, becomes = before.options(shown=True), after.options(shown=True)
+    lines = [
+        _change(f"{name}:", was[name], becomes[name]) for name in old if old[name] != new[name]
+    ]
     was_remembered = any(image.remembers(service, before) for service in before.services)
     if was_remembered and not _keeps_flow_table(before, after):
         lines.append("flows remembered so far are forgotten")

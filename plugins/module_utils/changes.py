@@ -42,8 +42,9 @@ class Move:
         hash than before, so that slots do not compare.
     of: slots of its lookup table.
     new_flows_percent: of new flows, those that get another backend than they would have had.
-    established_flows: remembered flows that lose their backend; None if the service does not
-        remember flows across the change, and established flows go where new ones go.
+    established_flows: remembered flows of more than a single packet that lose their backend; None
+        if the service does not remember flows across the change, and established flows go where
+        new ones go.
     """
 
     service: str
@@ -58,7 +59,7 @@ class Observed:
     """What the kernel does now.
 
     slots: the lookup table of a service: slot -> number of a backend, 0 for none.
-    flows: how many flows are remembered, by (id of the service, number of the backend).
+    flows: how many established flows are remembered, by (id of the service, number of the backend).
     """
 
     manifest: Manifest
@@ -276,7 +277,7 @@ def _keeps_flow_table(before: Config, after: Config) -> bool:
 
 
 def _remembered(now: Observed, service: Service, kept: Iterable[Address] = ()) -> int:
-    """How many flows the service remembers of backends that serve them, those `kept` aside."""
+    """How many established flows backends serve, those `kept` aside."""
     gone = {b.address for b in service.backends if b.state != "disabled"}.difference(kept)
     if not gone:
         return 0

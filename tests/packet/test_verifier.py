@@ -50,6 +50,17 @@ BUILDS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+def test_a_kernel_in_which_no_cpu_reads_what_others_have(namespace: object) -> None:
+    """As before Linux 5.19."""
+    del namespace
+    config = Config.parse({"interface": "lo", "services": EVERYTHING, **EVERY_OPTION})
+    with mock.patch.object(bpf, "has_helper", return_value=False):
+        flags = build_flags(config, Room(4096, 64))
+    build = Build.compile(PROGRAM, flags)
+    assert "flows" in build.maps and "all_flows" not in build.maps
+    assert build.verify()["instructions"] < LIMIT / 2
+
+
 @pytest.mark.parametrize(("services", "options"), BUILDS.values(), ids=BUILDS)
 def test_the_verifier_s_work_is_below_half_of_its_limit(
     request: pytest.FixtureRequest,

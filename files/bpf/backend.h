@@ -5,6 +5,7 @@
 #define BACKEND_HAS_NEXTHOP 1 /* it is given, on the balanced interface; else routing finds it */
 #define BACKEND_IPV6 2 /* the family of the backend's address, and so of the outer header */
 #define BACKEND_KEEPS_FLOWS 4 /* enabled or drained */
+#define BACKEND_TAKES_FLOWS 8 /* enabled, with a weight */
 #define BACKEND_IPIP 16
 #define BACKEND_GUE 32
 #define BACKEND_GRE 64

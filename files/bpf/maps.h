@@ -59,5 +59,8 @@
 		(number) = forgotten;                                                              \
 	} while (0)
 
+/* Has the compiler work out a value here and once, where it would do so wherever it is used. */
+#define WORK_OUT(value) asm volatile("" : "+r"(value))
+
 /* A step returns an XDP verdict, or this. */
 #define GO_ON (-1)

@@ -61,8 +61,8 @@ class Place:
     before: Backend
     after: Backend
     flows: int | None = None
-    """How many sent it a packet within the quiet time; 0 if it is disabled, None if it is enabled
-    or the service remembers no flows."""
+    """How many established ones sent it a packet within the quiet time; 0 if it is disabled, None
+    if it is enabled or the service remembers no flows."""
 
 
 @dataclass
@@ -113,7 +113,7 @@ def operate(order: Order, check: bool = False) -> Report:
             continue
         for key, silences in found.items():
             if silences is not None:
-                places[key].flows = sum(silence < order.quiet for silence in silences)
+                places[key].flows = sum(silence < order.quiet for silence in silences.confirmed)
     return report
 
 

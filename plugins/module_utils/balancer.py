@@ -122,10 +122,11 @@ class Plan:
 
     @property
     def before(self) -> dict[str, Any]:
-        """The live state as the options a user would write; empty if there is none."""
+        """The live state as the options a user would write, as it is shown; empty if there is
+        none."""
         if self.live.manifest is None:
             return {}
-        state = self.live.manifest.config.dump()
+        state = self.live.manifest.config.dump(shown=True)
         if state["mode"] != "auto" and self.live.mode:
             state["mode"] = self.live.mode
         return state
@@ -133,7 +134,7 @@ class Plan:
     @property
     def after(self) -> dict[str, Any]:
         """The desired state, likewise."""
-        return self.desired.dump() if self.desired else {}
+        return self.desired.dump(shown=True) if self.desired else {}
 
 
 @dataclass(frozen=True)
@@ -320,6 +321,8 @@ class Balancer:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
         plan.build = build or self._build(live, desired)
         plan.load = not build and self._plan_load(live, plan)
+        if live.data_path and live.manifest is None and "flows" in live.data_path.maps:
+            plan.steps.append("flows remembered so far are forgotten")
         wrong_mode = config.mode not in ("auto", live.mode)
         if plan.load or not live.attached or wrong_mode:
             plan.attach = True
@@ -366,6 +369,10 @@ class Balancer:
         plan.save = not self.saved.holds(config)
         if plan.save and not plan.changed:
             plan.steps.append(f"write {self.saved.path}")
+        if desired.wastes_seed:
+            plan.warnings.append(
+                "hash_seed has no effect: all services use the scheduler jhash, which knows none"
+            )
         for address in plan.ways.unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
         plan.warnings += self._warnings(plan, desired, plan.ways)

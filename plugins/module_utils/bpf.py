@@ -28,6 +28,9 @@ ARRAY = 2
 PERCPU_ARRAY = 6
 ARRAY_OF_MAPS = 12
 
+MAP_LOOKUP_PERCPU_ELEM = 195
+"""A helper of Linux 5.19: looks up what another CPU has."""
+
 _PROGRAM_XDP = 6
 _TICKS = struct.pack("=2Bhi2Bhi", 0x85, 0, 0, 118, 0x95, 0, 0, 0)
 """call bpf_jiffies64; exit"""
@@ -320,6 +323,16 @@ class Program(_Object):
             _libbpf().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), "BPF_PROG_TEST_RUN"
         )
         return options.retval, out.raw[: options.data_size_out]
+
+
+@functools.cache
+def has_helper(number: int) -> bool:
+    """Whether the kernel lets XDP programs call this helper function (enum bpf_func_id)."""
+    try:
+        found: int = _libbpf().libbpf_probe_bpf_helper(_PROGRAM_XDP, number, None)
+    except HostError:  # what is missing here is told when it is needed
+        return False
+    return found == 1
 
 
 def ticks() -> int:

@@ -43,8 +43,9 @@ class Move:
         hash than before, so that slots do not compare.
     of: slots of its lookup table.
     new_flows_percent: of new flows, those that get another backend than they would have had.
-    established_flows: remembered flows that lose their backend; None if the service does not
-        remember flows across the change, and established flows go where new ones go.
+    established_flows: remembered flows of more than a single packet that lose their backend; None
+        if the service does not remember flows across the change, and established flows go where
+        new ones go.
     """
 
     service: str
@@ -59,7 +60,7 @@ class Observed:
     """What the kernel does now.
 
     slots: the lookup table of a service: slot -> number of a backend, 0 for none.
-    flows: how many flows are remembered, by (id of the service, number of the backend).
+    flows: how many established flows are remembered, by (id of the service, number of the backend).
     """
 
     manifest: Manifest
@@ -141,7 +142,10 @@ def _match(
 def _options(before: Config, after: Config) -> list[str]:
     """What differs in the options that are not a service's."""
     old, new = before.options(), after.options()
-    lines = [_change(f"{name}:", old[name], new[name]) for name in old if old[name] != new[name]]
+    was, becomes = before.options(shown=True), after.options(shown=True)
+    lines = [
+        _change(f"{name}:", was[name], becomes[name]) for name in old if old[name] != new[name]
+    ]
     was_remembered = any(image.remembers(service, before) for service in before.services)
     if was_remembered and not _keeps_flow_table(before, after):
         lines.append("flows remembered so far are forgotten")
@@ -276,14 +280,11 @@ def _agreement(old: Sequence[int], new: Sequence[int]) -> float:
 
 def _keeps_flow_table(before: Config, after: Config) -> bool:
     """Whether flows that are remembered before are found again after."""
-    return (image.flow_blocks(before), before.hash_seed) == (
-        image.flow_blocks(after),
-        after.hash_seed,
-    )
+    return image.flow_blocks(before) == image.flow_blocks(after)
 
 
 def _remembered(now: Observed, service: Service, kept: Iterable[Address] = ()) -> int:
-    """How many flows the service remembers of backends that serve them, those `kept` aside."""
+    """How many established flows backends serve, those `kept` aside."""
     gone = {b.address for b in service.backends if b.state != "disabled"}.difference(kept)
     if not gone:
         return 0

@@ -10,7 +10,9 @@ what is no longer used. Until then the first two can be undone.
 
 from __future__ import annotations
 
+import math
 import operator
+import os
 import struct
 import sys
 from array import array
@@ -28,6 +30,9 @@ from .schedulers import JHASH_SLOTS
 from .undo import Undo
 
 PROGRAM = "l4lb"
+
+_MOST_CPUS = 128
+"""That are asked for a flow; the verifier follows the program through each of them."""
 
 _MOST_FLOWS_READ = 1 << 22
 """64 MB of a flow table, in a fraction of a second."""
@@ -70,6 +75,15 @@ class Statistics:
     flows: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Silences:
+    """Seconds since the last packet of each flow: confirmed ones, and tentative ones, of which a
+    single packet was seen."""
+
+    confirmed: list[float] = field(default_factory=list)
+    tentative: list[float] = field(default_factory=list)
+
+
 @dataclass
 class Staged:
     """What `stage` has written and `switch` will make current."""
@@ -90,13 +104,16 @@ def join_sources(sources: Mapping[str, str]) -> str:
 
 def build_flags(config: Config, room: Room) -> list[str]:
     """The -D flags for a program that serves `config`."""
-    return [
+    flags = [
         f"-DTICKS_PER_SECOND={compiler.ticks_per_second()}",
         f"-DBACKENDS={room.backends}",
         f"-DLOOKUP_TABLES={room.tables}",
         f"-DFLOW_BLOCKS={image.flow_blocks(config)}",
         *image.features(config),
     ]
+    if "-DWITH_FLOW_TABLE" in flags and bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM):
+        flags.append(f"-DCPUS={min(bpf.possible_cpus(), _MOST_CPUS)}")
+    return flags
 
 
 def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[str, Map]:
@@ -109,9 +126,14 @@ def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[s
     shapes["lookup_tables"] = bpf.Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, room.tables)
     shapes.update(_FIXED_SHAPES)
     shapes["flows"] = bpf.Shape(bpf.PERCPU_ARRAY, layout.FLOW_BLOCK_SIZE, image.flow_blocks(config))
-    return {
+    shapes["flow_key"] = bpf.Shape(bpf.ARRAY, layout.FLOW_KEY_SIZE, 1)
+    fitting = {
         name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
     }
+    if not {"flows", "flow_key"} <= fitting.keys():  # either is of no use without the other
+        fitting.pop("flows", None)
+        fitting.pop("flow_key", None)
+    return fitting
 
 
 class DataPath:
@@ -141,7 +163,13 @@ class DataPath:
         """
         room = room or image.room_for(None, config)
         loaded = compiler.load(join_sources(sources), [*build_flags(config, room), *flags], PROGRAM)
-        return cls(loaded.program, loaded.maps, loaded)
+        made = cls(loaded.program, loaded.maps, loaded)
+        key = made.maps.get("flow_key")
+        if key and not made.flow_key:
+            key.update(0, os.urandom(layout.FLOW_KEY_SIZE))
+        if "all_flows" in made.maps:
+            made.maps["all_flows"].set_inner(0, made.maps["flows"])
+        return made
 
     @classmethod
     def of(cls, program: Program) -> DataPath | None:
@@ -157,6 +185,12 @@ class DataPath:
         if self.manifest_map:
             maps["manifest"] = self.manifest_map
         return maps
+
+    @property
+    def flow_key(self) -> int:
+        """The secret that flows are found by in the flow table; 0 if there is none."""
+        content = self.maps["flow_key"].lookup(0) if "flow_key" in self.maps else None
+        return int.from_bytes(content or b"", sys.byteorder)
 
     @property
     def room(self) -> Room:
@@ -404,21 +438,27 @@ class DataPath:
             for at in range(0, len(record), layout.BACKEND_CPU_SIZE)
         )
 
-    def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, list[float]]:
-        """For each flow that the flow table remembers of these owners, the seconds since its last
-        packet."""
-        flows: list[tuple[layout.FlowOwner, int, int]] = []
+    def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, Silences]:
+        """How long the flows are silent that the flow table remembers of these owners."""
+        flows: list[layout.RememberedFlow] = []
         if "flows" in self.maps:
             table = self.maps["flows"]
             for index in range(table.shape.max_entries):  # not all at once: it may be gigabytes
                 flows += layout.flows_of(owners, table.lookup(index) or b"")
         now, second = bpf.ticks(), compiler.ticks_per_second()
-        found: dict[layout.FlowOwner, dict[int, float]] = {owner: {} for owner in owners}
-        for owner, hash_, tick in flows:
-            silence = (now - tick) % 2**32 / second
+        found: dict[layout.FlowOwner, dict[int, tuple[float, bool]]] = {o: {} for o in owners}
+        for owner, fingerprint, tick, confirmed in flows:
             # each CPU that saw packets of a flow remembers it
-            found[owner][hash_] = min(silence, found[owner].get(hash_, silence))
-        return {owner: list(silences.values()) for owner, silences in found.items()}
+            least, known = found[owner].get(fingerprint, (math.inf, False))
+            silence = (now - tick) % 2**32 / second
+            found[owner][fingerprint] = min(least, silence), known or confirmed
+        return {
+            owner: Silences(
+                [silence for silence, confirmed in each.values() if confirmed],
+                [silence for silence, confirmed in each.values() if not confirmed],
+            )
+            for owner, each in found.items()
+        }
 
     def slots(self, service: Service, manifest: Manifest) -> Sequence[int]:
         """The lookup table of a service: slot -> number of a backend, 0 for none."""
@@ -429,7 +469,7 @@ class DataPath:
         return array("H", (content or bytes(layout.LOOKUP_TABLE_SIZE))[: 2 * length])
 
     def remembered_flows(self) -> dict[tuple[int, int], int]:
-        """How many flows the flow table remembers, by (id of the service, number of the backend).
+        """How many confirmed flows are remembered, by (id of the service, number of the backend).
 
         Those count that ended long ago: there is no telling. Of a very large table only a part is
         read; flows are spread evenly over it.
@@ -441,12 +481,8 @@ class DataPath:
         read = max(1, _MOST_FLOWS_READ // (layout.FLOW_BLOCK_FLOWS * bpf.possible_cpus()))
         read = min(read, blocks)
         counts = Counter(memoryview(flows.lookup_all(read)).cast("I")[3::4])
-        owners = (
-            (struct.unpack("=HH", word.to_bytes(4, sys.byteorder)), n) for word, n in counts.items()
-        )
-        return {
-            (service, backend): n * blocks // read for (backend, service), n in owners if backend
-        }
+        owners = ((layout.confirmed_owner(word), n) for word, n in counts.items())
+        return {(owner[1], owner[0]): n * blocks // read for owner, n in owners if owner}
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
         """The verdict of the program on one frame, and what it makes of it."""

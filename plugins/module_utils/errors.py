@@ -22,6 +22,7 @@ class ConfigError(L4lbError):
         super().__init__(f"{option}: {value!r}: {remedy}")
         self.option = option
         self.value = value
+        self.remedy = remedy
 
 
 class HostError(L4lbError):

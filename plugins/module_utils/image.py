@@ -355,7 +355,8 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
             mac = backend.mac or config.gateway_mac
             limits = (source.mtu if mac else routes.get(backend.address), backend.mtu)
             mtu = min(filter(None, limits), default=0)
-            kind = (backend.address.version, backend.state, mac, mtu)
+            takes_flows = backend.share > 0
+            kind = (backend.address.version, backend.state, takes_flows, mac, mtu)
             if kind not in packers:
                 packers[kind] = layout.BackendRecord(
                     address=backend.address,
@@ -364,6 +365,7 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
                     service=manifest.service_ids[service.name],
                     inner_version=service.address.version,
                     keeps_flows=backend.state != "disabled",
+                    takes_flows=takes_flows,
                     gue_port=config.gue_port,
                     mac=mac,
                     source_mac=source.mac,

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from .errors import L4lbError
 from .model import Address, Network
@@ -38,6 +39,7 @@ SERVICE_SECOND = 64
 BACKEND_HAS_NEXTHOP = 1
 BACKEND_IPV6 = 2
 BACKEND_KEEPS_FLOWS = 4
+BACKEND_TAKES_FLOWS = 8
 BACKEND_ENCAPSULATIONS = {"ipip": 16, "gue": 32, "gre": 64, "l2": 128}
 
 
@@ -91,13 +93,15 @@ ANSWERS = {
 FLOW_EVENTS = {
     "hits": "Packets of remembered flows.",
     "misses": "Packets of flows that were not, or no longer, remembered: new ones.",
-    "replacements": "Misses that took the place of another flow. Many of them: raise "
+    "replacements": "Misses that took the place of another flow. Where evictions are few, those "
+    "were single packets, as scans and floods send them.",
+    "evictions": "Replacements of established flows, which are forgotten. Many of them: raise "
     "flow_table_size.",
 }
 """What the flow table did."""
 
 _MASK_64 = 2**64 - 1
-_HEADER = struct.Struct("=4I2Q2I16s16s512s56x")  # the last are MAC addresses
+_HEADER = struct.Struct("=4IQ2I16s16s512s64x")  # the last are MAC addresses
 _SERVICE = struct.Struct("=16sHBBHHHH4x")
 _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
@@ -116,6 +120,10 @@ EGRESS_SIZE = _EGRESS.size
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
 FLOW_BLOCK_SETS = 256
+FLOW_KEY_SIZE = 8
+FLOW_TAKEN = 0x4000
+FLOW_CONFIRMED = 0x8000
+FLOW_SECONDS_TO_CONFIRM = 5
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 2 * TABLE_SLOTS
 BACKEND_SIZE = _BACKEND.size
@@ -129,7 +137,6 @@ class ServiceHeader:
     manifest: id of a map.
     flags: TABLE_*.
     seed: of the hash that picks backends.
-    flow_key: secret of the hash that finds remembered flows.
     echo_rate, too_big_rate: answers a second and CPU.
     address, address6: the host's own, if it has any.
     own_macs: the interface's first.
@@ -140,7 +147,6 @@ class ServiceHeader:
     manifest: int
     flags: int = 0
     seed: int = 0
-    flow_key: int = 0
     echo_rate: int = 0
     too_big_rate: int = 0
     address: IPv4Address | None = None
@@ -155,7 +161,6 @@ class ServiceHeader:
             self.manifest,
             self.flags,
             self.seed,
-            self.flow_key,
             self.echo_rate,
             self.too_big_rate,
             pack_address(self.address) if self.address else bytes(16),
@@ -236,6 +241,7 @@ class BackendRecord:
 
     source: outer source address, or the prefix that flows are spread over; of the backend's family.
     inner_version: IP version of the service.
+    keeps_flows, takes_flows: whether it gets packets of flows that it has, and new flows.
     mac, source_mac: next hop, if it is given, else routing finds it.
     mtu: the longest packet on the way, outer headers included; 0 if the interface alone says that.
     """
@@ -246,6 +252,7 @@ class BackendRecord:
     service: int
     inner_version: int
     keeps_flows: bool = True
+    takes_flows: bool = True
     gue_port: int = 0
     mac: str | None = None
     source_mac: str = "00:00:00:00:00:00"
@@ -261,6 +268,7 @@ class BackendRecord:
         flags |= BACKEND_HAS_NEXTHOP if self.mac else 0
         flags |= BACKEND_IPV6 if self.address.version == 6 else 0
         flags |= BACKEND_KEEPS_FLOWS if self.keeps_flows else 0
+        flags |= BACKEND_TAKES_FLOWS if self.takes_flows else 0
         inner = 4 if self.inner_version == 4 else 41
         protocol = {"gue": IPPROTO_UDP, "gre": IPPROTO_GRE}.get(self.encapsulation, inner)
         source = self.source.network_address
@@ -321,19 +329,51 @@ def _folded(total: int) -> int:
     return (total & 0xFFFF) + (total >> 16)
 
 
+def flow_block(fingerprint: int, blocks: int) -> int:
+    """In which of the blocks of a flow table a flow is; `blocks` is a power of two."""
+    return fingerprint * blocks >> 64
+
+
 FlowOwner = tuple  # (number of a backend, id of its service)
 
 
-def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[tuple[FlowOwner, int, int]]:
-    """The flows of these owners in some struct flow_block: owner, hash, tick of the last packet."""
-    by_word = {int.from_bytes(struct.pack("=2H", *owner), sys.byteorder): owner for owner in owners}
+class RememberedFlow(NamedTuple):
+    """A place of a flow table that is taken.
+
+    tick: of the last packet. confirmed: more than a single packet was seen.
+    """
+
+    owner: FlowOwner
+    fingerprint: int
+    tick: int
+    confirmed: bool
+
+
+def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[RememberedFlow]:
+    """The flows of these owners in some struct flow_block."""
+    by_word = {
+        int.from_bytes(struct.pack("=2H", number, service | state), sys.byteorder): (owner, state)
+        for owner in owners
+        for number, service in (owner,)
+        for state in (FLOW_TAKEN, FLOW_TAKEN | FLOW_CONFIRMED)
+    }
     words = memoryview(blocks).cast("I")
     found = words[3::4].tolist()
     if by_word.keys().isdisjoint(found):
         return
     flows = zip(found, memoryview(blocks).cast("Q")[0::2], words[2::4])
-    for word, hash_, tick in itertools.compress(flows, map(by_word.__contains__, found)):
-        yield by_word[word], hash_, tick
+    for word, fingerprint, tick in itertools.compress(flows, map(by_word.__contains__, found)):
+        owner, state = by_word[word]
+        yield RememberedFlow(owner, fingerprint, tick, bool(state & FLOW_CONFIRMED))
+
+
+def confirmed_owner(word: int) -> FlowOwner | None:
+    """Whose flow it is that has this word at its end (number and service); None if it is none, or
+    tentative."""
+    number, service = struct.unpack("=2H", word.to_bytes(4, sys.byteorder))
+    if not service & FLOW_CONFIRMED:
+        return None
+    return number, service & ~(FLOW_TAKEN | FLOW_CONFIRMED)
 
 
 def next_hop(records: bytes, cpu: int) -> tuple[int, int]:

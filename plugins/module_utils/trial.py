@@ -30,6 +30,7 @@ from .model import PROTOCOLS, Address, Backend, Service
 from .path_mtu import Limit
 
 _READ_ONLY = ("services", "lookup_tables", "backends", "egresses")
+_KEY = "flow_key"
 _XDP_PASS = 2
 _TCP_ACK = 0x10
 _PASSED, _DROPPED, _ANSWERED, _SENT = "passed", "dropped", "answered", "sent"
@@ -70,21 +71,22 @@ class Flow:
         head = struct.pack("!IHBB", 6 << 28, len(l4), protocol, 64)
         return bytes(12) + b"\x86\xdd" + head + addresses + l4
 
-    def hash(self, seed: int, ports: bool = True) -> int:
-        """As hash_flow() of files/bpf/hash.h; of the client's address alone without `ports`."""
-        word = self._ports() if ports else 0
-        if self.source.version == 4:
-            words = [word << 32 | _native(self.source.packed)]
-        else:
-            upper, lower = self.source.packed[:8], self.source.packed[8:]
-            words = [_native(upper), _native(lower) ^ word * layout.GOLDEN_64 % 2**64]
-        return schedulers.flow_hash(words, seed)
+    def fingerprint(self, key: int) -> int:
+        """By what a flow table knows it: fingerprint() of files/bpf/hash.h."""
+        return schedulers.fingerprint(
+            _words(self.source),
+            self._ports(),
+            _words(self.destination),
+            PROTOCOLS[self.protocol],
+            key,
+        )
 
     def slot(self, service: Service, seed: int) -> int:
         """Its slot in the lookup table of a service: slot_of() of files/bpf/service.h."""
         by_source = service.affinity == "source"
         if service.scheduler == "maglev":
-            return schedulers.maglev_slot(self.hash(seed, ports=not by_source))
+            ports = 0 if by_source else self._ports()
+            return schedulers.maglev_slot(schedulers.flow_hash(_words(self.source), ports, seed))
         word = 0
         for at in range(0, len(self.source.packed), 4):
             word ^= _native(self.source.packed[at : at + 4])
@@ -144,7 +146,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
         cpus = sorted(os.sched_getaffinity(0))
         (new,) = (verdict for _cpu, verdict, _hit in trial.run(cpus[:1]))
         if "flows" in copy.maps:
-            _copy_flows(data_path, copy, flow.hash(seed))
+            _copy_flows(data_path, copy, flow.fingerprint(data_path.flow_key))
         return Finding(
             service=service,
             new=new,
@@ -166,17 +168,18 @@ def _copy(balancer: Balancer, data_path: DataPath, manifest: Manifest) -> DataPa
     balancer.staging.remove()
     balancer.staging.create()
     try:
-        for name in _READ_ONLY:
-            balancer.staging.set(name, reusable[name])
+        for name in (*_READ_ONLY, _KEY):
+            if name in reusable:  # as there may be no flow table
+                balancer.staging.set(name, reusable[name])
         pin_dir = f'-DPIN_DIR="{balancer.staging.directory}"'
         return DataPath.load(balancer.sources, manifest.config, data_path.room, [pin_dir])
     finally:
         balancer.staging.remove()
 
 
-def _copy_flows(live: DataPath, copy: DataPath, flow_hash: int) -> None:
+def _copy_flows(live: DataPath, copy: DataPath, fingerprint: int) -> None:
     """What the live flow table remembers, of that part of it that the flow belongs to."""
-    block = flow_hash // layout.FLOW_BLOCK_SETS % copy.maps["flows"].shape.max_entries
+    block = layout.flow_block(fingerprint, copy.maps["flows"].shape.max_entries)
     content = live.maps["flows"].lookup(block)
     if content is not None:
         copy.maps["flows"].update(block, content)
@@ -271,6 +274,13 @@ def _on(cpu: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _words(address: Address) -> list[int]:
+    """As the program reads an address: one word of IPv4, two of IPv6."""
+    size = 4 if address.version == 4 else 8
+    packed = address.packed
+    return [_native(packed[at : at + size]) for at in range(0, len(packed), size)]
 
 
 def _native(packed: bytes) -> int:

@@ -93,8 +93,10 @@ options:
     default: 6080
   hash_seed:
     description:
-      - Another seed gives other lookup tables. Must be the same on every balancer of a fleet.
-      - From 0 to 18446744073709551615.
+      - A number, from 0 to 18446744073709551615, by which new flows get their backends under the scheduler V(maglev).
+        Must be the same on every balancer of a fleet. Remembered flows stay where they are if it changes.
+      - With V(0) anyone can compute which flows reach one backend, and overload that. On the open internet choose a
+        random number and keep it secret. It is not shown, but for 16 bits of a digest.
     type: int
     default: 0
   own_macs:
@@ -163,7 +165,8 @@ options:
           - How a backend is picked for a flow.
           - V(maglev) respects weights, and moves few flows when backends come and go.
           - V(jhash) is the Jenkins hash over 512 slots, dealt round robin in the listed order. It ignores weights other
-            than 0 and takes up to 512 backends.
+            than 0 and takes up to 512 backends. It knows no O(hash_seed), so anyone can compute which flows reach one
+            backend.
         type: str
         choices: [maglev, jhash]
         default: maglev
@@ -293,8 +296,9 @@ moves:
       sample: 33.334
     established_flows:
       description:
-        - Flows in the flow table that lose their backend, because it is removed or disabled. Those count that
-          ended without notice; of a flow table of more than four million flows, a part is counted.
+        - Flows in the flow table that lose their backend, because it is removed or disabled, those included that
+          ended without notice. Flows of which a single packet came do not count. Of a flow table of more than four
+          million flows, a part is counted.
         - None if the service has no flow table before and after, or one that starts empty. Established flows then
           go where new ones go.
       type: int
@@ -470,9 +474,21 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     }
 
 
+class Module(AnsibleModule):
+    """One that keeps a secret that is a number: to mark the option no_log would hide each equal
+    number in the result."""
+
+    def _log_invocation(self) -> None:
+        """Tell the system's log, which others read, what was asked for."""
+        seed = self.params["hash_seed"]
+        self.params["hash_seed"] = "NOT_LOGGING_PARAMETER"
+        super()._log_invocation()
+        self.params["hash_seed"] = seed
+
+
 def main() -> None:
     """Run as a module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
     # What was asked for, the action plugin knows; to send it back takes longer than to do it.
     told: dict[str, Any] = {"invocation": {}}
     try:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -426,6 +428,39 @@ def test_waiting_for_a_drain(lab: Lab, lb1: Host) -> None:
     last = {"address": WEB["web1"], "state": "disabled", "force": True}
     never = order(lb1, {**last, "wait": 7200, "quiet": 3600})
     assert never["waited"][1:] == [True]
+
+
+def test_packets_that_establish_no_flow_are_not_waited_for(lab: Lab, lb1: Host) -> None:
+    """Anyone can send one now and then, and go on for ever."""
+    apply(lb1, wanted(echo(1, 2)))
+    client = lab.host("client")
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(client.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            for _flow in range(32)
+        ]
+
+        def send() -> None:
+            for each in sockets:
+                each.sendto(b"1", (VIP, ECHO))
+
+        send()
+        over = threading.Event()
+
+        def go_on() -> None:
+            while not over.wait(6):  # longer than it takes to establish a flow
+                send()
+
+        stranger = threading.Thread(target=go_on)
+        stranger.start()
+        try:
+            drain = {"address": WEB["web2"], "state": "drained", "wait": 60, "quiet": 7}
+            done = order(lb1, drain)
+        finally:
+            over.set()
+            stranger.join()
+    assert done["waited"][1:] == [True]
+    assert done["flows"] == [0]
 
 
 def test_the_module_fails_when_the_time_is_up(lab: Lab, lb1: Host, tmp_path: Path) -> None:

@@ -526,6 +526,45 @@ def test_removal_of_what_is_half_gone(lb1: Host, command: str) -> None:
     assert apply(lb1, None)["steps"] == []
 
 
+# The flow table and its secret.
+
+KEY_OF_THE_FLOWS = """
+secret = host.Pins.of("eth0", host.Paths()).map("flow_key")
+result = [secret.id, secret.lookup(0).hex()]
+"""
+
+
+def test_flows_of_a_drained_backend_outlive_the_program(lab: Lab, lb1: Host) -> None:
+    """Nothing but the flow table knows where they belong, and it is found by its secret only."""
+    apply(lb1, wanted(*echoes(*WEB)))
+    secret = python(lb1, KEY_OF_THE_FLOWS)
+    with traffic(lab) as running:
+        drained: dict[str, Any] = {"web2": {"state": "drained"}, "web3": {"weight": 0}}
+        apply(lb1, wanted(*echoes(*WEB, **drained)))
+        programs = {program(lb1)}
+        for options in ({"encapsulation": "gue"}, {"scheduler": "jhash"}, {}):
+            apply(lb1, wanted(*echoes(*WEB, **drained, **options)))
+            programs.add(program(lb1))
+            assert python(lb1, KEY_OF_THE_FLOWS) == secret
+    assert len(programs) == 4
+    servers = [running.stream.servers(flow) for flow in range(FLOWS)]
+    assert {"web2", "web3"} <= {server for each in servers for server in each}
+    assert set(map(len, servers)) == {1}
+
+
+def test_another_flow_table_has_another_secret(lb1: Host) -> None:
+    config = wanted(*echoes(*WEB))
+    apply(lb1, config)
+    first = python(lb1, KEY_OF_THE_FLOWS)
+    assert (
+        "flows remembered so far are forgotten"
+        in apply(lb1, {**config, "flow_table_size": 1 << 18})["steps"]
+    )
+    second = python(lb1, KEY_OF_THE_FLOWS)
+    assert first[0] != second[0]
+    assert len({first[1], second[1], "00" * 8}) == 3
+
+
 # Programs of others, and of other times.
 
 OLDER = """
@@ -592,9 +631,12 @@ def test_upgrade_from_another_layout(
     config = wanted(*echoes(*WEB))
     assert "error" not in python(lb1, AS_BEFORE, versions=versions, without=without, w=config)
     old = program(lb1)
+    predicted = plan(lb1, config)["steps"]
     with traffic(lab):
         outcome = apply(lb1, config)
-        assert outcome["steps"][0].endswith("the one in place cannot be read")
+        assert outcome["steps"] == predicted
+        assert predicted[0].endswith("the one in place cannot be read")
+        assert predicted[1] == "flows remembered so far are forgotten"
     assert program(lb1) != old
     assert apply(lb1, config)["steps"] == []
     assert leftovers(lb1, "eth0") == []

@@ -55,7 +55,8 @@ class Circle:
 
     def counted(self) -> tuple[int, dict[str, int]]:
         """Frames that both have sent, and what they have dropped."""
-        sent, drops = 0, {}
+        sent = 0
+        drops: dict[str, int] = {}
         for host in self.hosts:
             counters: dict[str, Any] = library(host, None)
             sent += sum(service["packets"] for service in counters["services"])

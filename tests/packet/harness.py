@@ -8,11 +8,12 @@ Only this file knows how the library is called.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -23,6 +24,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room, Source
 from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
+from tests.packet.flows import FlowTable
 from tests.packet.hashing import ones_complement_sum
 from tests.packet.model import Fib, Hop, Interface, Model, Outcome, Statistics, Tally, Verdict
 from tests.packet.packets import BALANCER_MAC, mac
@@ -46,6 +48,9 @@ CAPACITIES = (4096, 65536)
 TABLES = (64, 8192)
 """How many backends programs are compiled for: twice those of a configuration, for a program that
 is used again needs room for those before and those after."""
+
+FLOW_KEY = bytes.fromhex("c3a5c85c97cb3127")
+"""Known, so that which flows share a set of the flow table is the same in every run."""
 
 MOST_PROGRAMS = 16
 """How many programs a balancer keeps: each holds a dozen files open."""
@@ -127,6 +132,14 @@ class Namespace:
         """Set a sysctl, called by its path below /proc/sys."""
         self.call((Path("/proc/sys") / setting).write_text, value)
 
+    @contextlib.contextmanager
+    def on(self, cpu: int | None) -> Iterator[None]:
+        """Have what is called run on another CPU; None: on the same."""
+        before = self.call(os.sched_getaffinity, 0)
+        self.call(os.sched_setaffinity, 0, before if cpu is None else {cpu})
+        yield
+        self.call(os.sched_setaffinity, 0, before)
+
     def close(self) -> None:
         """End the thread, and with it the namespace."""
         self._thread.shutdown()
@@ -206,10 +219,14 @@ class Balancer:
         """Send one frame through both; fail where they differ."""
         return self.send_all([frame])[0]
 
-    def send_all(self, frames: Iterable[bytes]) -> list[Outcome]:
-        """Send frames through both; fail where they differ."""
+    def send_all(self, frames: Iterable[bytes], cpu: int | None = None) -> list[Outcome]:
+        """Send frames through both; fail where they differ.
+
+        cpu: where the program runs, if not on the one where all of a namespace do.
+        """
         frames = list(frames)
-        got = self.namespace.call(self._run_all, frames)
+        with self.namespace.on(cpu):
+            got = self.namespace.call(self._run_all, frames)
         expected = [self.model.process(frame) for frame in frames]
         if got != expected:
             different = [
@@ -264,12 +281,6 @@ class Balancer:
             options = {"gateway_mac": GATEWAY_MAC, **options}
         mtu = options.pop("mtu", LARGE_MTU)
         config = Config.parse({"interface": "lo", "services": services, **options})
-        self.model = Model(
-            config,
-            Interface(mac(self._mac_address), self._address, self._address6, mtu),
-            self.fib,
-            clock=self._clock,
-        )
         hops = {address: hop for address, hop in (self.fib or {}).items() if isinstance(hop, Hop)}
         source = Source(
             address=self._address,
@@ -283,6 +294,13 @@ class Balancer:
             self.namespace.call(self._write, config, source)
             self._written = config, source
         self._empty("limits")
+        self.model = Model(
+            config,
+            Interface(mac(self._mac_address), self._address, self._address6, mtu),
+            self.fib,
+            FlowTable(config.flow_table_size, self.datapath.flow_key),
+            clock=self._clock,
+        )
         self._before = self._counted()
         self._handled = 0
 
@@ -310,6 +328,8 @@ class Balancer:
             sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
             self._compiled[kind] = DataPath.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
+        if "flow_key" in self.datapath.maps:
+            self.datapath.maps["flow_key"].update(0, FLOW_KEY)
         self._manifest = self.datapath.write(config, source)
 
     def _forget_flows(self) -> None:

@@ -25,7 +25,14 @@ from typing import Union
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Backend, Config, Service
 from ansible_collections.xdp.l4lb.plugins.module_utils.schedulers import Candidate, maglev
 
-from tests.packet.flows import JHASH_SLOTS, Flow, FlowTable, jhash_slot, maglev_slot
+from tests.packet.flows import (
+    JHASH_SLOTS,
+    Flow,
+    FlowTable,
+    Remembered,
+    jhash_slot,
+    maglev_slot,
+)
 from tests.packet.hashing import MASK32, ones_complement_sum, updated_checksum
 from tests.packet.limits import Clock, Limiter, is_sound
 from tests.packet.wire import (
@@ -42,6 +49,7 @@ from tests.packet.wire import (
     IPV6_HEADER,
     MAC_PAIR,
     PROTOCOL_NAMES,
+    RST,
     SYN,
     TOO_BIG,
     UDP,
@@ -61,6 +69,7 @@ IN_IP = {4: 4, 6: 41}
 GRE = 47
 GRE_PROTOCOL = struct.Struct("!HH")
 UDP_HEADER = struct.Struct("!HHHH")
+PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
 TAG = struct.Struct("!HH")
 ENCAPSULATION_BYTES = {"ipip": 0, "gue": UDP_HEADER.size, "gre": GRE_PROTOCOL.size}
 """What goes between the outer IP header and the packet."""
@@ -222,9 +231,7 @@ class Model:
             if is_bad_source(packet.source, packet.destination):
                 raise DroppedError("bad_source")
             flow = Flow(packet.source, packet.source_port, packet.destination_port)
-            backend = self.choose(
-                service, flow, opens=packet.tcp_flags & (SYN | ACK) == SYN, remember=True
-            )
+            backend = self.choose(service, flow, packet.tcp_flags)
             return self.forward(frame, packet, service, flow, backend)
         except NotForUsError:
             return Outcome(Verdict.PASS, frame)
@@ -260,7 +267,7 @@ class Model:
         if forged or is_bad_source(quote.destination, quote.source):
             raise DroppedError("bad_source")
         flow = Flow(quote.destination, quote.destination_port, quote.source_port)
-        backend = self.choose(service, flow, opens=False, remember=False)
+        backend = self.choose(service, flow)
         return self.forward(frame, packet, service, flow, backend)
 
     def check_answer(self, kind: str, frame: bytes, packet: Packet) -> None:
@@ -298,29 +305,39 @@ class Model:
             raise NotForUsError
         return service
 
-    def choose(self, service: Service, flow: Flow, *, opens: bool, remember: bool) -> Backend:
+    def choose(self, service: Service, flow: Flow, tcp_flags: int | None = None) -> Backend:
         """The backend of a flow: the one remembered, else by the service's scheduler.
 
-        opens: the packet is the first of its flow, whatever is remembered of an earlier one.
+        tcp_flags: of a packet of the flow, 0 if it is of UDP; None: it is an ICMP error about one,
+            which is to leave no trace.
         """
+        opens = tcp_flags is not None and tcp_flags & (SYN | ACK) == SYN
         remembers = service.flow_table and self.config.flow_table_size > 0
         if not remembers:
             return self.scheduled(service, flow)
-        key = (service.key, flow.hash(self.config.hash_seed))
+        protocol = PROTOCOL_NUMBERS[service.protocol]
+        key = (service.key, flow.fingerprint(service.address, protocol, self.flows.secret))
         now = time.monotonic()
         known = self.flows.find(key)
-        if known and not opens:
+        if known and service.protocol == "udp" and now - known.seen > self.config.udp_timeout:
+            known = None
+        if known:
+            if tcp_flags is not None:
+                known.touch(now, confirms=not tcp_flags & (SYN | RST))
             backend = self._backends.get((service.key, known.backend))
-            silent = now - known.seen > self.config.udp_timeout and service.protocol == "udp"
-            if backend and backend.state != "disabled" and not silent:
+            states = ("enabled",) if opens else ("enabled", "drained")
+            if backend and backend.state in states and (backend.weight or not opens):
                 count(self.statistics.flows, "hits")
-                if remember:
-                    known.seen = now
                 return backend
         count(self.statistics.flows, "misses")
         backend = self.scheduled(service, flow)
-        if remember and self.flows.insert(key, backend.address, now):
-            count(self.statistics.flows, "replacements")
+        if tcp_flags is not None:
+            confirmed = bool(known and known.confirmed and not opens)
+            forgotten = self.flows.insert(Remembered(key, backend.address, now, confirmed))
+            if forgotten:
+                count(self.statistics.flows, "replacements")
+                if forgotten.confirmed:
+                    count(self.statistics.flows, "evictions")
         return backend
 
     def scheduled(self, service: Service, flow: Flow) -> Backend:

@@ -35,7 +35,7 @@ PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
 SMALLEST_HEADER = {TCP: 20, UDP: 8}
 """RFC 9293 section 3.1 and RFC 768: what fits into nothing less is not such a packet."""
 TCP_FLAGS = 13
-SYN, ACK = 0x02, 0x10
+SYN, RST, ACK = 0x02, 0x04, 0x10
 
 ICMP = {4: 1, 6: 58}
 """The protocol number of ICMP by the version of IP."""

@@ -173,15 +173,19 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
         config(web(1, 2)),
         config(web(1, 2), hash_seed=7),
         [
-            "hash_seed: 0 -> 7",
-            "flows remembered so far are forgotten",
-            "web: 50.0 % of new flows move, established ones are treated as new",
+            "hash_seed: 0 -> set (5a1d)",
+            "web: 50.0 % of new flows move, 0 established",
         ],
     ),
     "another seed where it is of no use": (
         config(web(1, 2, flow_table=False, scheduler="jhash")),
         config(web(1, 2, flow_table=False, scheduler="jhash"), hash_seed=7),
-        ["hash_seed: 0 -> 7"],
+        ["hash_seed: 0 -> set (5a1d)"],
+    ),
+    "a seed after another": (
+        config(web(1), hash_seed=7),
+        config(web(1), hash_seed=8),
+        ["hash_seed: set (5a1d) -> set (65cb)"],
     ),
     "an address and a prefix": (
         config(source_address="192.0.2.1"),

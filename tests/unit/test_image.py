@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
+import sys
 from array import array
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -557,10 +558,20 @@ def test_backend_records_of_both_families(
         service=manifest.service_ids["web"],
         inner_version=ip_address(vip).version,
         keeps_flows=state != "disabled",
+        takes_flows=state == "enabled",
         gue_port=666,
     )
     number = manifest.numbers["web"][ip_address(address)]
     assert image.backend_records(manifest, SOURCE)[number] == record.pack()
+
+
+def test_a_backend_of_weight_0_takes_no_new_flows() -> None:
+    desired = config(service(backends=[{"address": "10.0.0.1", "weight": 0}]))
+    manifest = follow(desired, None, 1024)
+    (record,) = image.backend_records(manifest, SOURCE).values()
+    flags = int.from_bytes(record[38:40], sys.byteorder)
+    assert flags & layout.BACKEND_KEEPS_FLOWS
+    assert not flags & layout.BACKEND_TAKES_FLOWS
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 #define BACKEND_HAS_NEXTHOP 1 /* it is given, on the balanced interface; else routing finds it */
 #define BACKEND_IPV6 2 /* the family of the backend's address, and so of the outer header */
 #define BACKEND_KEEPS_FLOWS 4 /* enabled or drained */
+#define BACKEND_TAKES_FLOWS 8 /* enabled, with a weight */
 #define BACKEND_IPIP 16
 #define BACKEND_GUE 32
 #define BACKEND_GRE 64
@@ -25,7 +26,7 @@ struct backend {
 	__u16 flags;
 	__u16 service; /* id */
 	__be16 port; /* UDP destination of GUE */
-	struct nexthop nexthop; /* if it is given */
+	struct nexthop nexthop; /* if it is given; else its MTU limits what routing finds, 0: not */
 	__u8 protocol; /* in the outer header */
 	__u8 overhead; /* bytes of outer headers */
 	__u8 padding[4];
@@ -44,13 +45,16 @@ ASSERT_SIZE(struct backend_records, 128);
 /* What a CPU keeps about a backend, together because it is touched together. */
 struct backend_cpu {
 	struct counter sent;
-	/* as the kernel's routing last gave it, see nexthop.h */
+	/* as the kernel's routing last gave it, see nexthop.h, and how frames leave, see egress.h */
 	struct nexthop nexthop;
-	__u16 padding;
-	__u32 ifindex;
+	__u16 tags_length;
+	__u32 ifindex; /* that the route names; 0: there is none */
 	__u32 asked; /* when, in ticks */
+	__u32 target;
+	struct vlan_tag tags[MOST_TAGS];
+	__u32 padding;
 };
-ASSERT_SIZE(struct backend_cpu, 40);
+ASSERT_SIZE(struct backend_cpu, 56);
 
 TABLE("array", struct backend_records, backends, BACKENDS);
 TABLE("percpu_array", struct backend_cpu, backend_cpus, BACKENDS);

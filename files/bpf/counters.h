@@ -37,8 +37,9 @@ struct flow_events {
 	__u64 hits;
 	__u64 misses;
 	__u64 replacements; /* misses that took the place of another flow */
+	__u64 evictions; /* replacements of a confirmed flow */
 };
-ASSERT_SIZE(struct flow_events, 24);
+ASSERT_SIZE(struct flow_events, 32);
 
 struct counter {
 	__u64 packets;

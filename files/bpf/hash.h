@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Hashes of a flow. schedulers.py has the same functions.
+/* Hashes of a flow: one picks its backend, the same on all balancers of a fleet; another, which is a
+ * secret of this host, says where the flow table has it. schedulers.py has the same functions.
  *
  * Words of a packet are read as they are in memory, so machines of both byte orders balance alike
  * among themselves only.
@@ -20,24 +21,54 @@ static __always_inline __u64 mix64(__u64 x)
 	return x;
 }
 
-/* Of one end of a flow and its ports (0 if they shall not count). For IPv4 it is a bijection; for
- * IPv6 the two halves of the address go in one after the other, the ports along with the second.
- */
-static __always_inline __u64 hash_flow(const struct packet *packet, const struct address *address,
-				       __u32 ports, __u64 seed)
+static __always_inline __u64 fold_and_multiply(__u64 x, __u64 odd)
 {
-	__u64 key = seed * GOLDEN_64;
+	return (x ^ x >> 32) * odd;
+}
+
+/* Both halves of an address as one number. Whoever does not know the odd numbers knows no addresses
+ * that become the same, or differ by what he knows.
+ */
+static __always_inline __u64 join_halves(const struct address *address, __u64 odd, __u64 other)
+{
+	return fold_and_multiply(address->half[0] * odd, other) +
+	       fold_and_multiply(address->half[1] * other, odd);
+}
+
+/* Of the client and the ports (0 if they shall not count); for IPv4 it is a bijection. */
+static __always_inline __u64 hash_flow(const struct packet *packet, __u32 ports, __u64 seed)
+{
+	__u64 key = seed * GOLDEN_64, client = packet->source.word[0];
 
 #ifdef WITH_IPV6
-#ifdef WITH_IPV4
 	if (packet->family == 6)
+		client = join_halves(&packet->source, key | 1, GOLDEN_64);
 #endif
-	{
-		return mix64(mix64(address->half[0] ^ key) ^ address->half[1] ^ ports * GOLDEN_64);
+	return mix64(((__u64)ports << 32) ^ client ^ key);
+}
+
+#ifdef WITH_FLOW_TABLE
+/* What the flow table knows a flow by; no packet that leaves shows any of it. As numbers are
+ * multiplied by secret odd ones, the upper bits of two flows agree no more often than by chance,
+ * whoever chose the flows. The service counts too, or a client's ports would meet in all services.
+ * Two IPv4 flows of one service always differ.
+ */
+static __always_inline __u64 fingerprint(const struct packet *packet, __u64 secret)
+{
+	__u64 odd = secret | 1, other = __builtin_bswap64(secret) | 1;
+	__u64 client = packet->source.word[0], service = packet->destination.word[0];
+
+#ifdef WITH_IPV6
+	if (packet->family == 6) {
+		client = join_halves(&packet->source, odd, other);
+		service = packet->destination.half[0] + packet->destination.half[1] * 3;
 	}
 #endif
-	return mix64(((__u64)ports << 32 | address->word[0]) ^ key);
+	client += (__u64)packet->ports << 32;
+	service += (__u64)packet->protocol << 32;
+	return fold_and_multiply(client * odd + service * other, other);
 }
+#endif
 
 #ifdef WITH_JHASH
 static __always_inline __u32 rotate_left(__u32 word, int bits)

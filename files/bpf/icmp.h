@@ -8,12 +8,8 @@
 #define ICMP_HEADER 8
 #define ICMPV6_HEADER 8
 #define LONGEST_BLANK 256 /* bytes of a message that are looked at, to know whether it is zero */
-
-/* A checksum after one of its 16-bit words went from `old` to `new` (RFC 1624, equation 3). */
-static __always_inline __u16 checksum_after(__u16 check, __u16 old, __u16 new)
-{
-	return checksum_of_sum((__u16)~check + (__u16)~old + new);
-}
+#define LEAST_MTU_4 576 /* what every IPv4 host takes (RFC 791) */
+#define LEAST_MTU_6 1280 /* and every IPv6 link (RFC 8200) */
 
 static __always_inline __u32 sum_of_address(const struct address *address)
 {
@@ -24,15 +20,6 @@ static __always_inline __u32 sum_of_address(const struct address *address)
 	for (i = 0; i < 4; i++)
 		sum += (address->word[i] & 0xffff) + (address->word[i] >> 16);
 	return sum;
-}
-
-/* Whether there is a host to answer; none has a group's address (IEEE 802.3, 3.2.4). */
-static __always_inline int has_sender(struct xdp_md *ctx)
-{
-	void *data = (void *)(long)ctx->data;
-
-	return data + sizeof(struct ethhdr) <= (void *)(long)ctx->data_end &&
-	       !is_group(data + ETH_ALEN);
 }
 
 static __always_inline void swap_macs(void *eth)
@@ -106,8 +93,6 @@ static __always_inline int answer_echo(struct xdp_md *ctx, struct packet *packet
 	__u16 *check = (void *)icmp + offsetof(struct icmphdr, checksum);
 	__u8 type;
 
-	if (!has_sender(ctx))
-		return drop(DROP_MALFORMED);
 	if (packet->family == 6) {
 		struct ipv6hdr *ip = network;
 
@@ -152,19 +137,25 @@ static __always_inline int is_whole(struct xdp_md *ctx, const struct packet *pac
 	return !!(ip->frag_off & htons(IP_DONT_FRAGMENT));
 }
 
-/* Tells the client that at most `mtu` bytes fit. */
-static __always_inline int answer_too_big(struct xdp_md *ctx, struct packet *packet, __u32 mtu)
+/* Tells the client that at most `mtu` bytes fit. Less than what every host may send is told to
+ * nobody: IPv6 hosts would not believe it, and for the others it is not worth it.
+ */
+static __always_inline int answer_too_big(struct xdp_md *ctx, const struct service_table *table,
+					  struct packet *packet, __u32 mtu)
 {
 	int ipv6 = packet->family == 6;
+	__s32 least = ipv6 ? LEAST_MTU_6 : LEAST_MTU_4;
 	__u32 added = (ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + ICMP_HEADER;
 	void *data, *end, *network;
 	__be16 *type;
 	__u32 sum;
+	int verdict;
 
-	if (!is_whole(ctx, packet) || packet->quotes || packet->length < QUOTE)
+	if (!is_whole(ctx, packet) || packet->quotes || (__s32)mtu < least)
 		return drop(DROP_TOO_BIG);
-	if (!has_sender(ctx))
-		return drop(DROP_MALFORMED);
+	verdict = may_answer(ctx, packet, ANSWER_PACKET_TOO_BIG, table->too_big_rate);
+	if (verdict != GO_ON)
+		return verdict;
 	if (bpf_xdp_adjust_tail(ctx,
 				(int)(network_offset(packet) + QUOTE) - (int)frame_length(ctx)))
 		return drop(DROP_NO_ROOM);
@@ -287,13 +278,14 @@ static __always_inline int is_icmp(struct xdp_md *ctx, const struct packet *pack
  * what a backend sent becomes part of the flow that it quotes: of the quoted packet, source and
  * destination have changed sides. All else stays as it is.
  */
-static __always_inline int look_into_icmp(struct xdp_md *ctx, struct packet *packet)
+static __always_inline int look_into_icmp(struct xdp_md *ctx, const struct service_table *table,
+					  struct packet *packet)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 	__u8 *icmp = data + packet->l4;
 	struct packet quoted = {};
-	int result = -1;
+	int result = -1, verdict;
 	__u8 type;
 
 	if ((void *)icmp + ICMP_HEADER > end)
@@ -301,8 +293,12 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct packet *pac
 	packet->forged = is_bad_source(packet);
 	FORGET(packet->forged, ctx->ingress_ifindex);
 	type = *icmp;
-	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO))
-		return packet->forged ? drop(DROP_BAD_SOURCE) : answer_echo(ctx, packet);
+	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO)) {
+		if (packet->forged)
+			return drop(DROP_BAD_SOURCE);
+		verdict = may_answer(ctx, packet, ANSWER_ECHO_REPLY, table->echo_rate);
+		return verdict == GO_ON ? answer_echo(ctx, packet) : verdict;
+	}
 	if (!is_error(packet, type))
 		return GO_ON;
 #ifdef WITH_IPV4

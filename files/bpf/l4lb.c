@@ -5,7 +5,8 @@
  * this one into a single text before it compiles (plugins/module_utils/compiler.py).
  *
  * Set by -D: PIN_DIR, where the maps are pinned (absent: they are not); TICKS_PER_SECOND of the
- * kernel; BACKENDS, LOOKUP_TABLES and FLOW_BLOCKS, the sizes of maps; and the features that a service
+ * kernel; BACKENDS, LOOKUP_TABLES and FLOW_BLOCKS, the sizes of maps; CPUS, how many are asked for a flow
+ * (absent: the kernel, older than 5.19, lets none read what others have); and the features that a service
  * in use needs: WITH_IPV4, WITH_IPV6, WITH_MAGLEV, WITH_JHASH, WITH_ANY_PORT, WITH_BY_SOURCE, WITH_FLOW_TABLE,
  * WITH_IPIP, WITH_GUE, WITH_GRE, WITH_L2, WITH_SPREAD.
  */
@@ -16,9 +17,12 @@
 #include "hash.h"
 #include "service.h"
 #include "source.h"
+#include "egress.h"
 #include "backend.h"
 #include "flow.h"
+#include "ttl.h"
 #include "encap.h"
+#include "limit.h"
 #include "icmp.h"
 #include "nexthop.h"
 #include "own.h"
@@ -53,7 +57,7 @@ static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
 	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
 		parse_ports((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, 0);
 	if (is_icmp(ctx, packet)) {
-		*verdict = look_into_icmp(ctx, packet);
+		*verdict = look_into_icmp(ctx, table, packet);
 		if (*verdict != GO_ON)
 			return NULL;
 	}
@@ -67,6 +71,16 @@ static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
 	return find_service(table, packet);
 }
 
+/* Whether packets to a backend show the hash of their flow. */
+static __always_inline int shows_flow(const struct backend *backend)
+{
+#ifdef WITH_SPREAD
+	if (backend->spread)
+		return 1;
+#endif
+	return backend->flags & (BACKEND_IPV6 | BACKEND_GUE);
+}
+
 /* Sends a packet to a backend of its service. */
 static __always_inline int balance(struct xdp_md *ctx, const struct service_table *table,
 				   struct packet *packet, struct service *service)
@@ -75,34 +89,42 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	struct backend *backend = NULL;
 	struct backend_cpu *cpu;
 	__u32 number;
-	__u64 flow;
+	__u64 flow = 0;
 	int verdict;
 
+	WORK_OUT(service);
 	if (packet->forged || is_bad_source(packet))
 		return drop(DROP_BAD_SOURCE);
-	flow = hash_flow(packet, &packet->source, packet->ports, table->seed);
 #ifdef WITH_FLOW_TABLE
-	if (service->flags & SERVICE_FLOW_TABLE)
-		number = pick_remembered_backend(service, packet, flow, table->seed, &backend);
-	else
+	if (service->flags & SERVICE_FLOW_TABLE) {
+		number = pick_remembered_backend(service, packet, table, &backend);
+	} else
 #endif
+	{
+		flow = hash_flow(packet, packet->ports, table->seed);
 		number = pick_backend(service, packet, flow, table->seed);
+	}
 	if (!backend)
 		backend = find_backend(service, number);
 	cpu = find_backend_cpu(number);
 	if (!number || !backend || !cpu)
 		return drop(DROP_NO_BACKEND);
+#ifdef WITH_FLOW_TABLE
+	if (service->flags & SERVICE_FLOW_TABLE && shows_flow(backend))
+		flow = hash_flow(packet, packet->ports, table->seed);
+#endif
 
 	nexthop = find_nexthop(ctx, table, packet, backend, cpu, &verdict);
 	if (!nexthop)
 		return verdict;
+	if (is_expired(ctx, packet))
+		return drop(DROP_TTL_EXPIRED);
 	if (packet->length + backend->overhead > nexthop->mtu)
-		return answer_too_big(ctx, packet, nexthop->mtu - backend->overhead);
+		return answer_too_big(ctx, table, packet, nexthop->mtu - backend->overhead);
+	take_hop(ctx, packet);
 	verdict = encapsulate(ctx, packet, backend, nexthop, flow);
 	if (verdict != GO_ON)
 		return verdict;
-
-	count(&cpu->sent, frame_length(ctx));
 	return transmit(ctx, packet, backend, cpu);
 }
 

@@ -13,11 +13,12 @@
 #include <uapi/linux/udp.h>
 
 #ifdef PIN_DIR
-#define TABLE(kind, leaf, name, size)                                                              \
-	BPF_F_TABLE(kind ":" PIN_DIR "/" #name, __u32, leaf, name, size, 0)
+#define KEYED(kind, key, leaf, name, size)                                                         \
+	BPF_F_TABLE(kind ":" PIN_DIR "/" #name, key, leaf, name, size, 0)
 #else
-#define TABLE(kind, leaf, name, size) BPF_TABLE(kind, __u32, leaf, name, size)
+#define KEYED(kind, key, leaf, name, size) BPF_TABLE(kind, key, leaf, name, size)
 #endif
+#define TABLE(kind, leaf, name, size) KEYED(kind, __u32, leaf, name, size)
 
 /* An array of maps, each of which holds a single `type`. Exchanging one of them is the only write
  * that packets can see, so it is how a new state takes effect.
@@ -57,6 +58,9 @@
 		asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+r"(forgotten) : "r"((__u64)(unknown)));    \
 		(number) = forgotten;                                                              \
 	} while (0)
+
+/* Has the compiler work out a value here and once, where it would do so wherever it is used. */
+#define WORK_OUT(value) asm volatile("" : "+r"(value))
 
 /* A step returns an XDP verdict, or this. */
 #define GO_ON (-1)

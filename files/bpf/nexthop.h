@@ -5,6 +5,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define LOOPBACK_IFINDEX 1
+#define NO_EGRESS 256 /* beyond what bpf_fib_lookup answers (BPF_FIB_LKUP_RET_...) */
 
 /* Why the kernel's routing has no next hop, as a drop. */
 static __always_inline enum drop fib_drop(long result)
@@ -13,6 +14,8 @@ static __always_inline enum drop fib_drop(long result)
 		return DROP_NO_NEIGHBOUR;
 	if (result == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return DROP_FORWARDING_OFF;
+	if (result == NO_EGRESS)
+		return DROP_NO_EGRESS;
 	return DROP_NO_ROUTE;
 }
 
@@ -25,7 +28,6 @@ static __always_inline long find_route(struct xdp_md *ctx, const struct packet *
 {
 	fib->l4_protocol = backend->protocol;
 	fib->ifindex = LOOPBACK_IFINDEX;
-	fib->tot_len = 1; /* fits everywhere; asks for the MTU */
 	if (backend->flags & BACKEND_IPV6) {
 		fib->family = AF_INET6;
 		fib->flowinfo = htonl(packet->tos << 20);
@@ -46,7 +48,9 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 {
 	struct bpf_fib_lookup fib = {};
 	int ipv6 = backend->flags & BACKEND_IPV6;
+	__u32 mtu, most, limit = backend->nexthop.mtu;
 	long result = find_route(ctx, packet, backend, &fib);
+	struct egress *egress;
 
 	if (result != BPF_FIB_LKUP_RET_SUCCESS)
 		return result;
@@ -62,8 +66,16 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 			return BPF_FIB_LKUP_RET_NOT_FWDED;
 	}
 #endif
+	egress = find_egress(ctx, fib.ifindex, fib.dmac, &most);
+	mtu = interface_mtu(ctx, fib.ifindex);
+	if (!egress || !mtu)
+		return NO_EGRESS;
+	mtu = most < mtu ? most : mtu;
+	cpu->nexthop.mtu = limit && limit < mtu ? limit : mtu;
 	cpu->ifindex = fib.ifindex;
-	cpu->nexthop.mtu = fib.mtu_result;
+	cpu->target = egress->target;
+	cpu->tags_length = egress->tags_length;
+	__builtin_memcpy(cpu->tags, egress->tags, sizeof(cpu->tags));
 	__builtin_memcpy(cpu->nexthop.destination, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(cpu->nexthop.source, fib.smac, ETH_ALEN);
 	return result;
@@ -89,7 +101,9 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 	if (cpu->ifindex && now - cpu->asked < TICKS_PER_SECOND)
 		return &cpu->nexthop;
 	result = ask_routing(ctx, packet, backend, cpu);
-	if (result == BPF_FIB_LKUP_RET_SUCCESS) {
+	/* Somebody else has switched forwarding off: not a word about routes, so the last holds. */
+	if (result == BPF_FIB_LKUP_RET_SUCCESS ||
+	    (result == BPF_FIB_LKUP_RET_FWD_DISABLED && cpu->ifindex)) {
 		cpu->asked = now;
 		return &cpu->nexthop;
 	}
@@ -103,12 +117,19 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 	return NULL;
 }
 
-/* A tagged frame leaves by the interface and with the tags that it came by. */
+/* Sends a frame that is encapsulated. With a given next hop it leaves by the interface and with the
+ * tags that it came by.
+ */
 static __always_inline int transmit(struct xdp_md *ctx, const struct packet *packet,
-				    const struct backend *backend, const struct backend_cpu *cpu)
+				    const struct backend *backend, struct backend_cpu *cpu)
 {
-	if (backend->flags & BACKEND_HAS_NEXTHOP || cpu->ifindex == ctx->ingress_ifindex ||
-	    is_tagged(packet))
-		return XDP_TX;
-	return bpf_redirect(cpu->ifindex, 0);
+	__u32 target = 0;
+
+	if (!(backend->flags & BACKEND_HAS_NEXTHOP)) {
+		target = cpu->target;
+		if ((is_tagged(packet) || cpu->tags_length) && retag(ctx, packet, cpu) != GO_ON)
+			return XDP_DROP;
+	}
+	count(&cpu->sent, frame_length(ctx));
+	return target ? bpf_redirect(target, 0) : XDP_TX;
 }

@@ -13,6 +13,7 @@
 #define LINK_HEADERS_MASK 31 /* the EtherType after two tags is at 20 */
 #define TCP_FLAGS_OFFSET 13
 #define TCP_SYN 0x02
+#define TCP_RST 0x04
 #define TCP_ACK 0x10
 
 #define FIRST_BYTE(header) (*(__u8 *)(header))
@@ -62,9 +63,10 @@ struct packet {
 	__u8 family; /* 4 or 6 */
 	__u8 protocol; /* of the transport header */
 	__u8 tos; /* or traffic class */
-	__u8 syn; /* opens a TCP connection */
+	__u8 tcp_flags;
 	__u8 fragment; /* has no ports, or its other fragments have none */
 	__u8 quotes; /* an ICMP error: ports and so on are those of the flow that it quotes */
+	__u8 routed; /* by the sender: IPv6, and hops are left that it wants to be taken */
 	__u8 forged; /* an ICMP message from a source that no host has */
 	__u32 l4; /* offset of the transport header */
 	enum drop defect; /* why it cannot be balanced, if it is to a service */
@@ -211,6 +213,9 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 			next = header[0];
 			length += (header[1] + 2) * 4;
 		} else {
+			if (next == IPPROTO_ROUTING &&
+			    ((struct ipv6_rt_hdr *)header)->segments_left)
+				packet->routed = 1;
 			next = header[0];
 			length += (header[1] + 1) * 8;
 		}
@@ -226,10 +231,15 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 }
 #endif
 
-/* Whether a TCP header opens a connection. */
-static __always_inline int opens(const void *tcp)
+static __always_inline __u8 tcp_flags_of(const void *tcp)
 {
-	return (((const __u8 *)tcp)[TCP_FLAGS_OFFSET] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return ((const __u8 *)tcp)[TCP_FLAGS_OFFSET];
+}
+
+/* Whether a packet opens a TCP connection. */
+static __always_inline int is_opening(const struct packet *packet)
+{
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 /* Fills in the ports, if the packet has them and is TCP or UDP, as it must be. */
@@ -251,7 +261,7 @@ static __always_inline void parse_ports(void *data, void *end, struct packet *pa
 	if (packet->l4 - network_offset(packet) + least > packet->length)
 		packet->defect = DROP_MALFORMED;
 	else if (packet->protocol == IPPROTO_TCP && (void *)ports + sizeof(struct tcphdr) <= end)
-		packet->syn = opens(ports);
+		packet->tcp_flags = tcp_flags_of(ports);
 }
 
 /* Fills `packet` if the frame is as nearly all are: untagged, IP without options or extension
@@ -320,7 +330,7 @@ found:
 	packet->ports = *(__u32 *)transport;
 #ifdef WITH_FLOW_TABLE
 	if (least == sizeof(struct tcphdr) && transport + sizeof(struct tcphdr) <= end)
-		packet->syn = opens(transport);
+		packet->tcp_flags = tcp_flags_of(transport);
 #endif
 	return 1;
 }
@@ -336,6 +346,7 @@ static __always_inline void forget_path(struct xdp_md *ctx, struct packet *packe
 	FORGET(packet->protocol, unknown);
 	FORGET(packet->fragment, unknown);
 	FORGET(packet->defect, unknown);
+	FORGET(packet->routed, unknown);
 	packet->type &= LINK_HEADERS_MASK;
 	packet->l4 &= IP_HEADERS_LENGTH;
 }

@@ -45,13 +45,12 @@ struct service_table {
 	__u32 manifest; /* id of the map that says what user space knows of all this */
 	__u32 flags;
 	__u64 seed; /* of hashes: here, not in a service, so that hashing need not wait for one */
-	__u64 flow_key; /* of the flow table's hash; a secret of this host */
 	__u32 echo_rate; /* answers a second and CPU */
 	__u32 too_big_rate;
 	struct address ipv4; /* own addresses of the host, for what it sends to itself */
 	struct address ipv6;
 	__u64 own_macs[OWN_MACS]; /* of frames to the balancer, in six bytes each */
-	__u64 padding[7]; /* slots lie within cache lines */
+	__u64 padding[8]; /* slots lie within cache lines */
 	__u32 receivers[VLANS + OWN_MACS]; /* interfaces, by VLAN, then by place in own_macs */
 	struct service slots[SERVICE_SLOTS];
 };
@@ -206,7 +205,7 @@ static __always_inline __u64 slot_of(const struct service *service, const struct
 #endif
 #ifdef WITH_BY_SOURCE
 	if (service->flags & SERVICE_BY_SOURCE)
-		flow = hash_flow(packet, &packet->source, 0, seed);
+		flow = hash_flow(packet, 0, seed);
 #endif
 	/* the upper half of the hash, scaled: as even as a remainder, and cheaper */
 	return (flow >> 32) * TABLE_SLOTS >> 32;

@@ -14,6 +14,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+"""As Ansible itself says it."""
 SOURCES = Path(__file__).resolve().parents[2] / "files" / "bpf"
 
 
@@ -45,5 +47,10 @@ class ActionModule(ActionBase):
                 wrap_async=self._task.async_val,
             )
         )
-        result["invocation"] = {"module_args": dict(self._task.args)}
+        result["invocation"] = {"module_args": {**self._task.args, **self._hidden()}}
         return result
+
+    def _hidden(self) -> dict[str, str]:
+        """Options that are secrets, if they are given; to mark them as such in the module would
+        have Ansible hide each equal number, too."""
+        return {name: HIDDEN for name in self._task.args if name == "hash_seed"}

@@ -16,6 +16,7 @@ description:
     of their own.
   - A host is a directory with the files V(net), V(mnt) and V(uts), each the bind mount of a
     namespace. This is what the collection's laboratory makes.
+  - If there is a file V(pid) too, tasks run among the processes of that namespace, as on a host that has booted.
   - The environment of the controlling process is not passed on; a task sees what a login would
     see.
 requirements:
@@ -141,4 +142,6 @@ class Connection(LocalConnection):
         """The option of nsenter and the file, for each namespace."""
         directory, lab, name = (self.get_option(key) for key in ("directory", "lab", "host"))
         host = Path(directory, lab, name)
-        return {"net": host / "net", "uts": host / "uts", "mount": host / "mnt"}
+        files = {"net": host / "net", "uts": host / "uts", "mount": host / "mnt"}
+        processes = host / "pid"
+        return {**files, "pid": processes} if processes.exists() else files

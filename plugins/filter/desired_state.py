@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.xdp.l4lb.plugins.module_utils import checks
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
@@ -45,9 +46,12 @@ def _desired_state(
             f"{PREFIX}services: give the services; an empty list is a balancer without any"
         )
     try:
-        return Config.parse(_with_backends(given, groups, hostvars)).dump()
+        config = Config.parse(_with_backends(given, groups, hostvars))
+        for refusal in checks.check(config).refusals:
+            raise refusal
     except ConfigError as e:
         raise AnsibleFilterError(f"{PREFIX}{e}") from e
+    return config.dump()
 
 
 def _with_backends(

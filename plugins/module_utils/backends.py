@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from . import host
-from .balancer import Balancer
+from .balancer import Balancer, change
 from .drain import Waited, Watch, wait_until_quiet
-from .errors import ConfigError, L4lbError
+from .errors import ConfigError, L4lbError, LastBackendError
 from .holds import change_backend, find_backend
 from .model import Address, Backend, Config, ServiceKey
 
@@ -29,10 +29,27 @@ class Order:
     """Seconds to wait at most until a drained backend is quiet; None: not at all."""
     quiet: float = 10.0
     """Seconds without a packet after which a flow counts as ended."""
+    force: bool = False
+    """Also the last backend that takes new flows of a service may be kept from it."""
 
     def edit(self, config: Config) -> Config:
-        """`config` as wanted. Raises ConfigError, which lists what there is."""
-        return change_backend(config, self.address, self.service, self.state, self.weight)
+        """`config` as wanted.
+
+        Raises ConfigError, which lists what there is, and LastBackendError.
+        """
+        after = change_backend(config, self.address, self.service, self.state, self.weight)
+        lost = [
+            becomes.name
+            for was, becomes in zip(config.services, after.services)
+            if was.takes_flows and not becomes.takes_flows
+        ]
+        if lost and not self.force:
+            raise LastBackendError(
+                f"{', '.join(lost)} on {config.interface}: {self.address} is the last backend that "
+                "takes new flows, which would be dropped; enable another one first, or set force: "
+                "true"
+            )
+        return after
 
 
 @dataclass
@@ -44,8 +61,8 @@ class Place:
     before: Backend
     after: Backend
     flows: int | None = None
-    """How many sent it a packet within the quiet time; 0 if it is disabled, None if it is enabled
-    or the service remembers no flows."""
+    """How many established ones sent it a packet within the quiet time; 0 if it is disabled, None
+    if it is enabled or the service remembers no flows."""
 
 
 @dataclass
@@ -64,13 +81,18 @@ def operate(order: Order, check: bool = False) -> Report:
 
     check: change nothing, and do not wait, but find out what would be changed.
 
-    Raises ConfigError or L4lbError for what fits nothing here, before anything is changed, and
-    L4lbError of other kinds; what could not be changed then forwards as before.
+    Raises ConfigError, LastBackendError or L4lbError for what fits nothing here, before anything is
+    changed, and L4lbError of other kinds; all balancers then forward as before, unless it is from
+    waiting.
     """
     report = Report()
     watches: list[tuple[Watch, dict[ServiceKey, Place]]] = []
-    for balancer in _balancers(order):
-        plan = balancer.plan_change(order.edit) if check else balancer.change(order.edit).plan
+    balancers = _balancers(order)
+    if check:
+        plans = [balancer.plan_change(order.edit) for balancer in balancers]
+    else:
+        plans = change(balancers, order.edit)
+    for balancer, plan in zip(balancers, plans):
         report.steps += plan.steps
         report.warnings += plan.warnings
         places = _places(order, plan.live.config)
@@ -84,9 +106,14 @@ def operate(order: Order, check: bool = False) -> Report:
             [watch for watch, _places_ in watches], order.quiet, order.wait
         )
     for watch, places in watches:
-        for key, silences in watch.silences().items():
+        try:
+            found = watch.silences()
+        except L4lbError as e:
+            report.warnings.append(f"nobody knows how many flows are left: {e}")
+            continue
+        for key, silences in found.items():
             if silences is not None:
-                places[key].flows = sum(silence < order.quiet for silence in silences)
+                places[key].flows = sum(silence < order.quiet for silence in silences.confirmed)
     return report
 
 
@@ -105,7 +132,7 @@ def _balancers(order: Order) -> list[Balancer]:
     balancers = [Balancer(interface) for interface in interfaces]
     if len(balancers) == 1:  # whether it fits comes out when it is planned
         return balancers
-    found, misfits = [], []
+    found, misfits, outages = [], [], []
     for balancer in balancers:
         _live, _data_path, manifest = balancer.at_work()
         try:
@@ -113,6 +140,10 @@ def _balancers(order: Order) -> list[Balancer]:
             found.append(balancer)
         except ConfigError as e:
             misfits.append(str(e))
+        except LastBackendError as e:
+            outages.append(str(e))
+    if outages:
+        raise LastBackendError("; ".join(outages))
     if not found:
         raise L4lbError("; ".join(misfits))
     return found

@@ -4,8 +4,8 @@
 """The balancer of one interface: its live state, the plan to another, and carrying that out.
 
 `plan` compares the desired state with what the kernel holds, not with what some file remembers.
-`apply` carries it out: everything that can fail comes before the one step that packets notice,
-which is an exchange of the service table, or, if the program itself changes, of the program.
+`apply` has it carried out, see apply.py: what packets notice is one exchange of the service table,
+or, if the program itself changes, of the program.
 """
 
 from __future__ import annotations
@@ -13,12 +13,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
-from . import changes, compiler, host, image, layout, link, neighbours
+from . import (
+    changes,
+    checks,
+    compiler,
+    devices,
+    egress,
+    hops,
+    host,
+    image,
+    layout,
+    link,
+    local,
+    lock,
+    path_mtu,
+    ways,
+)
+from .apply import Change, Removal, Setup, carry_out
 from .bpf import Program
 from .changes import Changes, Move, Observed
 from .datapath import (
@@ -26,19 +42,15 @@ from .datapath import (
     Statistics,
     build_flags,
     join_sources,
-    reusable_maps,
 )
 from .errors import ConfigError, ForeignProgramError, L4lbError
 from .holds import keep_holds
 from .host import Paths, Pins
-from .image import Manifest, Room, Source
+from .image import Manifest, Source
 from .link import Link
-from .model import Address, Config
-from .neighbours import Neighbour
+from .model import Config
 from .saved import Saved, saved_interfaces
-
-_RESOLVE_SECONDS = 1.0
-"""How long an apply waits for the MAC addresses of new next hops."""
+from .ways import Known, Ways
 
 
 @dataclass
@@ -83,6 +95,12 @@ class Plan:
     """None: no balancer. `source_address` is filled in."""
     declared: Config | None = None
     """What to save: the same as the user gave it, for at the next boot addresses may differ."""
+    accepted: bool = False
+    """It was applied once, so that it is only warned of what cannot be meant."""
+    source: Source = field(default_factory=lambda: Source(None, ""))
+    """What the host has for it."""
+    ways: Ways | None = None
+    """To the backends."""
     build: dict[str, Any] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
     """What changes, in words; empty if nothing does."""
@@ -94,8 +112,8 @@ class Plan:
     write: bool = False
     save: bool = False
     repair: list[str] = field(default_factory=list)
-    hops: set[Neighbour] = field(default_factory=set)
-    """Next hops that the kernel is to keep resolved, and does not yet."""
+    needs: hops.Needs = field(default_factory=hops.Needs)
+    """What of the host it takes, there already or not."""
 
     @property
     def changed(self) -> bool:
@@ -104,10 +122,11 @@ class Plan:
 
     @property
     def before(self) -> dict[str, Any]:
-        """The live state as the options a user would write; empty if there is none."""
+        """The live state as the options a user would write, as it is shown; empty if there is
+        none."""
         if self.live.manifest is None:
             return {}
-        state = self.live.manifest.config.dump()
+        state = self.live.manifest.config.dump(shown=True)
         if state["mode"] != "auto" and self.live.mode:
             state["mode"] = self.live.mode
         return state
@@ -115,7 +134,7 @@ class Plan:
     @property
     def after(self) -> dict[str, Any]:
         """The desired state, likewise."""
-        return self.desired.dump() if self.desired else {}
+        return self.desired.dump(shown=True) if self.desired else {}
 
 
 @dataclass(frozen=True)
@@ -128,6 +147,10 @@ class Outcome:
     """What the program was compiled with, if it was."""
     waited: float = 0.0
     """Seconds that another run held the lock."""
+    tidy: bool = True
+    """Whether nothing is left to do for the next run; else there is a warning."""
+    left: list[str] = field(default_factory=list)
+    """What a second run would change, if that was looked for."""
 
 
 class Balancer:
@@ -157,7 +180,7 @@ class Balancer:
             live.data_path = DataPath.of(there)
             if live.data_path or (pinned and pinned.id == there.id):
                 live.program, live.mode = there, attached.mode
-            else:
+            elif not devices.is_passing(there):
                 live.foreign = there
         if pinned and not live.attached and not link.carriers(pinned.id):
             live.data_path = DataPath.of(pinned)
@@ -208,8 +231,17 @@ class Balancer:
         data_path, manifest = live.data_path, live.manifest
         if data_path is None or manifest is None or not live.attached:
             return []
-        source = _source(live.link)
-        return changes.outdated(manifest.config, data_path.source_then(source), source)
+        source = _source(live.link, manifest.config)
+        lines = changes.outdated(manifest.config, data_path.source_then(source), source)
+        routed = hops.routed(manifest.config)
+        lines += [
+            f"net.ipv{version}.conf.lo.forwarding is 0"
+            for version in sorted({address.version for address in routed})
+            if not host.routing_answers(self.paths, version)
+        ]
+        now = ways.look(routed, live.link.index, _mode(live, manifest.config), _known(live))
+        never, not_yet = now.problems()
+        return [*lines, *never, *not_yet, *now.differences(routed)]
 
     def statistics(self) -> tuple[Live, Statistics]:
         """The live state and its counters. Raises L4lbError if the interface has no balancer."""
@@ -218,10 +250,14 @@ class Balancer:
 
     # Planning
 
-    def plan(self, config: Config | None, replace_foreign: bool = False) -> Plan:
+    def plan(
+        self, config: Config | None, replace_foreign: bool = False, accepted: bool = False
+    ) -> Plan:
         """What `apply` would do for `config`; None: for no balancer. Changes nothing.
 
-        Raises ForeignProgramError, or ConfigError for what does not fit this host.
+        accepted: it was applied once, so that it is only warned of what cannot be meant.
+
+        Raises ForeignProgramError, or ConfigError for what cannot be meant, or not on this host.
         """
         live = self.live(must_exist=config is not None)
         if live.foreign and config and not replace_foreign:
@@ -232,7 +268,8 @@ class Balancer:
         if config is None:
             return self._plan_absent(live)
         desired, warnings = keep_holds(config, live.remembered)
-        plan = self._plan_present(live, desired)
+        warnings += _checked(desired, live.link, accepted)
+        plan = self._plan_present(live, desired, accepted=accepted)
         plan.warnings += warnings
         return plan
 
@@ -248,7 +285,10 @@ class Balancer:
                     source_address=saved.source_address,
                     source_address6=saved.source_address6,
                 )
-        return self._plan_present(live, desired, manifest.build)
+        warnings = _checked(desired, live.link, accepted=True)
+        plan = self._plan_present(live, desired, manifest.build, accepted=True)
+        plan.warnings += warnings
+        return plan
 
     def _plan_absent(self, live: Live) -> Plan:
         plan = Plan(live, None)
@@ -258,22 +298,34 @@ class Balancer:
             plan.steps.append(f"remove {self.pins.directory}")
         if self.saved.exists():
             plan.steps.append(f"remove {self.saved.path}")
-        if not plan.changed and self._unneeded_hops():
+        unneeded = hops.unneeded(self.interface, self.paths)
+        if not plan.changed and unneeded.hops:
             plan.steps.append("let go of the next hops")
+        plan.steps += map(_detached, hops.names(unneeded.redirects))
         return plan
 
     def _plan_present(
-        self, live: Live, config: Config, build: dict[str, Any] | None = None
+        self,
+        live: Live,
+        config: Config,
+        build: dict[str, Any] | None = None,
+        accepted: bool = False,
     ) -> Plan:
         """build: of the program that is there, to keep it; None: find out whether it will do."""
-        source = _source(live.link)
+        source = _source(live.link, config)
         desired = _with_sources(config, source)
         image.own_macs(desired, source)  # raises ConfigError, before anything changes
-        plan = Plan(live, desired, config)
+        plan = Plan(live, desired, config, accepted)
+        routed = hops.routed(desired)
+        plan.ways = ways.look(routed, live.link.index, _mode(live, config), _known(live))
+        plan.warnings += plan.ways.judge(accepted)
+        plan.source = plan.ways.complete(source)
         if live.foreign:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
         plan.build = build or self._build(live, desired)
         plan.load = not build and self._plan_load(live, plan)
+        if live.data_path and live.manifest is None and "flows" in live.data_path.maps:
+            plan.steps.append("flows remembered so far are forgotten")
         wrong_mode = config.mode not in ("auto", live.mode)
         if plan.load or not live.attached or wrong_mode:
             plan.attach = True
@@ -297,24 +349,52 @@ class Balancer:
             wrong = live.data_path.differences(live.manifest, then)
             plan.repair = [name for name in wrong if name in live.manifest.tables]
             plan.steps += [f"repair the map of {name}" for name in wrong if not found.steps]
-            plan.steps += outdated
-            plan.write = plan.write or bool(found.steps or wrong or outdated)
+            other_ways = plan.ways.differences(hops.routed(live.manifest.config))
+            plan.steps += [*outdated, *other_ways]
+            plan.write = plan.write or bool(found.steps or wrong or outdated or other_ways)
         if live.data_path and not live.pinned and not plan.load:
             plan.steps.append("pin the program and its maps")
-        routed = _routed(desired)
-        for version in _versions(routed):
-            if not host.routing_answers(self.paths, version):
-                plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
-        hops, unreachable = neighbours.next_hops(routed)
-        plan.hops = hops - neighbours.settled()
-        if plan.hops and not plan.changed:
+        plan.needs = hops.Needs(
+            frozenset(plan.ways.hops),
+            frozenset(address.version for address in routed),
+            plan.ways.settled.programs,
+        )
+        missing = hops.missing(plan.needs, self.paths)
+        plan.steps += (
+            f"attach a program to {name} that passes everything, as it takes redirected frames "
+            "only then"
+            for name in hops.names(missing.redirects)
+        )
+        unneeded = hops.unneeded_redirects(self.interface, self.paths, plan.needs)
+        plan.steps += map(_detached, hops.names(unneeded.redirects))
+        for version in sorted(missing.versions):
+            plan.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
+        if missing.hops and not plan.changed:
             plan.steps.append("have the kernel keep the next hops resolved")
         plan.save = not self.saved.holds(config)
         if plan.save and not plan.changed:
             plan.steps.append(f"write {self.saved.path}")
-        for address in unreachable:
+        if desired.wastes_seed:
+            plan.warnings.append(
+                "hash_seed has no effect: all services use the scheduler jhash, which knows none"
+            )
+        for address in plan.ways.unreachable:
             plan.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
+        plan.warnings += self._warnings(plan, desired, plan.ways)
         return plan
+
+    def _warnings(self, plan: Plan, desired: Config, found: Ways) -> list[str]:
+        """Of what makes packets fare otherwise than one might think."""
+        limit_of = path_mtu.limits(desired, plan.source, found.routes, found.links)
+        warnings = path_mtu.warnings(desired, limit_of)
+        has_vlans = egress.has_vlans(plan.live.link.index, found.links)
+        if has_vlans and devices.strips_tags(self.interface):
+            warnings.append(
+                f"{self.interface} takes VLAN tags off frames before they can be looked at, so "
+                f"that all count as untagged; run ethtool -K {self.interface} rx-vlan-offload off, "
+                "and make it last"
+            )
+        return warnings
 
     def _changes(self, live: Live, desired: Config) -> Changes:
         """What differs; nothing is known of what is there but cannot be read."""
@@ -371,204 +451,118 @@ class Balancer:
 
     # Changing
 
-    def apply(self, config: Config | None, replace_foreign: bool = False) -> Outcome:
+    def apply(
+        self,
+        config: Config | None,
+        replace_foreign: bool = False,
+        accepted: bool = False,
+        verify: bool = False,
+    ) -> Outcome:
         """Make the live state what `config` says, but for holds; None: remove the balancer.
 
-        Raises L4lbError of some kind; the old state then forwards as before.
+        accepted: as of `plan`.
+        verify: look again what the kernel does then, see `Outcome.left`.
+
+        Raises L4lbError of some kind; the host is then as before.
         """
         host.require_root()  # here too: it takes root even to lock
-        with host.lock(self.interface, self.paths) as waited:
-            return self._carry_out(self.plan(config, replace_foreign), waited)
+        with lock.of_interface(self.interface, self.paths) as held:
+            outcome = self._carry_out(self.plan(config, replace_foreign, accepted), held)
+            if verify and outcome.plan.changed and outcome.tidy:
+                return replace(outcome, left=self.plan(config, accepted=accepted).steps)
+            return outcome
 
-    def change(self, edit: Callable[[Config], Config]) -> Outcome:
-        """Make the live state what `edit` makes of it, which no other run can change meanwhile.
+    def restore(self) -> Outcome | None:
+        """Make the live state what is saved; None: nothing is, and nothing is done.
 
-        The program stays, so neither C sources nor a compiler are needed, and `edit` must not ask
-        for what takes another one: states and weights of backends do not.
-
-        Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the old
-        state then forwards as before.
+        Raises as `apply` does.
         """
         host.require_root()
-        with host.lock(self.interface, self.paths) as waited:
-            return self._carry_out(self.plan_change(edit), waited)
+        with lock.of_interface(self.interface, self.paths) as held:
+            config = self.saved.read()  # now that no other run is about to remove it
+            return self._carry_out(self.plan(config, accepted=True), held) if config else None
 
-    def _carry_out(self, plan: Plan, waited: float) -> Outcome:
+    def _carry_out(self, plan: Plan, held: lock.Held) -> Outcome:
+        change = self._change(plan, held)
         if plan.changed:
-            link.require_pyroute2()
+            carry_out([change])
+        return Outcome(plan, change.mode, change.headers, held.waited, change.tidy)
+
+    def _change(self, plan: Plan, held: lock.Held) -> Change:
         if plan.desired is None:
-            if plan.changed:
-                self._remove(plan)
-            return Outcome(plan, None, waited=waited)
-        headers = compiler.require_tools() if plan.load else None
-        live = plan.live
-        mode: str | None
-        new = not self.pins.directory.exists()
-        try:
-            host.mount_bpffs(self.paths)
-            self.pins.create()  # first, so that removal sees it if this run is killed
-            if plan.save and plan.declared:
-                self.saved.prepare(plan.declared)
-            self._prepare_host(plan, plan.desired)
-            if plan.load or live.data_path is None or live.manifest is None:
-                mode = self._load(plan, plan.desired)
-            else:
-                mode = self._change(plan, plan.desired, live.data_path, live.manifest)
-        except BaseException:
-            self.saved.abandon()
-            with contextlib.suppress(L4lbError):  # the first error is the one to tell
-                if new:
-                    self.pins.remove()
-                self._forget_hops(_routed(plan.desired), _routed(self.live().config))
-            raise
-        if plan.changed:
-            self._forget_hops(_routed(live.config), _routed(plan.desired))
-        if plan.save:
-            self.saved.commit()
-        return Outcome(plan, mode, headers, waited)
-
-    def _prepare_host(self, plan: Plan, desired: Config) -> None:
-        """What new backends need before packets go to them."""
-        for version in _versions(_routed(desired)):
-            if not host.routing_answers(self.paths, version):
-                host.let_routing_answer(self.paths, version)
-        neighbours.manage(plan.hops)
-        for address in neighbours.unresolved(plan.hops, _RESOLVE_SECONDS):
-            plan.warnings.append(f"next hop {address} has not answered yet")
-
-    def _forget_hops(self, gone: Iterable[Address], kept: Iterable[Address]) -> None:
-        """Let go of the next hops of backends that are `gone`, unless others have the same."""
-        others = self._needed_by_others()
-        if others is None:
-            return
-        needed = others.union(kept)
-        unneeded = set(gone) - needed
-        if not unneeded:
-            return
-        hops = neighbours.next_hops(unneeded)[0] - neighbours.next_hops(needed)[0]
-        neighbours.manage([], hops & neighbours.managed())
-        for version in _versions(unneeded) - _versions(needed):
-            host.restore_routing(self.paths, version)
-
-    def _needed_by_others(self) -> set[Address] | None:
-        """What the other balancers of this host route to; None if that is not known of all."""
-        needed: set[Address] = set()
-        for interface in host.pinned_interfaces(self.paths):
-            if interface != self.interface:
-                manifest = Balancer(interface, paths=self.paths).pinned_manifest()
-                if manifest is None:
-                    return None
-                needed.update(_routed(manifest.config))
-        return needed
-
-    def _unneeded_hops(self) -> set[Neighbour]:
-        """Our neighbour entries that no other balancer of this host needs."""
-        needed = self._needed_by_others()
-        if needed is None:
-            return set()
-        return neighbours.managed() - neighbours.next_hops(needed)[0]
-
-    def _load(self, plan: Plan, desired: Config) -> str:
-        """Bring a new program with the new state; attaching it is the switch."""
-        live = plan.live
-        source = _source(live.link)
-        self.staging.remove()
-        self.staging.create()
-        try:
-            old = live.data_path if live.manifest else None
-            room = Room(plan.build["backends"], plan.build["tables"])
-            shared = reusable_maps(old.maps, desired, room) if old else {}
-            for name, map_ in shared.items():
-                self.staging.set(name, map_)
-            pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
-            new = DataPath.load(self.sources, desired, room, [pin_dir])
-            copied = new.copy_counters(old) if old else {}
-            staged = new.stage(
-                desired, source, plan.build, live.manifest, plan.repair, shared.keys()
-            )
-            self.staging.set("manifest", staged.manifest_map)
-            new.switch(staged)
-            mode = self._attach(live, new, desired.mode)
-        except BaseException:
-            self.staging.remove()
-            raise
-        # Now that the new program is in use, all that it needs stays pinned, come what may.
-        if old:
-            new.catch_up(old, copied)
-        new.finish(staged)
-        self._pin(new)
-        return mode
-
-    def _change(
-        self, plan: Plan, desired: Config, data_path: DataPath, manifest: Manifest
-    ) -> str | None:
-        """Bring the new state to the program that is there."""
-        live = plan.live
-        if plan.write:
-            source = _source(live.link)
-            staged = data_path.stage(desired, source, plan.build, manifest, plan.repair)
-            self.pins.set("manifest%next", staged.manifest_map)
-            data_path.switch(staged)
-            data_path.finish(staged)
-        mode = self._attach(live, data_path, desired.mode) if plan.attach else live.mode
-        if plan.write or not live.pinned:
-            self._pin(data_path)
-        return mode
-
-    def _attach(self, live: Live, data_path: DataPath, mode: str) -> str:
-        """Attach in place of what is there, at once where the kernel can."""
-        current = live.link.attached
-        if current is None:
-            return link.attach(live.link, data_path.program.fd, mode, None)
-        there = live.foreign or Program.by_id(current.program_id)
-        if there is None:
-            raise L4lbError(f"the program of {self.interface} has just changed; run again")
-        if mode not in ("auto", current.mode):
-            # the kernel allows one mode at a time, so this cannot be one step
-            link.detach(live.link, there.fd)
-            try:
-                return link.attach(live.link, data_path.program.fd, mode, None)
-            except L4lbError:
-                link.attach(live.link, there.fd, current.mode, None)
-                raise
-        return link.attach(live.link, data_path.program.fd, current.mode, there.fd)
-
-    def _pin(self, data_path: DataPath) -> None:
-        for name, map_ in data_path.pinned_maps().items():
-            self.pins.set(name, map_)
-        self.pins.set("program", data_path.program)
-        self.pins.drop_others({"program", *data_path.pinned_maps()})
-        self.staging.remove()
-
-    def _remove(self, plan: Plan) -> None:
-        live = plan.live
-        if live.program:
-            link.detach(live.link, live.program.fd)
-        self.saved.remove()
-        needed = self._needed_by_others()
-        if needed is not None:
-            neighbours.manage([], self._unneeded_hops())
-            for version in {4, 6} - _versions(needed):
-                host.restore_routing(self.paths, version)
-        self.staging.remove()
-        self.pins.remove()  # last: if this run is killed, they say that something is left
+            return Removal(self, plan, held)
+        return Setup(self, plan, held, plan.desired, plan.source)
 
     def others(self) -> list[str]:
         """The other interfaces of this host that have a balancer, or have one saved."""
         names = {*host.pinned_interfaces(self.paths), *saved_interfaces(self.paths)}
         return sorted(names - {self.interface})
 
-    def pinned_manifest(self) -> Manifest | None:
-        """What the pinned maps hold; None if there are none, or they are of another version."""
-        program = self.pins.program()
-        data_path = DataPath.of(program) if program else None
-        return data_path.read() if data_path else None
+
+def change(balancers: Sequence[Balancer], edit: Callable[[Config], Config]) -> list[Plan]:
+    """Make the live state of each what `edit` makes of it, which no other run can change meanwhile:
+    of all of them, or of none. Returns what was done, in the order given.
+
+    The program stays, so neither C sources nor a compiler are needed, and `edit` must not ask for
+    what takes another one: states and weights of backends do not.
+
+    Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the host is
+    then as before.
+    """
+    host.require_root()
+    with contextlib.ExitStack() as stack:
+        held = {
+            one.interface: stack.enter_context(lock.of_interface(one.interface, one.paths))
+            for one in sorted(balancers, key=lambda one: one.interface)
+        }
+        plans = [one.plan_change(edit) for one in balancers]
+        carry_out(
+            [
+                one._change(plan, held[one.interface])
+                for one, plan in zip(balancers, plans)
+                if plan.changed
+            ]
+        )
+    return plans
 
 
-def _source(interface: Link) -> Source:
+def _checked(config: Config, interface: Link, accepted: bool) -> list[str]:
+    """What speaks against a configuration. Raises ConfigError for what cannot be meant, unless it
+    was accepted once."""
+    found = checks.check(config, local.look(config, interface))
+    if found.refusals and not accepted:
+        raise found.refusals[0]
+    return [*map(str, found.refusals), *found.warnings]
+
+
+def _source(interface: Link, config: Config) -> Source:
+    services = {service.address for service in config.services}
+    address, address6 = (interface.source(version, services) for version in (4, 6))
     return Source(
-        interface.address, interface.mac, interface.address6, interface.mtu, interface.receivers
+        address if isinstance(address, IPv4Address) else None,
+        interface.mac,
+        address6 if isinstance(address6, IPv6Address) else None,
+        interface.mtu,
+        interface.receivers,
     )
+
+
+def _known(live: Live) -> Known:
+    """What the last run has seen of the ways to the backends."""
+    if live.data_path is None or live.manifest is None:
+        return Known()
+    return Known(live.manifest.route_mtus, live.data_path.egresses())
+
+
+def _mode(live: Live, config: Config) -> str:
+    """That packets are handled in; auto, if that will only show."""
+    if config.mode == "auto" and live.attached and live.mode:
+        return live.mode
+    return config.mode
+
+
+def _detached(name: str) -> str:
+    return f"detach the program from {name} that passes everything"
 
 
 def _with_sources(config: Config, source: Source) -> Config:
@@ -583,19 +577,3 @@ def _with_sources(config: Config, source: Source) -> Config:
         source_address=config.source_address or (IPv4Network(own) if own else None),
         source_address6=config.source_address6 or (IPv6Network(own6) if own6 else None),
     )
-
-
-def _routed(config: Config) -> list[Address]:
-    """The backends whose next hop is found by routing."""
-    if config.gateway_mac:
-        return []
-    return [
-        backend.address
-        for service in config.services
-        for backend in service.backends
-        if not backend.mac
-    ]
-
-
-def _versions(addresses: Iterable[Address]) -> set[int]:
-    return {address.version for address in addresses}

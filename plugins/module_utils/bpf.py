@@ -23,9 +23,13 @@ from typing import Any
 
 from .errors import HostError, KernelError
 
+HASH = 1
 ARRAY = 2
 PERCPU_ARRAY = 6
 ARRAY_OF_MAPS = 12
+
+MAP_LOOKUP_PERCPU_ELEM = 195
+"""A helper of Linux 5.19: looks up what another CPU has."""
 
 _PROGRAM_XDP = 6
 _TICKS = struct.pack("=2Bhi2Bhi", 0x85, 0, 0, 118, 0x95, 0, 0, 0)
@@ -152,7 +156,7 @@ class Shape:
 
 
 class Map(_Object):
-    """A BPF map. Keys are numbers of 32 bits where they are not bytes."""
+    """A BPF map. Keys are 32-bit numbers, those of a hash table bytes."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
@@ -191,13 +195,13 @@ class Map(_Object):
             return (self.shape.value_size + 7) // 8 * 8 * possible_cpus()
         return self.shape.value_size
 
-    def lookup(self, key: int) -> bytes | None:
+    def lookup(self, key: int | bytes) -> bytes | None:
         """The element at `key`, of all CPUs one after the other if per CPU; None if absent."""
         value = ctypes.create_string_buffer(self._stride)
         result = _libbpf().bpf_map_lookup_elem(self.fd, _key(key), value)
         if result == -errno.ENOENT:
             return None
-        _check(result, f"look up {self.name}[{key}]")
+        _check(result, f"look up {self.name}[{key!r}]")
         return value.raw
 
     def update(self, key: int | bytes, value: bytes) -> None:
@@ -207,11 +211,23 @@ class Map(_Object):
         result = _libbpf().bpf_map_update_elem(self.fd, _key(key), value, ctypes.c_uint64(0))
         _check(result, f"update {self.name}[{key!r}]")
 
-    def delete(self, key: int) -> None:
-        """Remove the element at `key` (maps of maps only); absent already is fine."""
+    def delete(self, key: int | bytes) -> None:
+        """Remove the element at `key` (maps of maps, hash tables); absent already is fine."""
         result = _libbpf().bpf_map_delete_elem(self.fd, _key(key))
         if result != -errno.ENOENT:
-            _check(result, f"delete {self.name}[{key}]")
+            _check(result, f"delete {self.name}[{key!r}]")
+
+    def items(self) -> dict[bytes, bytes]:
+        """All that is in a hash table, which nobody else changes meanwhile."""
+        found: dict[bytes, bytes] = {}
+        key, following = None, ctypes.create_string_buffer(self.shape.key_size)
+        while True:
+            result = _libbpf().bpf_map_get_next_key(self.fd, key, following)
+            if result == -errno.ENOENT:
+                return found
+            _check(result, f"read {self.name}")
+            key = following.raw
+            found[key] = self.lookup(key) or b""
 
     def lookup_all(self, count: int | None = None) -> bytes:
         """All elements of an array, or the first `count`, one after the other."""
@@ -266,6 +282,14 @@ class Program(_Object):
         self.map_ids: tuple[int, ...] = tuple(ids)
 
     @classmethod
+    def load(cls, name: str, code: bytes) -> Program:
+        """An XDP program of these instructions."""
+        fd = _libbpf().bpf_prog_load(
+            _PROGRAM_XDP, name.encode(), b"GPL", code, len(code) // 8, None
+        )
+        return cls(_check(fd, f"load the program {name}"))
+
+    @classmethod
     def open_pin(cls, path: str) -> Program | None:
         """The program pinned at `path`; None if nothing is there."""
         fd = cls._open_pin(path)
@@ -306,13 +330,22 @@ class Program(_Object):
         return options.retval, out.raw[: options.data_size_out]
 
 
+@functools.cache
+def has_helper(number: int) -> bool:
+    """Whether the kernel lets XDP programs call this helper function (enum bpf_func_id)."""
+    try:
+        found: int = _libbpf().libbpf_probe_bpf_helper(_PROGRAM_XDP, number, None)
+    except HostError:  # what is missing here is told when it is needed
+        return False
+    return found == 1
+
+
 def ticks() -> int:
     """The lower 32 bits of the kernel's tick counter, in which programs tell the time.
 
     User space cannot read it, so a program that returns it is run.
     """
-    program = _libbpf().bpf_prog_load(_PROGRAM_XDP, b"l4lb_ticks", b"GPL", _TICKS, 2, None)
-    return Program(_check(program, "load a program that tells the time")).test_run(bytes(14))[0]
+    return Program.load("l4lb_ticks", _TICKS).test_run(bytes(14))[0]
 
 
 def _key(key: int | bytes) -> Any:

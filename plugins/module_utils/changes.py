@@ -30,6 +30,7 @@ _SERVICE_OPTIONS = (
     "encapsulation",
     "flow_table",
 )
+_DROPPED = "new flows are dropped"
 _MOST_NAMED = 3
 """Of more backends only the number is told."""
 
@@ -42,8 +43,9 @@ class Move:
         hash than before, so that slots do not compare.
     of: slots of its lookup table.
     new_flows_percent: of new flows, those that get another backend than they would have had.
-    established_flows: remembered flows that lose their backend; None if the service does not
-        remember flows across the change, and established flows go where new ones go.
+    established_flows: remembered flows of more than a single packet that lose their backend; None
+        if the service does not remember flows across the change, and established flows go where
+        new ones go.
     """
 
     service: str
@@ -58,7 +60,7 @@ class Observed:
     """What the kernel does now.
 
     slots: the lookup table of a service: slot -> number of a backend, 0 for none.
-    flows: how many flows are remembered, by (id of the service, number of the backend).
+    flows: how many established flows are remembered, by (id of the service, number of the backend).
     """
 
     manifest: Manifest
@@ -91,11 +93,12 @@ def compare(now: Observed, after: Config) -> Changes:
             continue
         parts = _differences(was, becomes)
         if was.key != becomes.key:
-            lines[becomes.name] = [*parts, *_ended(now, was)]
+            lines[becomes.name] = [*parts, *_dropped(becomes), *_ended(now, was)]
             continue
         move = _move(now, was, becomes, after)
         if parts or move.new_flows_percent:
-            lines[becomes.name] = [*parts, _effect(move, image.remembers(was, before))]
+            outage = was.takes_flows and not becomes.takes_flows
+            lines[becomes.name] = [*parts, _effect(move, image.remembers(was, before), outage)]
             moves[becomes.name] = move
     takers = {service.key: service.name for service in before.services}
     for service in added:
@@ -150,7 +153,10 @@ def _match(
 def _options(before: Config, after: Config) -> list[str]:
     """What differs in the options that are not a service's."""
     old, new = before.options(), after.options()
-    lines = [_change(f"{name}:", old[name], new[name]) for name in old if old[name] != new[name]]
+    was, becomes = before.options(shown=True), after.options(shown=True)
+    lines = [
+        _change(f"{name}:", was[name], becomes[name]) for name in old if old[name] != new[name]
+    ]
     was_remembered = any(image.remembers(service, before) for service in before.services)
     if was_remembered and not _keeps_flow_table(before, after):
         lines.append("flows remembered so far are forgotten")
@@ -214,7 +220,12 @@ def _shown(value: object) -> str:
 
 
 def _added(service: Service) -> str:
-    return f"added with {_backends(len(service.backends))}"
+    return ", ".join([f"added with {_backends(len(service.backends))}", *_dropped(service)])
+
+
+def _dropped(service: Service) -> list[str]:
+    """What becomes of new flows that no backend takes."""
+    return [] if service.takes_flows else [_DROPPED]
 
 
 def _taken_over(
@@ -280,14 +291,11 @@ def _agreement(old: Sequence[int], new: Sequence[int]) -> float:
 
 def _keeps_flow_table(before: Config, after: Config) -> bool:
     """Whether flows that are remembered before are found again after."""
-    return (image.flow_blocks(before), before.hash_seed) == (
-        image.flow_blocks(after),
-        after.hash_seed,
-    )
+    return image.flow_blocks(before) == image.flow_blocks(after)
 
 
 def _remembered(now: Observed, service: Service, kept: Iterable[Address] = ()) -> int:
-    """How many flows the service remembers of backends that serve them, those `kept` aside."""
+    """How many established flows backends serve, those `kept` aside."""
     gone = {b.address for b in service.backends if b.state != "disabled"}.difference(kept)
     if not gone:
         return 0
@@ -296,15 +304,22 @@ def _remembered(now: Observed, service: Service, kept: Iterable[Address] = ()) -
     return sum(flows.get((identity, numbers[address]), 0) for address in gone)
 
 
-def _effect(move: Move, remembered: bool) -> str:
-    """In words; remembered: whether the service did so before."""
+def _effect(move: Move, remembered: bool, outage: bool) -> str:
+    """In words.
+
+    remembered: whether the service remembered flows before.
+    outage: no backend takes new flows any more, so that flows which lose theirs are dropped.
+    """
     share, established = move.new_flows_percent, move.established_flows
+    new_ones = _DROPPED if outage else f"{_percent(share)} of new flows move"
     if established is not None:
         if not share and not established:
             return "no flow moves"
-        return f"{_percent(share)} of new flows move, {established} established"
+        return f"{new_ones}, {established} established"
     if remembered:
-        return f"{_percent(share)} of new flows move, established ones are treated as new"
+        return f"{new_ones}, established ones are treated as new"
+    if outage:
+        return "flows are dropped, new or established"
     return f"{_percent(share)} of flows move, new or established" if share else "no flow moves"
 
 

@@ -3,14 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The data plane: a loaded program with its maps, and what is in them.
 
-A change happens in three steps, so that a failure of any leaves the old state forwarding:
-`stage` writes what no packet can see yet, `switch` exchanges the service table, which is the one
-moment at which the new state takes effect, and `finish` removes what is no longer used.
+A change happens in three steps: `stage` writes what no packet can see yet, `switch` exchanges the
+service table, which is the one moment at which the new state takes effect, and `finish` removes
+what is no longer used. Until then the first two can be undone.
 """
 
 from __future__ import annotations
 
+import math
 import operator
+import os
 import struct
 import sys
 from array import array
@@ -25,8 +27,12 @@ from .errors import L4lbError
 from .image import Manifest, Room, Source
 from .model import Address, Config, Service
 from .schedulers import JHASH_SLOTS
+from .undo import Undo
 
 PROGRAM = "l4lb"
+
+_MOST_CPUS = 128
+"""That are asked for a flow; the verifier follows the program through each of them."""
 
 _MOST_FLOWS_READ = 1 << 22
 """64 MB of a flow table, in a fraction of a second."""
@@ -34,7 +40,11 @@ _MOST_FLOWS_READ = 1 << 22
 _FIXED_SHAPES = {
     "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.DROPS) + 1),
     "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(layout.ANSWERS)),
+    "limits": bpf.Shape(bpf.PERCPU_ARRAY, layout.BUCKET_SIZE, len(layout.ANSWERS)),
     "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(layout.FLOW_EVENTS), 1),
+    "egresses": bpf.Shape(
+        bpf.HASH, layout.EGRESS_SIZE, layout.MOST_EGRESSES, layout.EGRESS_KEY_SIZE
+    ),
 }
 _PER_BACKEND = {
     "backends": (bpf.ARRAY, layout.BACKEND_RECORDS_SIZE),
@@ -65,6 +75,15 @@ class Statistics:
     flows: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Silences:
+    """Seconds since the last packet of each flow: confirmed ones, and tentative ones, of which a
+    single packet was seen."""
+
+    confirmed: list[float] = field(default_factory=list)
+    tentative: list[float] = field(default_factory=list)
+
+
 @dataclass
 class Staged:
     """What `stage` has written and `switch` will make current."""
@@ -85,13 +104,16 @@ def join_sources(sources: Mapping[str, str]) -> str:
 
 def build_flags(config: Config, room: Room) -> list[str]:
     """The -D flags for a program that serves `config`."""
-    return [
+    flags = [
         f"-DTICKS_PER_SECOND={compiler.ticks_per_second()}",
         f"-DBACKENDS={room.backends}",
         f"-DLOOKUP_TABLES={room.tables}",
         f"-DFLOW_BLOCKS={image.flow_blocks(config)}",
         *image.features(config),
     ]
+    if "-DWITH_FLOW_TABLE" in flags and bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM):
+        flags.append(f"-DCPUS={min(bpf.possible_cpus(), _MOST_CPUS)}")
+    return flags
 
 
 def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[str, Map]:
@@ -104,9 +126,14 @@ def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[s
     shapes["lookup_tables"] = bpf.Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, room.tables)
     shapes.update(_FIXED_SHAPES)
     shapes["flows"] = bpf.Shape(bpf.PERCPU_ARRAY, layout.FLOW_BLOCK_SIZE, image.flow_blocks(config))
-    return {
+    shapes["flow_key"] = bpf.Shape(bpf.ARRAY, layout.FLOW_KEY_SIZE, 1)
+    fitting = {
         name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
     }
+    if not {"flows", "flow_key"} <= fitting.keys():  # either is of no use without the other
+        fitting.pop("flows", None)
+        fitting.pop("flow_key", None)
+    return fitting
 
 
 class DataPath:
@@ -136,7 +163,13 @@ class DataPath:
         """
         room = room or image.room_for(None, config)
         loaded = compiler.load(join_sources(sources), [*build_flags(config, room), *flags], PROGRAM)
-        return cls(loaded.program, loaded.maps, loaded)
+        made = cls(loaded.program, loaded.maps, loaded)
+        key = made.maps.get("flow_key")
+        if key and not made.flow_key:
+            key.update(0, os.urandom(layout.FLOW_KEY_SIZE))
+        if "all_flows" in made.maps:
+            made.maps["all_flows"].set_inner(0, made.maps["flows"])
+        return made
 
     @classmethod
     def of(cls, program: Program) -> DataPath | None:
@@ -152,6 +185,12 @@ class DataPath:
         if self.manifest_map:
             maps["manifest"] = self.manifest_map
         return maps
+
+    @property
+    def flow_key(self) -> int:
+        """The secret that flows are found by in the flow table; 0 if there is none."""
+        content = self.maps["flow_key"].lookup(0) if "flow_key" in self.maps else None
+        return int.from_bytes(content or b"", sys.byteorder)
 
     @property
     def room(self) -> Room:
@@ -212,16 +251,19 @@ class DataPath:
         before: Manifest | None = None,
         repair: Sequence[str] = (),
         shared: Collection[str] = _FIXED_SHAPES.keys() | _PER_BACKEND.keys() | {"lookup_tables"},
+        undo: Undo | None = None,
     ) -> Staged:
         """Write all of `config` that no packet can see before `switch`.
 
         before: the current state; what did not change keeps its numbers, and so its counters.
         repair: services whose lookup table is to be written anew, changed or not.
         shared: names of the maps that hold the current state, and so may be in use by packets.
+        undo: gets what puts everything back that a plan would find to differ.
         """
         if before and "backends" in shared:
             self._let_go(before)
         manifest = image.place(config, build or {}, before, self.room.backends)
+        manifest.route_mtus.update(source.route_mtus)
         if "lookup_tables" not in shared:
             manifest.tables.clear()
         damaged = {
@@ -241,28 +283,58 @@ class DataPath:
             (number, empty)
             for number in manifest.all_numbers - (before.all_numbers if before else set())
         )
-        self._write_records(manifest, records, _numbers(before) if "backends" in shared else set())
+        if before and "backends" in shared:
+            self._write_other_records(manifest, records, undo or Undo())
+        else:
+            pairs = ((number, record * 2) for number, record in records.items())
+            self.maps["backends"].update_many(pairs)
         return Staged(manifest, Map.create_array("manifest", manifest.dump()), source, records)
 
-    def _write_records(
-        self, manifest: Manifest, records: Mapping[int, bytes], in_use: Collection[int]
+    def egresses(self) -> dict[layout.EgressKey, layout.Egress]:
+        """How frames leave by the host's interfaces, as was settled."""
+        table = self.maps.get("egresses")
+        found = table.items() if table else {}
+        return dict(layout.unpack_egress(*item) for item in found.items())
+
+    def write_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
+        """Add and change these. Packets see them at once: what is true of the host's interfaces
+        holds for any state."""
+        there = self.egresses()
+        for key, egress in wanted.items():
+            if there.get(key) != egress:
+                self.maps["egresses"].update(*layout.pack_egress(key, egress))
+
+    def set_egresses(self, wanted: Mapping[layout.EgressKey, layout.Egress]) -> None:
+        """Have these, and no others."""
+        self.write_egresses(wanted)
+        for key, egress in self.egresses().items():
+            if key not in wanted:
+                self.maps["egresses"].delete(layout.pack_egress(key, egress)[0])
+
+    def _write_other_records(
+        self, manifest: Manifest, records: Mapping[int, bytes], undo: Undo
     ) -> None:
-        """Write the records of backends, and have services whose packets use one that changes go
-        over to the other ones; enter that in the manifest."""
+        """Write the records of services of which any changes or is new, but those that their
+        packets do not use now, and have these services go over; enter that in the manifest.
+
+        Also of a new backend only one is written: a flow that is older than the number's last owner
+        may remember it.
+        """
         content = self.maps["backends"].lookup_all()
-        pairs = {number: record * 2 for number, record in records.items() if number not in in_use}
+        was, becomes = {}, {}
         for service in manifest.config.services:
             numbers = manifest.numbers[service.name].values()
             second = service.name in manifest.second
-            kept = {n: _records_of(content, n) for n in numbers if n in in_use}
-            if all(both[second] == records[number] for number, both in kept.items()):
+            pairs = {number: _records_of(content, number) for number in numbers}
+            if all(both[second] == records[number] for number, both in pairs.items()):
                 continue
             manifest.second.symmetric_difference_update({service.name})
-            for number, both in kept.items():
+            for number, (first, other) in pairs.items():
+                was[number] = first + other
                 # what is in use is written too, but as it is
-                first, other = both[0], records[number]
-                pairs[number] = other + both[1] if second else first + other
-        self.maps["backends"].update_many(pairs.items())
+                becomes[number] = records[number] + other if second else first + records[number]
+        undo.add(self.maps["backends"].update_many, was.items())
+        self.maps["backends"].update_many(becomes.items())
 
     def _unlike(self, records: Mapping[int, bytes]) -> list[int]:
         """The numbers both of whose records are not as they shall be: these, or empty."""
@@ -303,13 +375,19 @@ class DataPath:
         )
         self.maps["lookup_tables"].update(index, content)
 
-    def switch(self, staged: Staged) -> None:
+    def switch(self, staged: Staged, undo: Undo | None = None) -> None:
         """Make the staged state current for this program: one atomic exchange."""
         header = _header(staged.manifest, staged.manifest_map, staged.source)
         entries = image.service_entries(staged.manifest)
         table = Map.create_array("service_table", layout.pack_service_table(header, entries))
+        before = self.maps["services"].inner(0)
+        if undo and before:
+            undo.add(self._exchange, before, self.manifest_map)
+        self._exchange(table, staged.manifest_map)
+
+    def _exchange(self, table: Map, manifest_map: Map | None) -> None:
         self.maps["services"].set_inner(0, table)
-        self.manifest_map = staged.manifest_map
+        self.manifest_map = manifest_map
 
     def finish(self, staged: Staged) -> None:
         """Update the records that are not in use; drop those of what has gone."""
@@ -320,6 +398,7 @@ class DataPath:
 
     def write(self, config: Config, source: Source) -> Manifest:
         """Make a program that is not attached do what `config` says."""
+        self.set_egresses(source.egresses)
         staged = self.stage(config, source, before=self.read())
         self.switch(staged)
         self.finish(staged)
@@ -365,21 +444,27 @@ class DataPath:
             for at in range(0, len(record), layout.BACKEND_CPU_SIZE)
         )
 
-    def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, list[float]]:
-        """For each flow that the flow table remembers of these owners, the seconds since its last
-        packet."""
-        flows: list[tuple[layout.FlowOwner, int, int]] = []
+    def silences(self, owners: Collection[layout.FlowOwner]) -> dict[layout.FlowOwner, Silences]:
+        """How long the flows are silent that the flow table remembers of these owners."""
+        flows: list[layout.RememberedFlow] = []
         if "flows" in self.maps:
             table = self.maps["flows"]
             for index in range(table.shape.max_entries):  # not all at once: it may be gigabytes
                 flows += layout.flows_of(owners, table.lookup(index) or b"")
         now, second = bpf.ticks(), compiler.ticks_per_second()
-        found: dict[layout.FlowOwner, dict[int, float]] = {owner: {} for owner in owners}
-        for owner, hash_, tick in flows:
-            silence = (now - tick) % 2**32 / second
+        found: dict[layout.FlowOwner, dict[int, tuple[float, bool]]] = {o: {} for o in owners}
+        for owner, fingerprint, tick, confirmed in flows:
             # each CPU that saw packets of a flow remembers it
-            found[owner][hash_] = min(silence, found[owner].get(hash_, silence))
-        return {owner: list(silences.values()) for owner, silences in found.items()}
+            least, known = found[owner].get(fingerprint, (math.inf, False))
+            silence = (now - tick) % 2**32 / second
+            found[owner][fingerprint] = min(least, silence), known or confirmed
+        return {
+            owner: Silences(
+                [silence for silence, confirmed in each.values() if confirmed],
+                [silence for silence, confirmed in each.values() if not confirmed],
+            )
+            for owner, each in found.items()
+        }
 
     def slots(self, service: Service, manifest: Manifest) -> Sequence[int]:
         """The lookup table of a service: slot -> number of a backend, 0 for none."""
@@ -390,7 +475,7 @@ class DataPath:
         return array("H", (content or bytes(layout.LOOKUP_TABLE_SIZE))[: 2 * length])
 
     def remembered_flows(self) -> dict[tuple[int, int], int]:
-        """How many flows the flow table remembers, by (id of the service, number of the backend).
+        """How many confirmed flows are remembered, by (id of the service, number of the backend).
 
         Those count that ended long ago: there is no telling. Of a very large table only a part is
         read; flows are spread evenly over it.
@@ -402,12 +487,8 @@ class DataPath:
         read = max(1, _MOST_FLOWS_READ // (layout.FLOW_BLOCK_FLOWS * bpf.possible_cpus()))
         read = min(read, blocks)
         counts = Counter(memoryview(flows.lookup_all(read)).cast("I")[3::4])
-        owners = (
-            (struct.unpack("=HH", word.to_bytes(4, sys.byteorder)), n) for word, n in counts.items()
-        )
-        return {
-            (service, backend): n * blocks // read for (backend, service), n in owners if backend
-        }
+        owners = ((layout.confirmed_owner(word), n) for word, n in counts.items())
+        return {(owner[1], owner[0]): n * blocks // read for owner, n in owners if owner}
 
     def run(self, frame: bytes, index: int = 0) -> tuple[int, bytes]:
         """The verdict of the program on one frame, and what it makes of it.

@@ -4,7 +4,8 @@
 """What a backend is still sent, and waiting until that is nothing.
 
 Its packet counters tell whether something is sent while one looks, and cost next to nothing to
-read. The flow table also tells what was sent before, so what is quiet already is not waited for.
+read. The flow table tells what was sent before, so what is quiet already is not waited for; and
+whether packets are those of established flows, for others, which anyone can forge, hold nothing up.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from . import image, neighbours
+from . import image, layout, neighbours
 from .balancer import Balancer
+from .datapath import Silences
 from .errors import L4lbError
 from .image import Manifest
 from .model import Address, Backend, Service, ServiceKey
@@ -36,9 +38,9 @@ class Watch:
         self.address = address
         self.services = services
 
-    def silences(self) -> dict[ServiceKey, list[float] | None]:
-        """By service, for each flow that is remembered, the seconds since its last packet; None if
-        the service remembers none. Services that do not have the backend any more are left out."""
+    def silences(self) -> dict[ServiceKey, Silences | None]:
+        """How long the remembered flows of each service are silent; None if the service remembers
+        none. Services that do not have the backend any more are left out."""
         _live, data_path, manifest = self.balancer.at_work()
         owners = {
             service.key: (
@@ -94,33 +96,52 @@ class Waited:
 
 
 def wait_until_quiet(watches: Sequence[Watch], quiet: float, timeout: float) -> Waited:
-    """Wait until the backend has been sent nothing for `quiet` seconds, but not longer than
-    `timeout` seconds.
+    """Wait until no established flow has sent the backend anything for `quiet` seconds, but not
+    longer than `timeout` seconds.
 
-    There is nothing to wait for where it is disabled, removed, or cannot be reached.
+    A flow whose first packet came just before is given the time to be established. After that
+    packets of such flows are not waited for.
+
+    There is nothing to wait for where the backend is disabled, removed, or cannot be reached.
 
     Raises L4lbError if it is enabled meanwhile, or a balancer removed.
     """
     start = time.monotonic()
     counts = _packets(watches)
-    silence = min((_silence(watch) for watch in watches), default=math.inf)
-    last = time.monotonic() - silence
+    flows = _flows(watches)
+    grace = max(0.0, quiet - layout.FLOW_SECONDS_TO_CONFIRM)
+    silences = (_silence(flows.get(name), grace) for name in counts)
+    last = time.monotonic() - min(silences, default=math.inf)
+    suspects: set[_Name] = set()
     while True:
         asked = time.monotonic()
         new = _packets(watches)
         now = time.monotonic()
-        if any(counts.get(key) != packets for key, packets in new.items()):
-            last = now
+        for name in new:
+            if new[name] == counts.get(name):
+                continue
+            if name in counts and flows.get(name):
+                suspects.add(name)  # the flow table will tell
+            else:
+                last = now  # no flow table can, or it can be reached again
+        counts = new
+        if suspects and now - last >= quiet:
+            flows = _flows(watches)
+            last = max(last, now - min(_silence(flows.get(name)) for name in suspects))
+            suspects.clear()
         if not new or now - last >= quiet:
             return Waited(now - start, True)
         if now - start >= timeout:
             return Waited(now - start, False)
-        counts = new
-        rest = max(_INTERVAL, (now - asked) / _SHARE)
+        rest = max(_INTERVAL, (time.monotonic() - asked) / _SHARE)
         time.sleep(max(0.0, min(rest, last + quiet - now, start + timeout - now)))
 
 
-def _packets(watches: Sequence[Watch]) -> dict[tuple[str, ServiceKey], int]:
+_Name = tuple[str, ServiceKey]
+"""Interface and service."""
+
+
+def _packets(watches: Sequence[Watch]) -> dict[_Name, int]:
     return {
         (watch.balancer.interface, key): packets
         for watch in watches
@@ -128,9 +149,20 @@ def _packets(watches: Sequence[Watch]) -> dict[tuple[str, ServiceKey], int]:
     }
 
 
-def _silence(watch: Watch) -> float:
-    """Seconds since the last packet, as far as the flow table knows."""
-    least = math.inf
-    for flows in watch.silences().values():
-        least = min([0.0] if flows is None else [least, *flows])
-    return least
+def _flows(watches: Sequence[Watch]) -> dict[_Name, Silences | None]:
+    return {
+        (watch.balancer.interface, key): silences
+        for watch in watches
+        for key, silences in watch.silences().items()
+    }
+
+
+def _silence(flows: Silences | None, grace: float = math.inf) -> float:
+    """Seconds since the last packet of a flow; 0 if that is not known.
+
+    grace: by how much flows that are not established seem to be silent longer.
+    """
+    if flows is None:
+        return 0.0
+    tentative = (silence + grace for silence in flows.tentative)
+    return min([math.inf, *flows.confirmed, *tentative])

@@ -22,6 +22,7 @@ class ConfigError(L4lbError):
         super().__init__(f"{option}: {value!r}: {remedy}")
         self.option = option
         self.value = value
+        self.remedy = remedy
 
 
 class HostError(L4lbError):
@@ -38,6 +39,10 @@ class CompileError(L4lbError):
     def __init__(self, message: str, log: str) -> None:
         super().__init__(message)
         self.log = log
+
+
+class LastBackendError(L4lbError):
+    """A service would be left without a backend that takes new flows; that can be forced."""
 
 
 class KernelError(L4lbError):

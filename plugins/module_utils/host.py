@@ -1,26 +1,25 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the balancer needs of its host besides the network: the bpf file system, pins, the lock,
-and a kernel that answers route lookups."""
+"""What the balancer needs of its host besides the network: the bpf file system, pins, and a kernel
+that answers route lookups."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import re
 import stat
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .bpf import Map, Program
-from .errors import HostError
+from .errors import HostError, KernelError
 
-_LOCK_TRIES_PER_SECOND = 20
+_STAGING = "%new"
+"""Ends the name of a directory of pins that no interface can have: see `Pins.staging`."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +123,11 @@ class Pins:
     @classmethod
     def staging(cls, interface: str, paths: Paths) -> Pins:
         """Where a new program of an interface finds the maps it shall use."""
-        return cls(paths.bpffs / "l4lb" / (encode(interface) + "%new"))
+        return cls(paths.bpffs / "l4lb" / (encode(interface) + _STAGING))
 
     def create(self) -> None:
-        """Make the directory, for root only."""
+        """Make the directory, for root only. The one above is shared, so the host's lock is held
+        while this, or `remove`, is done to the pins of a balancer."""
         for directory in (self.directory.parent, self.directory):
             with told(f"make {directory}"):
                 directory.mkdir(mode=0o700, exist_ok=True)
@@ -168,6 +168,32 @@ class Pins:
                 return False
         return True
 
+    def things(self) -> dict[str, Map | Program | None] | None:
+        """All that is there, by the name of the pin; None for what is no pin of ours, or all, if
+        there is no directory."""
+        if not self.directory.is_dir():
+            return None
+        found: dict[str, Map | Program | None] = {}
+        for path in self.directory.iterdir():
+            found[path.name] = None
+            with contextlib.suppress(KernelError):
+                is_program = path.name == "program"
+                found[path.name] = self.program() if is_program else self.map(path.name)
+        return found
+
+    def put_back(self, things: Mapping[str, Map | Program | None] | None) -> None:
+        """Have these pinned again, and nothing else: what `things` returned before."""
+        if things is None:
+            self.remove()
+            return
+        self.create()
+        now = self.things() or {}
+        for name, thing in things.items():
+            there = now.get(name)
+            if thing and (there is None or there.id != thing.id):
+                self.set(name, thing)
+        self.drop_others(things)
+
     def drop_others(self, names: Collection[str]) -> None:
         """Remove all pins but these."""
         with told(f"remove pins from {self.directory}"):
@@ -190,63 +216,25 @@ class Pins:
             self.directory.parent.rmdir()
 
 
+def all_pins(paths: Paths) -> list[tuple[str, Pins]]:
+    """Every directory of pins, and the interface that it is of: one may have two, see `staging`.
+
+    Raises HostError if others than root may have made them up.
+    """
+    parent = paths.bpffs / "l4lb"
+    require_own(parent)
+    found = sorted(parent.iterdir()) if parent.is_dir() else []
+    return [(decode(path.name.removesuffix(_STAGING)), Pins(path)) for path in found]
+
+
 def pinned_interfaces(paths: Paths) -> list[str]:
     """The interfaces that have a balancer, attached or not. Raises HostError if others than root
     may have made them up."""
-    parent = paths.bpffs / "l4lb"
-    require_own(parent)
-    if not parent.is_dir():
-        return []
-    names = sorted(path.name for path in parent.iterdir() if (path / "program").exists())
-    return [decode(name) for name in names if not name.endswith("%new")]
-
-
-# One writer at a time
-
-
-@contextlib.contextmanager
-def lock(interface: str, paths: Paths, patience: float = 60.0) -> Iterator[float]:
-    """Hold the interface's lock; yields how many seconds it was waited for.
-
-    Raises HostError after `patience` seconds.
-    """
-    path = paths.run / f"{encode(interface)}.lock"
-    start = time.monotonic()
-    while True:
-        fd = _try_lock(path)
-        if fd is not None:
-            break
-        if time.monotonic() - start > patience:
-            raise HostError(
-                f"{path} has been held for {patience:.0f} seconds; another run is busy or stuck"
-            )
-        time.sleep(1 / _LOCK_TRIES_PER_SECOND)
-    try:
-        yield time.monotonic() - start
-    finally:
-        # While it is held; whoever opened this file before notices that it is gone.
-        with contextlib.suppress(OSError):  # other interfaces have theirs in the directory
-            path.unlink()
-            paths.run.rmdir()
-        os.close(fd)
-
-
-def _try_lock(path: Path) -> int | None:
-    """The locked file; None if another holds it, or has just removed what was opened here."""
-    with told(f"make {path}"):
-        try:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except (FileExistsError, FileNotFoundError):  # another run has just removed the directory
-            return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(fd), path.stat()):
-            return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(fd)
-    return None
+    return [
+        name
+        for name, pins in all_pins(paths)
+        if not pins.directory.name.endswith(_STAGING) and (pins.directory / "program").exists()
+    ]
 
 
 # Route lookups
@@ -258,24 +246,32 @@ def routing_answers(paths: Paths, version: int) -> bool:
     It refuses them for an interface that does not forward. The data plane asks from the loopback
     interface, where forwarding lets nothing through that was not let through before.
     """
-    path = _forwarding(paths, version, "lo")
-    return not path.exists() or path.read_text(encoding="ascii").strip() != "0"
+    return _forwarding(paths, version, "lo") != "0"
 
 
-def let_routing_answer(paths: Paths, version: int) -> None:
-    """Make the kernel answer the data plane's route lookups of this IP version."""
-    path = _forwarding(paths, version, "lo")
+def let_routing_answer(paths: Paths, version: int, answer: bool = True) -> None:
+    """Make the kernel answer the data plane's route lookups of this IP version, or refuse them."""
+    path = _forwarding_file(paths, version, "lo")
     with told(f"write {path}"):
-        path.write_text("1\n", encoding="ascii")
+        path.write_text("1\n" if answer else "0\n", encoding="ascii")
+
+
+def routing_was_let(paths: Paths, version: int) -> bool:
+    """Whether loopback forwards and others do not, as after `let_routing_answer`."""
+    return (_forwarding(paths, version, "lo"), _forwarding(paths, version, "all")) == ("1", "0")
 
 
 def restore_routing(paths: Paths, version: int) -> None:
     """Undo `let_routing_answer`: loopback forwards again as all others do."""
-    path, everywhere = (_forwarding(paths, version, name) for name in ("lo", "all"))
-    if path.exists() and path.read_text(encoding="ascii") != everywhere.read_text(encoding="ascii"):
-        with told(f"write {path}"):
-            path.write_text(everywhere.read_text(encoding="ascii"), encoding="ascii")
+    if routing_was_let(paths, version):
+        let_routing_answer(paths, version, answer=False)
 
 
-def _forwarding(paths: Paths, version: int, interface: str) -> Path:
+def _forwarding(paths: Paths, version: int, interface: str) -> str | None:
+    """None: the host does not have this IP version."""
+    path = _forwarding_file(paths, version, interface)
+    return path.read_text(encoding="ascii").strip() if path.exists() else None
+
+
+def _forwarding_file(paths: Paths, version: int, interface: str) -> Path:
     return paths.sysctl / f"net/ipv{version}/conf/{interface}/forwarding"

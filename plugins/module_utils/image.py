@@ -17,7 +17,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from . import layout, schedulers
@@ -43,14 +43,17 @@ class Receivers:
 
 @dataclass(frozen=True)
 class Source:
-    """What the balanced interface itself has: its first addresses, MAC address and MTU; and what is
-    above it."""
+    """What the balanced interface itself has: its first addresses, MAC address and MTU; what is
+    above it; the MTUs of routes to backends, of those that have one; and how frames leave by the
+    host's interfaces."""
 
     address: IPv4Address | None
     mac: str
     address6: IPv6Address | None = None
     mtu: int = 1500
     receivers: Receivers = field(default_factory=Receivers)
+    route_mtus: Mapping[Address, int] = field(default_factory=dict)
+    egresses: Mapping[layout.EgressKey, layout.Egress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Manifest:
     next_number: int = 1
     second: set[str] = field(default_factory=set)
     """Services of whose backends the second records are in use."""
+    route_mtus: dict[Address, int] = field(default_factory=dict)
+    """As Source had them."""
 
     @property
     def all_numbers(self) -> set[int]:
@@ -117,6 +122,7 @@ class Manifest:
                 "past": self.past,
                 "next_number": self.next_number,
                 "second": sorted(self.second),
+                "route_mtus": {str(address): mtu for address, mtu in self.route_mtus.items()},
             },
             separators=(",", ":"),
         ).encode()
@@ -142,6 +148,7 @@ class Manifest:
                 past=raw["past"],
                 next_number=raw["next_number"],
                 second=set(raw["second"]),
+                route_mtus={ip_address(text): mtu for text, mtu in raw["route_mtus"].items()},
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
             raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
@@ -357,8 +364,8 @@ def outer_source(backend: Backend, service: Service, config: Config, source: Sou
         raise ConfigError(
             option,
             None,
-            f"{config.interface} has no IPv{version} address for tunnels to "
-            f"{backend.address}; give it one, or set this option",
+            f"{config.interface} has no IPv{version} address, other than those of services, for "
+            f"tunnels to {backend.address}; give it one, or set this option",
         )
     return ip_network(own)
 
@@ -402,13 +409,16 @@ def source_of(table: bytes, now: Source) -> Source:
 
 def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
     """Number -> struct backend."""
-    config, records = manifest.config, {}
+    config, routes, records = manifest.config, manifest.route_mtus, {}
     for service in config.services:
         numbers = manifest.numbers[service.name].values()
         packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
         for backend, number in zip(service.backends, numbers):
             mac = backend.mac or config.gateway_mac
-            kind = (backend.address.version, backend.state, mac)
+            limits = (source.mtu if mac else routes.get(backend.address), backend.mtu)
+            mtu = min(filter(None, limits), default=0)
+            takes_flows = backend.share > 0
+            kind = (backend.address.version, backend.state, takes_flows, mac, mtu)
             if kind not in packers:
                 packers[kind] = layout.BackendRecord(
                     address=backend.address,
@@ -417,10 +427,11 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
                     service=manifest.service_ids[service.name],
                     inner_version=service.address.version,
                     keeps_flows=backend.state != "disabled",
+                    takes_flows=takes_flows,
                     gue_port=config.gue_port,
                     mac=mac,
                     source_mac=source.mac,
-                    mtu=source.mtu,
+                    mtu=mtu,
                 ).packer()
             records[number] = packers[kind](backend.address)
     return records

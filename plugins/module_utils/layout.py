@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from .errors import L4lbError
 from .model import Address, Network
@@ -38,6 +39,7 @@ SERVICE_SECOND = 64
 BACKEND_HAS_NEXTHOP = 1
 BACKEND_IPV6 = 2
 BACKEND_KEEPS_FLOWS = 4
+BACKEND_TAKES_FLOWS = 8
 BACKEND_ENCAPSULATIONS = {"ipip": 16, "gue": 32, "gre": 64, "l2": 128}
 
 
@@ -53,8 +55,9 @@ IPPROTO_UDP = 17
 IPPROTO_GRE = 47
 
 DROPS = {
-    "malformed": "Header lengths contradict each other or the frame, or a frame that comes from a "
-    "group's MAC address wants an answer. Expected to be 0; look for a broken sender or a scan.",
+    "malformed": "Header lengths contradict each other or the frame, or what would be answered has "
+    "a wrong header checksum, options that cannot be read, a source route, or comes from a group's "
+    "MAC address. Expected to be 0; look for a broken sender or a scan.",
     "fragment": "A fragment has no ports to balance by. Expected to be near 0; have clients use "
     "path MTU discovery.",
     "no_backend": "The service has no enabled backend with a weight. Enable one.",
@@ -63,8 +66,9 @@ DROPS = {
     "normal; else see whether it is up.",
     "forwarding_off": "net.ipv4.conf.lo.forwarding, or its IPv6 sister, is 0, so the kernel "
     "answers no route lookups. Expected to be 0; apply the configuration again.",
-    "too_big": "Does not fit the path to the backend with its outer header, and may be fragmented, "
-    "or is an ICMP error, so that the sender cannot be told. Raise the MTU towards the backends.",
+    "too_big": "Does not fit the path to the backend with its outer header, and the sender cannot "
+    "be told: it may be fragmented, is an ICMP error, or would have to be shorter than 576 bytes, "
+    "1280 of IPv6. Raise the MTU towards the backends.",
     "no_room": "The driver left no room before the frame for the outer header. Expected to be 0; "
     "use mode generic.",
     "bad_source": "The source address is one that no host may have: loopback, multicast, "
@@ -91,13 +95,15 @@ ANSWERS = {
 FLOW_EVENTS = {
     "hits": "Packets of remembered flows.",
     "misses": "Packets of flows that were not, or no longer, remembered: new ones.",
-    "replacements": "Misses that took the place of another flow. Many of them: raise "
+    "replacements": "Misses that took the place of another flow. Where evictions are few, those "
+    "were single packets, as scans and floods send them.",
+    "evictions": "Replacements of established flows, which are forgotten. Many of them: raise "
     "flow_table_size.",
 }
 """What the flow table did."""
 
 _MASK_64 = 2**64 - 1
-_HEADER = struct.Struct("=4I2Q2I16s16s512s56x16640s")  # the last two are _MACS and _RECEIVERS
+_HEADER = struct.Struct("=4IQ2I16s16s512s64x16640s")  # the last two are _MACS and _RECEIVERS
 _MACS = struct.Struct(f"={OWN_MACS * '6s2x'}")
 _RECEIVERS = struct.Struct(f"={VLANS + OWN_MACS}I")
 _SERVICE = struct.Struct("=16sHBBHHHH4x")
@@ -105,11 +111,23 @@ _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
 _HALVES = struct.Struct("=2H")
 COUNTER = struct.Struct("=QQ")
-BACKEND_CPU_SIZE = 40
-_NEXT_HOP_INTERFACE = struct.Struct("=32xI4x")
+BUCKET_SIZE = 16
+BACKEND_CPU_SIZE = 56
+_NEXT_HOP = struct.Struct("=28xH2xI20x")
+_EGRESS_KEY = struct.Struct("=I6s2x")
+_EGRESS = struct.Struct("=II8s")
+_TAG = struct.Struct("!2H")
+MOST_EGRESSES = 4096
+MOST_TAGS = 2
+EGRESS_KEY_SIZE = _EGRESS_KEY.size
+EGRESS_SIZE = _EGRESS.size
 FLOW_BLOCK_SIZE = 16384
 FLOW_BLOCK_FLOWS = 1024
 FLOW_BLOCK_SETS = 256
+FLOW_KEY_SIZE = 8
+FLOW_TAKEN = 0x4000
+FLOW_CONFIRMED = 0x8000
+FLOW_SECONDS_TO_CONFIRM = 5
 SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 LOOKUP_TABLE_SIZE = 2 * TABLE_SLOTS
 BACKEND_SIZE = _BACKEND.size
@@ -123,7 +141,6 @@ class ServiceHeader:
     manifest: id of a map.
     flags: TABLE_*.
     seed: of the hash that picks backends.
-    flow_key: secret of the hash that finds remembered flows.
     echo_rate, too_big_rate: answers a second and CPU.
     address, address6: the host's own, if it has any.
     own_macs: the interface's first.
@@ -136,7 +153,6 @@ class ServiceHeader:
     manifest: int
     flags: int = 0
     seed: int = 0
-    flow_key: int = 0
     echo_rate: int = 0
     too_big_rate: int = 0
     address: IPv4Address | None = None
@@ -152,7 +168,6 @@ class ServiceHeader:
             self.manifest,
             self.flags,
             self.seed,
-            self.flow_key,
             self.echo_rate,
             self.too_big_rate,
             pack_address(self.address) if self.address else bytes(16),
@@ -249,7 +264,9 @@ class BackendRecord:
 
     source: outer source address, or the prefix that flows are spread over; of the backend's family.
     inner_version: IP version of the service.
-    mac, source_mac, mtu: next hop, if it is given, else routing finds it.
+    keeps_flows, takes_flows: whether it gets packets of flows that it has, and new flows.
+    mac, source_mac: next hop, if it is given, else routing finds it.
+    mtu: the longest packet on the way, outer headers included; 0 if the interface alone says that.
     """
 
     address: Address
@@ -258,6 +275,7 @@ class BackendRecord:
     service: int
     inner_version: int
     keeps_flows: bool = True
+    takes_flows: bool = True
     gue_port: int = 0
     mac: str | None = None
     source_mac: str = "00:00:00:00:00:00"
@@ -273,6 +291,7 @@ class BackendRecord:
         flags |= BACKEND_HAS_NEXTHOP if self.mac else 0
         flags |= BACKEND_IPV6 if self.address.version == 6 else 0
         flags |= BACKEND_KEEPS_FLOWS if self.keeps_flows else 0
+        flags |= BACKEND_TAKES_FLOWS if self.takes_flows else 0
         inner = 4 if self.inner_version == 4 else 41
         protocol = {"gue": IPPROTO_UDP, "gre": IPPROTO_GRE}.get(self.encapsulation, inner)
         source = self.source.network_address
@@ -284,7 +303,7 @@ class BackendRecord:
             _network(self.gue_port) if self.encapsulation == "gue" else 0,
             pack_mac(self.mac) if self.mac else bytes(6),
             pack_mac(self.source_mac) if self.mac else bytes(6),
-            min(self.mtu, 65535) if self.mac else 0,
+            min(self.mtu, 65535),
             protocol,
             self.overhead,
         )
@@ -303,16 +322,27 @@ class BackendRecord:
     @property
     def overhead(self) -> int:
         """Bytes of outer headers, without Ethernet."""
-        if self.encapsulation == "l2":
-            return 0
-        outer = 20 if self.address.version == 4 else 40
-        return outer + {"gue": 8, "gre": 4}.get(self.encapsulation, 0)
+        return overhead(self.encapsulation, self.address.version)
+
+
+def overhead(encapsulation: str, version: int) -> int:
+    """Bytes of outer headers, without Ethernet, on the way to a backend of this IP version."""
+    if encapsulation == "l2":
+        return 0
+    outer = 20 if version == 4 else 40
+    return outer + {"gue": 8, "gre": 4}.get(encapsulation, 0)
 
 
 def service_of(record: bytes) -> int:
     """The id of the service that a struct backend belongs to."""
     service: int = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[1]
     return service
+
+
+def mtu_of(record: bytes) -> int:
+    """The MTU in a struct backend."""
+    mtu: int = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[5]
+    return mtu
 
 
 def _folded(total: int) -> int:
@@ -322,26 +352,94 @@ def _folded(total: int) -> int:
     return (total & 0xFFFF) + (total >> 16)
 
 
+def flow_block(fingerprint: int, blocks: int) -> int:
+    """In which of the blocks of a flow table a flow is; `blocks` is a power of two."""
+    return fingerprint * blocks >> 64
+
+
 FlowOwner = tuple  # (number of a backend, id of its service)
 
 
-def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[tuple[FlowOwner, int, int]]:
-    """The flows of these owners in some struct flow_block: owner, hash, tick of the last packet."""
-    by_word = {int.from_bytes(struct.pack("=2H", *owner), sys.byteorder): owner for owner in owners}
+class RememberedFlow(NamedTuple):
+    """A place of a flow table that is taken.
+
+    tick: of the last packet. confirmed: more than a single packet was seen.
+    """
+
+    owner: FlowOwner
+    fingerprint: int
+    tick: int
+    confirmed: bool
+
+
+def flows_of(owners: Collection[FlowOwner], blocks: bytes) -> Iterator[RememberedFlow]:
+    """The flows of these owners in some struct flow_block."""
+    by_word = {
+        int.from_bytes(struct.pack("=2H", number, service | state), sys.byteorder): (owner, state)
+        for owner in owners
+        for number, service in (owner,)
+        for state in (FLOW_TAKEN, FLOW_TAKEN | FLOW_CONFIRMED)
+    }
     words = memoryview(blocks).cast("I")
     found = words[3::4].tolist()
     if by_word.keys().isdisjoint(found):
         return
     flows = zip(found, memoryview(blocks).cast("Q")[0::2], words[2::4])
-    for word, hash_, tick in itertools.compress(flows, map(by_word.__contains__, found)):
-        yield by_word[word], hash_, tick
+    for word, fingerprint, tick in itertools.compress(flows, map(by_word.__contains__, found)):
+        owner, state = by_word[word]
+        yield RememberedFlow(owner, fingerprint, tick, bool(state & FLOW_CONFIRMED))
 
 
-def next_hop_interface(records: bytes, cpu: int) -> int:
-    """The interface that routing last gave for a backend, from its struct backend_cpu of each CPU;
-    0 if it was not asked."""
-    index: int = _NEXT_HOP_INTERFACE.unpack_from(records, cpu * BACKEND_CPU_SIZE)[0]
-    return index
+def confirmed_owner(word: int) -> FlowOwner | None:
+    """Whose flow it is that has this word at its end (number and service); None if it is none, or
+    tentative."""
+    number, service = struct.unpack("=2H", word.to_bytes(4, sys.byteorder))
+    if not service & FLOW_CONFIRMED:
+        return None
+    return number, service & ~(FLOW_TAKEN | FLOW_CONFIRMED)
+
+
+def next_hop(records: bytes, cpu: int) -> tuple[int, int]:
+    """Of the next hop of a backend as routing last found it, the interface and the MTU, from its
+    struct backend_cpu of each CPU; 0 if it was not asked."""
+    mtu, interface = _NEXT_HOP.unpack_from(records, cpu * BACKEND_CPU_SIZE)
+    return interface, mtu
+
+
+Tag = tuple  # (protocol, 0x8100 or 0x88a8, and number, 1 to 4094, of a VLAN)
+
+
+@dataclass(frozen=True)
+class Egress:
+    """How frames leave by an interface that a route names.
+
+    target: index of the one that sends them; 0: the balanced one.
+    tags: what they get, the outer one first.
+    """
+
+    target: int = 0
+    tags: tuple[Tag, ...] = ()
+
+
+EgressKey = tuple  # (index of the interface, MAC address of the next hop; or "", of any other)
+
+
+def pack_egress(key: EgressKey, egress: Egress) -> tuple[bytes, bytes]:
+    """As struct egress_key and struct egress."""
+    index, mac = key
+    tags = b"".join(_TAG.pack(*tag) for tag in egress.tags)
+    return (
+        _EGRESS_KEY.pack(index, pack_mac(mac) if mac else bytes(6)),
+        _EGRESS.pack(egress.target, len(tags), tags),
+    )
+
+
+def unpack_egress(key: bytes, value: bytes) -> tuple[EgressKey, Egress]:
+    """The inverse of `pack_egress`."""
+    index, mac = _EGRESS_KEY.unpack(key)
+    target, length, tags = _EGRESS.unpack(value)
+    found = Egress(target, tuple(_TAG.iter_unpack(tags[:length])))
+    return (index, mac.hex(":") if any(mac) else ""), found
 
 
 def pack_address(address: Address) -> bytes:

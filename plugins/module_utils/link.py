@@ -10,16 +10,15 @@ import errno
 import importlib.util
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from . import rtnetlink, stack
 from .errors import ConfigError, HostError, KernelError
 from .image import Receivers
 from .model import Address
-from .rtnetlink import AF_INET, AF_INET6
+from .rtnetlink import AddressEntry
 
 _REPLACE = 1 << 4
 _MODE_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
@@ -45,10 +44,17 @@ class Link:
     name: str
     mac: str
     mtu: int = 1500
-    address: IPv4Address | None = None
-    address6: IPv6Address | None = None
+    sources: tuple[Address, ...] = ()
+    """Its addresses that are fit to send from, of each family the best first."""
     attached: Attached | None = None
     receivers: Receivers = field(default_factory=Receivers)
+
+    def source(self, version: int, taken: Container[Address]) -> Address | None:
+        """The best address of an IP version to send from that is not `taken`."""
+        for address in self.sources:
+            if address.version == version and address not in taken:
+                return address
+        return None
 
 
 def pyroute2_is_installed() -> bool:
@@ -78,7 +84,7 @@ def read_link(name: str) -> Link:
     if entry is None:
         others = ", ".join(entries)
         raise ConfigError("interface", name, f"no such interface; this host has {others}")
-    address, address6 = (_first_address(entry.index, family) for family in (AF_INET, AF_INET6))
+    own = [one for one in rtnetlink.addresses() if one.index == entry.index]
     mac = entry.mac if len(entry.mac) == _MAC_LENGTH else bytes(_MAC_LENGTH)
     mode = _MODES.get(entry.xdp_mode, "several modes")
     return Link(
@@ -86,8 +92,7 @@ def read_link(name: str) -> Link:
         name=name,
         mac=mac.hex(":"),
         mtu=entry.mtu,
-        address=address if isinstance(address, IPv4Address) else None,
-        address6=address6 if isinstance(address6, IPv6Address) else None,
+        sources=tuple(sources(own)),
         attached=Attached(entry.xdp_program, mode) if entry.xdp_program else None,
         receivers=stack.receivers(entry, entries.values()),
     )
@@ -121,12 +126,20 @@ def detach(link: Link, expected_fd: int) -> None:
     _set_xdp(link, -1, link.attached.mode if link.attached else "native", expected_fd)
 
 
-def _first_address(index: int, family: int) -> Address | None:
-    """The first global address of an interface that is fit to send from."""
-    for entry in rtnetlink.addresses(index, family):
-        if entry.scope < _RT_SCOPE_LINK and not entry.flags & _IFA_F_UNFIT:
-            return entry.address
-    return None
+def sources(entries: Sequence[AddressEntry]) -> list[Address]:
+    """The addresses of an interface that are fit to send from, of each family the best first.
+
+    That is one of a subnet. Such as have no prefix come and go: they are those of services, which
+    keepalived and the like put on the interface for a while. Among their like the oldest is best,
+    so that none which comes later changes anything.
+    """
+    fit = [e for e in entries if e.scope < _RT_SCOPE_LINK and not e.flags & _IFA_F_UNFIT]
+    oldest_first = [
+        *(entry for entry in fit if entry.address.version == 4),
+        *(entry for entry in reversed(fit) if entry.address.version == 6),
+    ]
+    oldest_first.sort(key=lambda entry: entry.subnet.prefixlen == entry.subnet.max_prefixlen)
+    return [entry.address for entry in oldest_first]
 
 
 def _set_xdp(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> str:

@@ -11,6 +11,7 @@ canonical form and never asks twice.
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -115,6 +116,11 @@ class Service:
         """What the data plane knows the service by; unique."""
         return (self.address, self.port, self.protocol)
 
+    @property
+    def takes_flows(self) -> bool:
+        """Whether any backend takes new flows; else they are dropped."""
+        return any(backend.share for backend in self.backends)
+
 
 @dataclass(frozen=True)
 class Config:
@@ -177,7 +183,7 @@ class Config:
             flow_table_size=_integer(options, "flow_table_size", 65536, 0, MAX_FLOWS, ""),
             udp_timeout=_integer(options, "udp_timeout", 30, 1, MAX_TIMEOUT, ""),
             gue_port=_integer(options, "gue_port", 6080, 1, 65535, ""),
-            hash_seed=_integer(options, "hash_seed", 0, 0, MAX_SEED, ""),
+            hash_seed=_seed(options),
             own_macs=_macs(options.get("own_macs"), "own_macs"),
             no_service=_choice(options, "no_service", "drop", NO_SERVICE, ""),
             allow_own_address=_boolean(options, "allow_own_address", False, ""),
@@ -186,8 +192,17 @@ class Config:
             services=tuple(sorted(services, key=lambda service: service.name)),
         )
 
-    def options(self) -> dict[str, Any]:
-        """All but the services, as plain JSON types."""
+    @property
+    def wastes_seed(self) -> bool:
+        """Whether a seed is given that nothing depends on."""
+        schedulers = {service.scheduler for service in self.services}
+        return bool(self.hash_seed) and schedulers == {"jhash"}
+
+    def options(self, shown: bool = False) -> dict[str, Any]:
+        """All but the services, as plain JSON types.
+
+        shown: to people, who see that there is a secret and whether it is another, but not which.
+        """
         return {
             "interface": self.interface,
             "mode": self.mode,
@@ -197,7 +212,7 @@ class Config:
             "flow_table_size": self.flow_table_size,
             "udp_timeout": self.udp_timeout,
             "gue_port": self.gue_port,
-            "hash_seed": self.hash_seed,
+            "hash_seed": shown_seed(self.hash_seed) if shown else self.hash_seed,
             "own_macs": [*self.own_macs],
             "no_service": self.no_service,
             "allow_own_address": self.allow_own_address,
@@ -205,10 +220,13 @@ class Config:
             "too_big_rate": self.too_big_rate,
         }
 
-    def dump(self) -> dict[str, Any]:
-        """This state as plain JSON types; `Config.parse` reads it back."""
+    def dump(self, shown: bool = False) -> dict[str, Any]:
+        """This state as plain JSON types; `Config.parse` reads it back.
+
+        shown: to people, as of `options`; that cannot be read back.
+        """
         return {
-            **self.options(),
+            **self.options(shown),
             "services": [
                 {
                     "name": service.name,
@@ -224,6 +242,14 @@ class Config:
                 for service in self.services
             ],
         }
+
+
+def shown_seed(seed: int) -> int | str:
+    """A seed as people may see it: with 16 bits of a digest, by which two can be compared."""
+    if not seed:
+        return 0
+    digest = hashlib.sha256(b"hash_seed" + seed.to_bytes(8, "big")).hexdigest()
+    return f"set ({digest[:4]})"
 
 
 def interface_name(value: object) -> str:
@@ -410,6 +436,13 @@ def _whole(value: object, where: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ConfigError(where, value, f"give a whole number from {low} to {high}")
     return value
+
+
+def _seed(options: Mapping[str, Any]) -> int:
+    try:
+        return _integer(options, "hash_seed", 0, 0, MAX_SEED, "")
+    except ConfigError as e:  # perhaps it is nearly right
+        raise ConfigError(e.option, "not shown", e.remedy) from None
 
 
 def _mtu(value: object, where: str) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -22,7 +22,7 @@ from . import rtnetlink
 from .errors import KernelError
 from .link import open_route
 from .model import Address
-from .rtnetlink import AF_INET, AF_INET6
+from .rtnetlink import AF_INET, AF_INET6, LinkEntry, RouteEntry
 
 _NEWNEIGH, _DELNEIGH = 28, 29
 _CREATE_OR_REPLACE = 0x400 | 0x100
@@ -40,21 +40,30 @@ _PROTOCOL = 214
 Neighbour = tuple  # (interface index, address)
 
 
-def next_hops(addresses: Iterable[Address]) -> tuple[set[Neighbour], list[Address]]:
-    """The neighbours that packets to `addresses` leave by, and the addresses that have none: they
-    are without a route, this host's own, or behind a link without MAC addresses."""
+def ways(addresses: Iterable[Address]) -> dict[Address, RouteEntry | None]:
+    """The routes of packets to `addresses`, in their order; None: there is none, or the address is
+    this host's own, or nobody's."""
     wanted = sorted(set(addresses), key=_order)
-    if not wanted:
-        return set(), []
-    ethernet = {link.index for link in rtnetlink.links() if not link.flags & _IFF_NOARP}
-    found: set[tuple[int, bytes]] = set()
+    return {
+        address: route if route and route.type == _RTN_UNICAST else None
+        for address, route in zip(wanted, rtnetlink.routes(wanted))
+    }
+
+
+def next_hops(
+    found: Mapping[Address, RouteEntry | None], links: Iterable[LinkEntry]
+) -> tuple[set[Neighbour], list[Address]]:
+    """The neighbours that packets by these `ways` leave by, and the addresses that have none: they
+    are without a way, or behind a link without MAC addresses."""
+    ethernet = {link.index for link in links if not link.flags & _IFF_NOARP}
+    hops: set[tuple[int, bytes]] = set()
     unreachable = []
-    for address, route in zip(wanted, rtnetlink.routes(wanted)):
-        if route is None or route.type != _RTN_UNICAST or route.index not in ethernet:
+    for address, route in found.items():
+        if route is None or route.index not in ethernet:
             unreachable.append(address)
         else:
-            found.add((route.index, route.gateway or address.packed))
-    return {(index, ip_address(gateway)) for index, gateway in found}, unreachable
+            hops.add((route.index, route.gateway or address.packed))
+    return {(index, ip_address(gateway)) for index, gateway in hops}, unreachable
 
 
 def managed() -> set[Neighbour]:
@@ -102,7 +111,7 @@ def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[Address
 def fails(address: Address) -> bool:
     """Whether the kernel knows that packets to `address` get nowhere: there is no route, or its
     next hop does not answer."""
-    hops, unreachable = next_hops([address])
+    hops, unreachable = next_hops(ways([address]), rtnetlink.links())
     return bool(unreachable) or hops <= _in_state(_NUD_FAILED)
 
 

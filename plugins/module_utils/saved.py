@@ -59,13 +59,7 @@ class Saved:
     def prepare(self, config: Config) -> None:
         """Write a new file beside the old one, down to the disk. Raises HostError."""
         with told(f"write {self._new}"):
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._new.unlink(missing_ok=True)
-            fd = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(text(config.dump()).encode())
-                file.flush()
-                os.fsync(fd)
+            self._write(text(config.dump()).encode())
 
     def commit(self) -> None:
         """Put what `prepare` wrote in place of the old file. Raises HostError."""
@@ -77,6 +71,22 @@ class Saved:
             finally:
                 os.close(directory)
 
+    def content(self) -> bytes | None:
+        """The file as it is; None if there is none. Raises HostError."""
+        with told(f"read {self.path}"):
+            return self.path.read_bytes() if self.path.exists() else None
+
+    def put_back(self, content: bytes | None) -> None:
+        """Undo `commit`: have the file again that `content` returned before. Raises HostError."""
+        if self.content() == content:
+            return
+        with told(f"write {self.path}"):
+            if content is None:
+                self.path.unlink()
+            else:
+                self._write(content)
+                self._new.replace(self.path)
+
     def abandon(self) -> None:
         """Undo `prepare`."""
         with contextlib.suppress(OSError):
@@ -84,11 +94,37 @@ class Saved:
         with contextlib.suppress(OSError):  # others have theirs in it
             self.path.parent.rmdir()
 
-    def remove(self) -> None:
-        """Remove the file, and the directory if it is empty then. Raises HostError."""
+    def set_aside(self) -> None:
+        """Have no state saved, but so that `take_back` needs no room on the disk.
+
+        Raises HostError.
+        """
+        if self.path.exists():
+            with told(f"remove {self.path}"):
+                self.path.replace(self._new)
+
+    def take_back(self, content: bytes | None) -> None:
+        """Undo `set_aside`, and `discard`: as `put_back`, but for the room. Raises HostError."""
+        if content is not None and self._new.exists() and not self.path.exists():
+            with told(f"write {self.path}"):
+                self._new.replace(self.path)
+        self.put_back(content)
+
+    def discard(self) -> None:
+        """Remove what is set aside, and the directory if it is empty then. Raises HostError."""
         with told(f"remove {self.path}"):
-            self.path.unlink(missing_ok=True)
+            self._new.unlink(missing_ok=True)
         self.abandon()
+
+    def _write(self, content: bytes) -> None:
+        """A new file beside the old one, down to the disk."""
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._new.unlink(missing_ok=True)
+        fd = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
 
     def _read(self) -> Any:
         """What the file says under "config"; None if there is no file. Raises L4lbError."""

@@ -5,7 +5,8 @@
 
 A scheduler makes a lookup table; the data plane hashes a packet to a slot of it. Both halves are
 here: the tables (`maglev`, `jhash`), and the hashes that lead to a slot (`maglev_slot`,
-`jhash_slot`), which must agree with files/bpf bit for bit.
+`jhash_slot`), which must agree with files/bpf bit for bit. Beside them is the hash that finds the
+flows that need no scheduler any more (`fingerprint`).
 
 A lookup table is an array of 16-bit numbers, one a slot: the position of a backend in the list that
 the table was made from, plus 1; 0 is no backend.
@@ -30,6 +31,8 @@ MAX_CANDIDATES = 0xFFFF  # what a 16-bit slot can name
 
 _MASK32 = 0xFFFFFFFF
 _MASK64 = 0xFFFFFFFFFFFFFFFF
+_GOLDEN = 0x9E3779B97F4A7C15
+"""2^64 divided by the golden ratio; odd, so nothing is lost when multiplying by it."""
 
 
 class Candidate(NamedTuple):
@@ -188,21 +191,52 @@ def _quotas(weights: Sequence[int], slots: int) -> list[int]:
 # From a packet to a slot, as the data plane does it
 
 
-def flow_hash(words: Sequence[int], seed: int) -> int:
-    """Hash what identifies a flow: 64-bit words to 64 bits.
+def flow_hash(client: Sequence[int], ports: int, seed: int) -> int:
+    """Hash what identifies a flow, to 64 bits.
 
-    words: each 0..2**64-1. seed: 64 bits of it count.
-
-    A chain of the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), which is Stafford's
-    variant 13.
+    client: the words of its address as the packet has them in memory: one of 32 bits, or two of 64.
+    ports: the source port and the destination port likewise, as one word of 32 bits; 0 if they
+        shall not count.
+    seed: 64 bits of it count.
     """
-    state = seed * 0x9E3779B97F4A7C15 & _MASK64
-    for word in words:
-        state ^= word
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _MASK64
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & _MASK64
-        state ^= state >> 31
-    return state
+    key = seed * _GOLDEN & _MASK64
+    return _mix64(ports << 32 ^ _joined(client, key | 1, _GOLDEN) ^ key)
+
+
+def fingerprint(
+    client: Sequence[int], ports: int, service: Sequence[int], protocol: int, secret: int
+) -> int:
+    """By what the flow table of a host knows a flow, 64 bits; the upper ones say where it is.
+
+    client, ports: as of `flow_hash`. service: the words of its address. secret: 64 bits.
+    """
+    odd, other = secret | 1, int.from_bytes(secret.to_bytes(8, "little"), "big") | 1
+    both = service[0] if len(service) == 1 else service[0] + service[1] * 3
+    sum_ = (_joined(client, odd, other) + (ports << 32)) * odd
+    sum_ += (both + (protocol << 32)) * other
+    return _fold_and_multiply(sum_, other)
+
+
+def _joined(words: Sequence[int], odd: int, other: int) -> int:
+    """One word as it is; two as 64 bits that depend on two odd numbers."""
+    if len(words) == 1:
+        return words[0]
+    upper, lower = words
+    joined = _fold_and_multiply(upper * odd, other) + _fold_and_multiply(lower * other, odd)
+    return joined & _MASK64
+
+
+def _fold_and_multiply(word: int, odd: int) -> int:
+    word &= _MASK64
+    return (word ^ word >> 32) * odd & _MASK64
+
+
+def _mix64(word: int) -> int:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), which is Stafford's variant
+    13: 64 bits to 64, a bijection."""
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & _MASK64
+    word = (word ^ word >> 27) * 0x94D049BB133111EB & _MASK64
+    return word ^ word >> 31
 
 
 def maglev_slot(flow: int) -> int:

@@ -21,15 +21,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from . import bpf, host, layout, schedulers
+from . import bpf, layout, lock, schedulers
 from .balancer import Balancer
 from .datapath import DataPath, join_sources, reusable_maps
 from .errors import ConfigError, L4lbError
 from .image import Manifest, is_settled
 from .link import Link
 from .model import PROTOCOLS, Address, Backend, Service
+from .path_mtu import Limit
 
-_READ_ONLY = ("services", "lookup_tables", "backends")
+_READ_ONLY = ("services", "lookup_tables", "backends", "egresses")
+_KEY = "flow_key"
 _XDP_PASS = 2
 _TCP_ACK = 0x10
 _PASSED, _DROPPED, _ANSWERED, _SENT = "passed", "dropped", "answered", "sent"
@@ -72,21 +74,22 @@ class Flow:
         head = struct.pack("!IHBB", 6 << 28, len(l4), protocol, 64)
         return macs + b"\x86\xdd" + head + addresses + l4
 
-    def hash(self, seed: int, ports: bool = True) -> int:
-        """As hash_flow() of files/bpf/hash.h; of the client's address alone without `ports`."""
-        word = self._ports() if ports else 0
-        if self.source.version == 4:
-            words = [word << 32 | _native(self.source.packed)]
-        else:
-            upper, lower = self.source.packed[:8], self.source.packed[8:]
-            words = [_native(upper), _native(lower) ^ word * layout.GOLDEN_64 % 2**64]
-        return schedulers.flow_hash(words, seed)
+    def fingerprint(self, key: int) -> int:
+        """By what a flow table knows it: fingerprint() of files/bpf/hash.h."""
+        return schedulers.fingerprint(
+            _words(self.source),
+            self._ports(),
+            _words(self.destination),
+            PROTOCOLS[self.protocol],
+            key,
+        )
 
     def slot(self, service: Service, seed: int) -> int:
         """Its slot in the lookup table of a service: slot_of() of files/bpf/service.h."""
         by_source = service.affinity == "source"
         if service.scheduler == "maglev":
-            return schedulers.maglev_slot(self.hash(seed, ports=not by_source))
+            ports = 0 if by_source else self._ports()
+            return schedulers.maglev_slot(schedulers.flow_hash(_words(self.source), ports, seed))
         word = 0
         for at in range(0, len(self.source.packed), 4):
             word ^= _native(self.source.packed[at : at + 4])
@@ -111,6 +114,8 @@ class Verdict:
     """MAC address that the packet is sent to."""
     interface: int = 0
     """Index of the one that it leaves by; 0: the one it came by."""
+    limit: Limit | None = None
+    """How long it may be, outer headers included."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
     Needs the sources, and all that it takes to compile them. Waits while another run changes the
     balancer. Raises L4lbError, as if nothing balances.
     """
-    with host.lock(balancer.interface, balancer.paths):
+    with lock.of_interface(balancer.interface, balancer.paths):
         live, data_path, manifest = balancer.at_work()
         copy = _copy(balancer, data_path, manifest)
         service = _service_of(flow, manifest)
@@ -144,7 +149,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
         cpus = sorted(os.sched_getaffinity(0))
         (new,) = (verdict for _cpu, verdict, _hit in trial.run(cpus[:1]))
         if "flows" in copy.maps:
-            _copy_flows(data_path, copy, flow.hash(seed))
+            _copy_flows(data_path, copy, flow.fingerprint(data_path.flow_key))
         return Finding(
             service=service,
             new=new,
@@ -166,17 +171,18 @@ def _copy(balancer: Balancer, data_path: DataPath, manifest: Manifest) -> DataPa
     balancer.staging.remove()
     balancer.staging.create()
     try:
-        for name in _READ_ONLY:
-            balancer.staging.set(name, reusable[name])
+        for name in (*_READ_ONLY, _KEY):
+            if name in reusable:  # as there may be no flow table
+                balancer.staging.set(name, reusable[name])
         pin_dir = f'-DPIN_DIR="{balancer.staging.directory}"'
         return DataPath.load(balancer.sources, manifest.config, data_path.room, [pin_dir])
     finally:
         balancer.staging.remove()
 
 
-def _copy_flows(live: DataPath, copy: DataPath, flow_hash: int) -> None:
+def _copy_flows(live: DataPath, copy: DataPath, fingerprint: int) -> None:
     """What the live flow table remembers, of that part of it that the flow belongs to."""
-    block = flow_hash // layout.FLOW_BLOCK_SETS % copy.maps["flows"].shape.max_entries
+    block = layout.flow_block(fingerprint, copy.maps["flows"].shape.max_entries)
     content = live.maps["flows"].lookup(block)
     if content is not None:
         copy.maps["flows"].update(block, content)
@@ -205,7 +211,9 @@ class _Trial:
         self._frame = flow.frame(link.mac)
         self._index = link.index
         self._numbers = {}
+        self._second = False
         if service:
+            self._second = service.name in manifest.second
             known = manifest.numbers[service.name]
             self._numbers = {known[backend.address]: backend for backend in service.backends}
 
@@ -224,10 +232,9 @@ class _Trial:
     def _verdict(self, code: int, frame: bytes, counted: dict[str, int], cpu: int) -> Verdict:
         if "backend_cpus" in counted:
             number = counted["backend_cpus"]
-            record = self._copy.maps["backend_cpus"].lookup(number) or b""
-            interface = layout.next_hop_interface(record, cpu)
+            interface, limit = self._hop(number, cpu)
             mac = ":".join(f"{byte:02x}" for byte in frame[:6])
-            return Verdict(_SENT, None, self._numbers[number], number, mac, interface)
+            return Verdict(_SENT, None, self._numbers[number], number, mac, interface, limit)
         if "drops" in counted:
             return Verdict(_DROPPED, list(layout.DROPS)[counted["drops"] - 1])
         if "answers" in counted:
@@ -235,6 +242,18 @@ class _Trial:
         if code != _XDP_PASS:
             raise L4lbError(f"the program answered {code} and counted nothing")
         return Verdict(_PASSED)
+
+    def _hop(self, number: int, cpu: int) -> tuple[int, Limit]:
+        """By which interface packets to a backend leave, 0: the one they come by; and their
+        limit."""
+        records = self._copy.maps["backends"].lookup(number) or b""
+        written = layout.mtu_of(records[layout.BACKEND_SIZE :] if self._second else records)
+        interface, mtu = layout.next_hop(self._copy.maps["backend_cpus"].lookup(number) or b"", cpu)
+        option = self._numbers[number].mtu
+        if not interface:  # the next hop is given
+            return 0, Limit(written, "option" if written == option else "interface")
+        origins = {written: "route", option: "option"}
+        return interface, Limit(mtu, origins.get(mtu, "interface"))
 
     def _counts(self) -> Counter[tuple[str, int, int]]:
         """(map, index, CPU) -> how often; of flow_events the hits."""
@@ -265,6 +284,13 @@ def _on(cpu: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _words(address: Address) -> list[int]:
+    """As the program reads an address: one word of IPv4, two of IPv6."""
+    size = 4 if address.version == 4 else 8
+    packed = address.packed
+    return [_native(packed[at : at + size]) for at in range(0, len(packed), size)]
 
 
 def _native(packed: bytes) -> int:

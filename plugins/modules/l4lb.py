@@ -16,8 +16,9 @@ description:
   - What is there already is compared with what is wanted, in the kernel itself. Only differences are applied, and they
     take effect at once or not at all. A change of services or backends does not touch the program.
   - What is wanted is also saved, in C(/etc/l4lb), one file per interface.
-  - Traffic that is not addressed to a service passes to the host untouched, and so do frames to other MAC addresses
-    than the host's. The exception is O(no_service).
+  - Traffic that is not addressed to a service passes to the host untouched.
+  - What cannot be meant is an error before anything changes, also in check mode; the options say what that is. A
+    service without a backend that takes new flows is a warning.
 requirements:
   - python3-bpfcc on the host (C(python3-bcc) on Fedora and RHEL), not the bcc of PyPI
   - python3-pyroute2 on the host
@@ -44,7 +45,7 @@ attributes:
     support: full
 options:
   interface:
-    description: Network interface that receives the clients' packets.
+    description: Network interface that receives the clients' packets. It has a MAC address, so it is not C(lo).
     type: str
     required: true
   state:
@@ -63,15 +64,17 @@ options:
     default: auto
   source_address:
     description:
-      - Outer source address of tunnels over IPv4. The default is the first IPv4 address of O(interface).
-      - Of a prefix, as in V(192.0.2.0/28), each flow takes one address, so that receivers spread flows over CPUs.
+      - Outer source address of tunnels over IPv4, an address of the host that is no service's. The default is the first
+        such IPv4 address of O(interface), preferably one with the prefix of a subnet.
+      - Of a prefix, as in V(192.0.2.0/28), each flow takes one address, so that receivers spread flows over CPUs. It must
+        be routed to the host, which C(ip route add local 192.0.2.0/28 dev lo) tells the host.
     type: str
   source_address6:
     description: The same over IPv6.
     type: str
   gateway_mac:
     description:
-      - Send all encapsulated packets to this MAC address.
+      - Send all encapsulated packets to this MAC address, which is not the host's own.
       - By default the next hop of each backend is found by the routes and neighbours of the host.
     type: str
   flow_table_size:
@@ -90,8 +93,10 @@ options:
     default: 6080
   hash_seed:
     description:
-      - Another seed gives other lookup tables. Must be the same on every balancer of a fleet.
-      - From 0 to 18446744073709551615.
+      - A number, from 0 to 18446744073709551615, by which new flows get their backends under the scheduler V(maglev).
+        Must be the same on every balancer of a fleet. Remembered flows stay where they are if it changes.
+      - With V(0) anyone can compute which flows reach one backend, and overload that. On the open internet choose a
+        random number and keep it secret. It is not shown, but for 16 bits of a digest.
     type: int
     default: 0
   own_macs:
@@ -115,16 +120,21 @@ options:
     description:
       - Allow services at an address of the host itself. The host then no longer gets what is sent to their ports, which
         may be the way by which it is administered.
+      - Set it beside keepalived and whatever else puts the addresses of services on one of several balancers for a while.
+        Else a run on that one is an error.
     type: bool
     default: false
   echo_rate:
-    description: Pings of services that each CPU answers a second at the most, from 0 to 4294967295. V(0) is none.
+    description:
+      - Pings of services that each CPU answers a second at the most, from 0 to 4294967295. V(0) is none.
+      - As many may come at once after a second without. What is beyond is dropped as C(limited).
     type: int
     default: 10000
   too_big_rate:
     description:
       - Packets that do not fit the path to their backend, and whose senders each CPU tells so a second at the most,
         from 0 to 4294967295. V(0) is none.
+      - As many may come at once after a second without. What is beyond is dropped as C(limited).
     type: int
     default: 10000
   services:
@@ -137,7 +147,10 @@ options:
         type: str
         required: true
       address:
-        description: IPv4 or IPv6 address that clients talk to.
+        description:
+          - IPv4 or IPv6 address that clients talk to.
+          - Neither an address of the host, unless O(allow_own_address=true), nor one that no host has, such as loopback,
+            link-local and multicast, or the network and broadcast address of a subnet that the host is connected to.
         type: str
         required: true
       port:
@@ -154,7 +167,8 @@ options:
           - How a backend is picked for a flow.
           - V(maglev) respects weights, and moves few flows when backends come and go.
           - V(jhash) is the Jenkins hash over 512 slots, dealt round robin in the listed order. It ignores weights other
-            than 0 and takes up to 512 backends.
+            than 0 and takes up to 512 backends. It knows no O(hash_seed), so anyone can compute which flows reach one
+            backend.
         type: str
         choices: [maglev, jhash]
         default: maglev
@@ -170,7 +184,8 @@ options:
           - How packets travel to the backends.
           - V(ipip) is IP in IP, of either family in either (RFC 2003, 2473, 4213).
           - V(gue) is generic UDP encapsulation, variant 1, with UDP checksum 0. V(gre) is GRE (RFC 2784).
-          - V(l2) rewrites the MAC addresses only; the backends must be on the same link.
+          - V(l2) rewrites the MAC addresses only. The backends must be on the same link, neither behind a router nor at
+            O(gateway_mac); O(services[].backends[].mac) tells where they are if routes do not.
         type: str
         choices: [ipip, gue, gre, l2]
         default: ipip
@@ -187,7 +202,9 @@ options:
         default: []
         suboptions:
           address:
-            description: IPv4 or IPv6 address of the server. Unique within the service.
+            description:
+              - IPv4 or IPv6 address of the server. Unique within the service.
+              - Neither an address of the host nor that of a service, nor one that no host has.
             type: str
             required: true
           weight:
@@ -276,13 +293,14 @@ moves:
       type: int
       sample: 65537
     new_flows_percent:
-      description: Share of new flows that get another backend than they would have got.
+      description: Share of new flows that get another backend than they would have got, or none.
       type: float
       sample: 33.334
     established_flows:
       description:
-        - Flows in the flow table that lose their backend, because it is removed or disabled. Those count that
-          ended without notice; of a flow table of more than four million flows, a part is counted.
+        - Flows in the flow table that lose their backend, because it is removed or disabled, those included that
+          ended without notice. Flows of which a single packet came do not count. Of a flow table of more than four
+          million flows, a part is counted.
         - None if the service has no flow table before and after, or one that starts empty. Established flows then
           go where new ones go.
       type: int
@@ -418,8 +436,13 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         plan = balancer.plan(desired, replace)
         result: dict[str, Any] = {}
     else:
-        outcome = balancer.apply(desired, replace)
+        outcome = balancer.apply(desired, replace, verify=True)
         plan = outcome.plan
+        if outcome.left:
+            raise L4lbError(
+                f"{balancer.interface} was set up, and then changed by somebody else: a second run "
+                f"would {'; '.join(outcome.left[:3])}"
+            )
         result = {"waited": round(outcome.waited, 3)}
         if outcome.mode:
             result["mode"] = outcome.mode
@@ -431,8 +454,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
                     f"compiled with the headers of kernel {headers.release}; "
                     "there are none of the running kernel"
                 )
-        if plan.changed:
-            verify(balancer, desired)
     for warning in plan.warnings:
         module.warn(printable(warning))
     steps = [printable(step) for step in plan.steps]
@@ -455,19 +476,21 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     }
 
 
-def verify(balancer: Balancer, desired: Config | None) -> None:
-    """Raises L4lbError if what the kernel does now is not what was applied."""
-    steps = balancer.plan(desired).steps
-    if steps:
-        raise L4lbError(
-            f"{balancer.interface} was set up, and then changed by somebody else: a second run "
-            f"would {'; '.join(steps[:3])}"
-        )
+class Module(AnsibleModule):
+    """One that keeps a secret that is a number: to mark the option no_log would hide each equal
+    number in the result."""
+
+    def _log_invocation(self) -> None:
+        """Tell the system's log, which others read, what was asked for."""
+        seed = self.params["hash_seed"]
+        self.params["hash_seed"] = "NOT_LOGGING_PARAMETER"
+        super()._log_invocation()
+        self.params["hash_seed"] = seed
 
 
 def main() -> None:
     """Run as a module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
     # What was asked for, the action plugin knows; to send it back takes longer than to do it.
     told: dict[str, Any] = {"invocation": {}}
     try:

@@ -65,8 +65,10 @@ options:
     type: int
   wait:
     description:
-      - Wait until a drained backend has been sent nothing for O(quiet) seconds. What was sent before this task counts
+      - Wait until no flow has sent a drained backend anything for O(quiet) seconds. What was sent before this task counts
         too, as far as the flow table remembers it, so one that is quiet already is not waited for.
+      - A flow of which no two packets came within five seconds does not count, nor do ICMP errors. Anyone can forge
+        those, and would keep the backend busy for ever.
       - Nor is one that is disabled, or that packets cannot reach because its next hop does not answer.
       - Has no effect on an enabled backend. If it is enabled by someone else meanwhile, that is an error.
     type: bool
@@ -84,6 +86,13 @@ options:
         so choose more than the pauses in a connection that must not break.
     type: float
     default: 10
+  force:
+    description:
+      - Let a service lose the last backend that takes new flows, by O(state) or O(weight). Without it that is an error,
+        also in check mode, and nothing is changed in any service, on any interface.
+      - New flows of the service are dropped then, until a backend takes them again.
+    type: bool
+    default: false
 seealso:
   - module: xdp.l4lb.l4lb
   - module: xdp.l4lb.l4lb_stats
@@ -110,6 +119,12 @@ EXAMPLES = r"""
     address: 203.0.113.22
     service: web
     weight: 1
+
+- name: Take the only server out, although nobody is served meanwhile
+  xdp.l4lb.l4lb_backend:
+    address: 203.0.113.23
+    state: disabled
+    force: true
 """
 
 RETURN = r"""
@@ -146,7 +161,7 @@ services:
     flows:
       description:
         - How many flows are left to a drained backend, that is, sent it a packet within the last O(quiet) seconds. To
-          a disabled one there are V(0).
+          a disabled one there are V(0). Those of which no two packets came within five seconds do not count.
         - Null if it is enabled, or the service has no flow table, and so no flows to keep.
       type: int
       sample: 0
@@ -156,7 +171,7 @@ flows:
   type: int
   sample: 0
 quiet:
-  description: Whether nothing is sent to the backend any more. If not, the time was up, and the task has failed.
+  description: Whether no flow sends the backend anything any more. If not, the time was up, and the task has failed.
   returned: when O(wait) is true and the backend is not enabled, but not in check mode
   type: bool
   sample: true
@@ -191,6 +206,7 @@ def order_of(params: dict[str, Any]) -> Order:
         weight=params["weight"],
         wait=params["wait_timeout"] if params["wait"] else None,
         quiet=params["quiet"],
+        force=params["force"],
     )
 
 
@@ -263,6 +279,7 @@ def main() -> None:
             "wait": {"type": "bool", "default": False},
             "wait_timeout": {"type": "float", "default": 300},
             "quiet": {"type": "float", "default": 10},
+            "force": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -104,7 +104,7 @@ ansible_facts:
           description: What the flow table did. C(hits) are packets of remembered flows.
           type: dict
           returned: always
-          sample: {hits: 0, misses: 0, replacements: 0}
+          sample: {hits: 0, misses: 0, replacements: 0, evictions: 0}
 """
 
 import time

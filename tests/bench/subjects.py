@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import socket
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, schedule
 from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Program
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 from tests.bench import ROOT
@@ -120,8 +122,10 @@ def _balancer(options: str, use: str) -> Subject:
     del use
     config = Config.parse(json.loads(options))
     data_path = DataPath.load(sources(), config)
+    egresses = {(index, ""): Egress(index) for index, _name in socket.if_nameindex()}
+    source = Source(IPv4Address(OWN_ADDRESS), OWN_MAC, egresses=egresses)
     with mock.patch.object(schedulers, "maglev", _maglev_once):
-        manifest = data_path.write(config, Source(IPv4Address(OWN_ADDRESS), OWN_MAC))
+        manifest = data_path.write(config, source)
 
     def tally() -> Tally:
         statistics = data_path.statistics(manifest)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -275,7 +277,7 @@ def test_every_balancer_of_the_host(lb1: Host) -> None:
     second = service(2, 3, name="second", address=OTHER_VIP)
     apply(lb1, wanted(service(1, 2)), {"interface": "eth1", "services": [second]})
     assert len(order(lb1, {"address": WEB["web2"], "state": "drained"})["flows"]) == 2
-    assert len(order(lb1, {"address": WEB["web3"], "state": "drained"})["flows"]) == 1
+    assert len(order(lb1, {"address": WEB["web3"], "weight": 2})["flows"]) == 1
     outcome = order(lb1, {"address": "10.0.0.1", "state": "drained"})
     assert outcome["error"] == (
         "address: '10.0.0.1': eth0 has no such backend, but 203.0.113.21, 203.0.113.22; "
@@ -284,6 +286,44 @@ def test_every_balancer_of_the_host(lb1: Host) -> None:
     outcome = order(lb1, {"address": WEB["web2"], "state": "enabled", "interface": "eth1"})
     assert outcome["changed"]
     assert states(lb1)["web 2"] == "drained*"
+
+
+LAST = "{} is the last backend that takes new flows, which would be dropped; enable another one"
+
+
+def test_the_last_backend_is_kept(lab: Lab, lb1: Host, tmp_path: Path) -> None:
+    """In check mode too, and in no service nor on any interface is anything changed."""
+    second = service(2, name="second", address=OTHER_VIP)
+    apply(lb1, wanted(service(1, 2), echo(2)), {"interface": "eth1", "services": [second]})
+    before = states(lb1)
+    drain: dict[str, Any] = {"state": "drained"}
+    results = ansible(
+        lab,
+        tmp_path,
+        backend(check=True, **drain),
+        backend(**drain),
+        backend(weight=0),
+        backend(**drain, service="echo"),
+        backend(**drain, interface="eth1"),
+        backend(**drain, service="web"),
+        backend(**drain, service="echo", interface="eth0", force=True, check=True),
+        backend(**drain, service="echo", interface="eth0", force=True),
+    )
+    everywhere = f"echo on eth0: {LAST} first, or set force: true; second on eth1: {LAST}"
+    for result in results[:3]:
+        assert result["msg"].startswith(everywhere.format(WEB["web2"], WEB["web2"]))
+    for result, where in zip(results[3:5], ("echo on eth0", "second on eth1")):
+        assert result["failed"]
+        assert result["msg"].startswith(f"{where}: {LAST.format(WEB['web2'])}")
+    elsewhere, predicted, forced = results[5:]
+    assert elsewhere["changed"]
+    assert forced["changed"] and predicted["steps"] == forced["steps"]
+    (step,) = forced["steps"]
+    assert step.endswith(", new flows are dropped, 0 established")
+    assert forced["warnings"] == ["echo: no backend takes new flows; they are dropped"]
+    assert states(lb1) == {**before, "web 2": "drained*", "echo 2": "drained*"}
+    # what takes no new flows may lose the others
+    assert order(lb1, {"address": WEB["web2"], "state": "disabled", "service": "echo"})["changed"]
 
 
 # What outlives what.
@@ -338,7 +378,8 @@ for number in 1, 2, 3, 4:
         for service in "web", "echo":
             children.append(os.fork())
             if not children[-1]:
-                operate(Order(ip_address(f"203.0.113.2{number}"), service, **options))
+                address = ip_address(f"203.0.113.2{number}")
+                operate(Order(address, service, **options, force=True))
                 os._exit(0)
 result = [os.waitpid(child, 0)[1] for child in children]
 """
@@ -384,13 +425,47 @@ def test_waiting_for_a_drain(lab: Lab, lb1: Host) -> None:
     assert not again["changed"]
     assert again["waited"][1:] == [True]
     # Nobody waits for a quiet hour that has passed, nor for one that no flow can disturb.
-    never = order(lb1, {"address": WEB["web1"], "state": "disabled", "wait": 7200, "quiet": 3600})
+    last = {"address": WEB["web1"], "state": "disabled", "force": True}
+    never = order(lb1, {**last, "wait": 7200, "quiet": 3600})
     assert never["waited"][1:] == [True]
+
+
+def test_packets_that_establish_no_flow_are_not_waited_for(lab: Lab, lb1: Host) -> None:
+    """Anyone can send one now and then, and go on for ever."""
+    apply(lb1, wanted(echo(1, 2)))
+    client = lab.host("client")
+    with contextlib.ExitStack() as stack:
+        sockets = [
+            stack.enter_context(client.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            for _flow in range(32)
+        ]
+
+        def send() -> None:
+            for each in sockets:
+                each.sendto(b"1", (VIP, ECHO))
+
+        send()
+        over = threading.Event()
+
+        def go_on() -> None:
+            while not over.wait(6):  # longer than it takes to establish a flow
+                send()
+
+        stranger = threading.Thread(target=go_on)
+        stranger.start()
+        try:
+            drain = {"address": WEB["web2"], "state": "drained", "wait": 60, "quiet": 7}
+            done = order(lb1, drain)
+        finally:
+            over.set()
+            stranger.join()
+    assert done["waited"][1:] == [True]
+    assert done["flows"] == [0]
 
 
 def test_the_module_fails_when_the_time_is_up(lab: Lab, lb1: Host, tmp_path: Path) -> None:
     apply(lb1, wanted(echo(2)))
-    task = backend(state="drained", wait=True, wait_timeout=0.5)
+    task = backend(state="drained", wait=True, wait_timeout=0.5, force=True)
     with streaming(lab):
         failed, went_on = ansible(
             lab,
@@ -425,7 +500,8 @@ def test_a_dead_backend_is_not_waited_for(lab: Lab, lb1: Host) -> None:
     dead = "203.0.113.99"
     apply(lb1, wanted(echo({"address": dead, "state": "enabled"})))
     with Stream(lab.host("client"), (VIP, ECHO), flows=4):
-        done = order(lb1, {"address": dead, "state": "drained", "wait": 7200, "quiet": 3600})
+        drain = {"address": dead, "state": "drained", "force": True}
+        done = order(lb1, {**drain, "wait": 7200, "quiet": 3600})
     assert done["waited"][1:] == [True]
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import yaml
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
+from tests.fleet.test_module import WORKERS, state
 from tests.interruptible import interruptible
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -51,8 +53,14 @@ def lab() -> Iterator[Lab]:
     # A balancer here gets packets on the CPU that forwarded them, and each has its flow table.
     steer = "for queue in /sys/class/net/*/queues/rx-0; do echo 1 >$queue/rps_cpus; done"
     lab.host("router").run(["sh", "-ec", steer])
-    yield lab
-    assert lab.down() == {}
+    try:
+        yield lab
+    finally:
+        for worker in WORKERS.values():
+            worker.communicate("")
+        WORKERS.clear()
+        left = lab.down()
+    assert left == {}
 
 
 def play(lab: Lab, name: str, *arguments: str) -> int:
@@ -140,6 +148,28 @@ def test_status(lb1: Host) -> None:
     assert [one["name"] for one in state["services"]] == ["drained", "empty", "web"]
     lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
     assert "eth0       not attached  drained" in l4lb(lb1, "status")
+
+
+def test_status_tells_what_only_another_run_follows(lb1: Host) -> None:
+    """It says what, and what to do; and a run does it."""
+    assert json.loads(l4lb(lb1, "status", "--json"))["eth0"]["outdated"] == []
+    lb1.ip([f"route add {WEB['web1']} dev eth0 mtu 1400"])
+    try:
+        change = f"MTU of the route to {WEB['web1']} none -> 1400"
+        last = l4lb(lb1, "status", code=3).splitlines()[-1]
+        assert last == f"eth0: {change}; apply the configuration again"
+        assert json.loads(l4lb(lb1, "status", "--json", code=3))["eth0"]["outdated"] == [change]
+        assert l4lb(lb1, "apply", "--check", "-", given=DEPLOYED, code=3) == f"eth0: {change}\n"
+        assert l4lb(lb1, "apply", "-", given=DEPLOYED) == f"eth0: {change}\n"
+        assert l4lb(lb1, "apply", "-", given=DEPLOYED) == "eth0: nothing to change\n"
+        l4lb(lb1, "status")
+    finally:
+        lb1.ip([f"route delete {WEB['web1']} dev eth0"])
+    assert "1400 -> none" in l4lb(lb1, "status", code=3)
+    l4lb(lb1, "apply", "-", given=DEPLOYED)
+    lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
+    last = l4lb(lb1, "status", code=3).splitlines()[-1]
+    assert last == "eth0: net.ipv4.conf.lo.forwarding is 0; apply the configuration again"
 
 
 def test_stats(lab: Lab, lb1: Host) -> None:
@@ -245,7 +275,7 @@ WRONG: dict[str, tuple[list[str], Any, str]] = {
     "wrong interface": (["apply", "-"], {"interface": "eth9"}, "interface: 'eth9': no such"),
     "nobody to remove": (["remove", "eth9"], None, "interface: 'eth9': no such interface"),
     "no name": (["remove", "a/b"], None, "interface: 'a/b': not an interface name"),
-    "not saved": (["restore", "lo"], None, "lo: /etc/l4lb/lo.json does not exist"),
+    "nobody to restore": (["restore", "eth9"], None, "eth9: interface: 'eth9': no such interface"),
     "no balancer": (["stats", "lo"], None, "no balancer is attached to lo"),
     "nothing to watch": (["stats", "--watch", "--interval", "0"], None, "--interval: 0.0: --watch"),
     "no endpoint": (["flow", "tcp", "2001:db8::1:80", f"{VIP}:80"], None, "CLIENT:PORT: '2001:"),
@@ -331,7 +361,7 @@ import hashlib, sys
 sys.path.insert(0, "/usr/lib/l4lb/l4lb")
 from l4lb.balancer import Balancer
 maps = Balancer("eth0").live().data_path.maps
-for name in ("drops", "answers", "flow_events", "backend_cpus", "flows"):
+for name in ("drops", "answers", "limits", "flow_events", "backend_cpus", "flows"):
     print(name, hashlib.sha256(maps[name].lookup_all()).hexdigest())
 """
     return host.run(["/usr/bin/python3", "-c", code]).stdout
@@ -397,6 +427,43 @@ def test_flow_knows_what_is_remembered(lab: Lab, lb1: Host) -> None:
     assert f"because:    CPU {remembered['cpu']} remembers the flow\n" in told
     assert f"next hop:   {found['new']['next_hop']['mac'][:-2]}" in told
     assert re.search(rf"^a new flow: to {WEB[other]} \(.*: the only one for new flows$", told, re.M)
+
+
+MAC = "52:54:00:00:00:0b"
+
+
+@pytest.mark.parametrize(
+    ("options", "route", "expected", "told"),
+    [
+        ({}, 0, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        ({}, 1400, {"bytes": 1400, "of": "route"}, "1400, of the route"),
+        ({}, 9000, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        ({"mtu": 1300}, 1400, {"bytes": 1300, "of": "option"}, "1300, of the backend's option"),
+        ({"mtu": 1450}, 1400, {"bytes": 1400, "of": "route"}, "1400, of the route"),
+        ({"mac": MAC}, 1400, {"bytes": 1500, "of": "interface"}, "1500, of eth0"),
+        (
+            {"mac": MAC, "mtu": 1300},
+            0,
+            {"bytes": 1300, "of": "option"},
+            "1300, of the backend's option",
+        ),
+    ],
+)
+def test_flow_says_how_long_packets_may_be(
+    lb1: Host, options: dict[str, Any], route: int, expected: dict[str, Any], told: str
+) -> None:
+    web = service()
+    web["backends"] = [{"address": WEB["web1"], **options}]
+    if route:
+        lb1.ip([f"route add {WEB['web1']} dev eth0 mtu {route}"])
+    try:
+        l4lb(lb1, "apply", "-", given={**DEPLOYED, "services": [web]})
+        ends = ("tcp", f"{CLIENT}:22201", f"{VIP}:80")
+        assert flow(lb1, *ends)["new"]["mtu"] == expected
+        assert f"MTU:        {told}\n" in l4lb(lb1, "flow", *ends)
+    finally:
+        if route:
+            lb1.ip([f"route delete {WEB['web1']} dev eth0"])
 
 
 def test_flow_to_nobody(lb1: Host) -> None:
@@ -493,7 +560,97 @@ def test_more_own_mac_addresses_than_fit(lb1: Host) -> None:
         lb1.ip([f"link delete many{number}" for number in range(64)])
 
 
+# Failures.
+
+
+@contextmanager
+def mounted(host: Host, *mount: str) -> Iterator[None]:
+    """Something else in the place of /etc/l4lb, or on it."""
+    host.run(["mount", *mount, "/etc/l4lb"])
+    try:
+        yield
+    finally:
+        host.run(["umount", "/etc/l4lb"])
+
+
+@contextmanager
+def refusing(lab: Lab) -> Iterator[None]:
+    """The driver refuses programs in native mode, as frames may be too long for one."""
+    router = lab.host("router")
+    router.ip(["link set lb1 mtu 9000"])
+    try:
+        yield
+    finally:
+        router.ip(["link set lb1 mtu 1500"])
+
+
+OTHER = {"interface": "eth0", "services": [service("web2", "web3")]}
+
+
+def test_an_apply_whose_mode_is_refused(lab: Lab, lb1: Host) -> None:
+    """With other backends in the same run, with and without other features."""
+    generic = {**DEPLOYED, "mode": "generic"}
+    l4lb(lb1, "apply", "-", given=generic)
+    for scheduler in ("maglev", "jhash"):
+        services = [service("web2", "web3", scheduler=scheduler)]
+        native = {**OTHER, "mode": "native", "services": services}
+        before = state(lb1)
+        with refusing(lab):
+            told = l4lb(lb1, "apply", "-", given=native, code=1)
+        assert told == "attach to eth0 in mode native: Numerical result out of range"
+        assert state(lb1) == before
+        assert {who(lab, 24000 + n) for n in range(8)} == {"web1", "web2"}
+    assert l4lb(lb1, "apply", "-", given=generic) == "eth0: nothing to change\n"
+
+
+def test_an_apply_that_cannot_be_saved(lab: Lab, lb1: Host) -> None:
+    before = state(lb1)
+    with mounted(lb1, "-o", "bind,ro", "/etc/l4lb"):
+        told = l4lb(lb1, "apply", "-", given=OTHER, code=1)
+    assert told == "write /etc/l4lb/eth0.json.new: Read-only file system"
+    assert state(lb1) == before
+    assert {who(lab, 24100 + n) for n in range(8)} == {"web1", "web2"}
+
+
+def test_a_removal_that_fails(lab: Lab, lb1: Host) -> None:
+    """On a disk that is read-only, and with a pin that somebody keeps."""
+    before = state(lb1)
+    with mounted(lb1, "-o", "bind,ro", "/etc/l4lb"):
+        told = l4lb(lb1, "remove", "eth0", code=1)
+    assert told == "remove /etc/l4lb/eth0.json: Read-only file system"
+    assert state(lb1) == before
+
+    lb1.run(["mkdir", "/sys/fs/bpf/l4lb/eth0/kept"])
+    told = l4lb(lb1, "remove", "eth0", code=1)
+    lb1.run(["rmdir", "/sys/fs/bpf/l4lb/eth0/kept"])
+    assert told == "remove /sys/fs/bpf/l4lb/eth0: Is a directory"
+    assert state(lb1) == before
+    assert {who(lab, 24200 + n) for n in range(8)} == {"web1", "web2"}
+
+
+def test_a_restore_whose_mode_is_refused(lab: Lab, lb1: Host) -> None:
+    """After a reboot. There is a balancer as soon as the driver takes the program."""
+    l4lb(lb1, "apply", "-", given={**DEPLOYED, "mode": "native"})
+    lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
+    lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
+    lb1.run(["sh", "-c", "for n in 1 2; do ip neigh del 203.0.113.2$n dev eth0; done"])
+    before = state(lb1)
+    with refusing(lab):
+        told = l4lb(lb1, "restore", code=1)
+    assert told == "eth0: attach to eth0 in mode native: Numerical result out of range"
+    assert state(lb1) == before
+    l4lb(lb1, "restore")
+    assert {who(lab, 24300 + n) for n in range(8)} == {"web1", "web2"}
+
+
 # A reboot.
+
+
+def test_restore_of_nothing(lb1: Host) -> None:
+    """Whoever removes a balancer by the command need not know of the unit."""
+    assert l4lb(lb1, "restore", "lo") == "lo: nothing is saved\n"
+    assert l4lb(lb1, "remove", "eth0")
+    assert l4lb(lb1, "restore", "eth0") == "eth0: nothing is saved\n"
 
 
 def test_restore(lab: Lab, lb1: Host) -> None:

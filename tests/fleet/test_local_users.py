@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from ansible_collections.xdp.l4lb.plugins.lookup.command import build
 
 from lab import Lab
 from lab.host import Host
-from tests.fleet.test_command import play
+from tests.fleet.test_command import CHECKOUT, DEPLOYED, play
 
 PUBLIC = "/tmp"  # noqa: S108 (which is the point)
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -221,6 +222,63 @@ def test_the_log_does_not_fill_with_sources(lab: Lab, syslog: Path) -> None:
     assert " interface=eth0 " in ours and " sources=NOT_LOGGING_PARAMETER" in ours
     assert max(map(len, messages)) < 6000
     play(lab, "remove")
+
+
+SEEDS = ("12345678987654321", "98765432123456789")
+
+
+def test_nobody_reads_the_seed(lab: Lab, installed: Host, syslog: Path) -> None:
+    """Not in what Ansible shows, however much it is asked to, nor in the log, nor from the command;
+    but that there is one, and another one later."""
+    shown = []
+    for seed in SEEDS:
+        for arguments in (["--check", "--diff"], ["--diff"], []):
+            variables = json.dumps({"l4lb_hash_seed": seed})
+            shown.append(told(lab, "deploy", "-e", variables, "-vvv", *arguments))
+    saved = installed.run(["cat", "/etc/l4lb/eth0.json"]).stdout
+    assert f'"hash_seed": {SEEDS[-1]}' in saved
+    assert installed.run(["stat", "-c%a", "/etc/l4lb/eth0.json"]).stdout == "600\n"
+    assert '+hash_seed: "set (' in shown[0]
+    assert '-hash_seed: "set (' in shown[3] and '+hash_seed: "set (' in shown[3]
+    # the command, whose file is the user's own
+    config = json.loads(saved)["config"]
+    installed.run(["sh", "-c", "cat >/root/own.json"], input=json.dumps({**config, "hash_seed": 7}))
+    shown += [
+        installed.run(["l4lb", *command], check=False).stdout
+        for command in (
+            ["apply", "--check", "--diff", "/root/own.json"],
+            ["apply", "--diff", "/root/own.json"],
+            ["status", "--json"],
+            ["status"],
+            ["stats", "--json"],
+        )
+    ]
+    assert '-hash_seed: "set (' in shown[6] and '+hash_seed: "set (5a1d)"' in shown[6]
+    assert '"hash_seed": "set (5a1d)"' in shown[8]
+    shown.append(syslog.read_text())
+    assert "Invoked with" in shown[-1]
+    for seed in SEEDS:
+        assert [text for text in shown if seed in text] == []
+    play(lab, "remove")
+
+
+def told(lab: Lab, name: str, *arguments: str) -> str:
+    """All that a playbook of the collection for lb1 prints."""
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("ansible-playbook")), f"xdp.l4lb.{name}"),
+            *("-i", "lab/inventory.yml", "--limit", "lb1"),
+            *("-e", json.dumps({f"l4lb_{key}": value for key, value in DEPLOYED.items()})),
+            *arguments,
+        ],
+        cwd=CHECKOUT,
+        env={**os.environ, "L4LB_LAB": lab.name, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 # What a terminal is shown.

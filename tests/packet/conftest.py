@@ -41,7 +41,7 @@ def balancer(request: pytest.FixtureRequest) -> Balancer:
     return made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def routed_namespace() -> Iterator[Namespace]:
     """A network namespace that forwards; what is in it is the test's to add."""
     yield from _namespace()

@@ -63,10 +63,12 @@ def balancer_on(
     *forwarded: Address,
     every_feature: bool = False,
     flags: tuple[str, ...] = (),
+    standstill: bool = False,
 ) -> Balancer:
     """A balancer whose frames NETWORK receives.
 
     forwarded: addresses that there are routes to.
+    standstill: as of a Balancer.
     """
     macs = frozenset(map(mac, RECEIVERS.macs))
     return Balancer(
@@ -74,6 +76,7 @@ def balancer_on(
         OWN_MAC,
         every_feature=every_feature,
         flags=flags,
+        standstill=standstill,
         host=Host(macs, FORWARDS, frozenset(forwarded)),
         receivers=RECEIVERS,
     )

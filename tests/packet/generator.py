@@ -19,7 +19,7 @@ from tests.packet.crossing import (
     QUIET_TAG,
     TAG,
 )
-from tests.packet.harness import backends
+from tests.packet.harness import NO_LIMIT, backends
 from tests.packet.packets import (
     ATOMIC,
     AUTHENTICATION,
@@ -68,9 +68,20 @@ LONG = 300
 ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
 STATES = ("enabled",) * 4 + ("drained", "disabled")
 
+IP_OPTIONS = [
+    b"\1" * 4,
+    bytes([148, 4, 0, 0]),
+    bytes([7, 7, 4, 0, 0, 0, 0, 0]),
+    bytes([131, 7, 4, 203, 0, 113, 9, 0]),
+    bytes([1, 137, 7, 4, 203, 0, 113, 9]),
+    bytes([68, 1, 131, 0]),
+]
+"""NOPs, router alert, record route, source routes, and nothing that one can read."""
+
 CHAINS: list[list[Extension]] = [
     [hop_by_hop()],
     [extension(ROUTING, 2)],
+    [extension(ROUTING, 2, filler=1)],
     [extension(DESTINATION, 3), authentication()],
     [ATOMIC],
     [hop_by_hop(1), ATOMIC, extension(MOBILITY)],
@@ -122,6 +133,8 @@ def configuration(rng: random.Random) -> tuple[list[dict[str, Any]], dict[str, A
         "mtu": rng.choice([9000, 1500, 1500, 1280, 576]),
         "own_macs": rng.choice([[], [GIVEN_MAC]]),
         "no_service": rng.choice(["drop", "drop", "pass"]),
+        "echo_rate": rng.choice([NO_LIMIT, NO_LIMIT, 50, 1, 0]),
+        "too_big_rate": rng.choice([NO_LIMIT, NO_LIMIT, 50, 1, 0]),
     }
 
 
@@ -151,7 +164,7 @@ class Traffic:
         protocol = target["protocol"] if rng.random() < 0.9 else rng.choice(["tcp", "udp"])
         fields: dict[str, Any] = {
             "tos": rng.choice([0, 0, 0xB8, rng.getrandbits(8)]),
-            "ttl": rng.choice([64, 63, 1, 255]),
+            "ttl": rng.choice([64] * 9 + [63, 255, 2, 1, 0, rng.getrandbits(8)]),
         }
         kind = rng.random()
         if kind < 0.75:
@@ -193,7 +206,9 @@ class Traffic:
         rng = self._rng
         if version == 4:
             if rng.random() < 0.1:
-                fields["options"] = bytes(4 * rng.randint(1, 10))
+                fields["options"] = rng.choice([bytes(4 * rng.randint(1, 10)), *IP_OPTIONS])
+            if rng.random() < 0.03:
+                fields["checksum"] = rng.choice([0, 0xFFFF, rng.getrandbits(16)])
             if rng.random() < 0.15:
                 fields["flags"] = rng.choice([0, 0, 0x2000, 0x0010, 0x6000, 0x8000])
         else:

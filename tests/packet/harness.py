@@ -8,10 +8,12 @@ Only this file knows how the library is called.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -24,10 +26,22 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.image import (
     Source,
     room_for,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
+from tests.packet.flows import FlowTable
 from tests.packet.hashing import ones_complement_sum
-from tests.packet.model import Fib, Host, Interface, Model, Outcome, Statistics, Tally, Verdict
+from tests.packet.model import (
+    Fib,
+    Hop,
+    Host,
+    Interface,
+    Model,
+    Outcome,
+    Statistics,
+    Tally,
+    Verdict,
+)
 from tests.packet.packets import BALANCER_MAC, mac
 from tests.packet.wire import ECHO_REQUEST, ICMP, Address, parse, pseudo_header
 
@@ -50,8 +64,17 @@ TABLES = (64, 8192)
 """How many backends programs are compiled for: twice those of a configuration, for a program that
 is used again needs room for those before and those after."""
 
+FLOW_KEY = bytes.fromhex("c3a5c85c97cb3127")
+"""Known, so that which flows share a set of the flow table is the same in every run."""
+
 MOST_PROGRAMS = 16
 """How many programs a balancer keeps: each holds a dozen files open."""
+
+NO_LIMIT = 2**32 - 1
+"""The greatest rate there is: of answers, unless a test is about their limits."""
+
+LONG_SECONDS = ["-UTICKS_PER_SECOND", "-DTICKS_PER_SECOND=0x100000"]
+"""More than an hour each: what a second brings does not come while a test lasts."""
 
 LONGEST_FRAME = 3520
 """What fits a test run: a page, less the headroom of 256 bytes and the kernel's 320 at the end."""
@@ -116,9 +139,21 @@ class Namespace:
         """Run a command of ip(8)."""
         self.call(_run, ["ip", *command.split()])
 
+    def output(self, command: str) -> str:
+        """What a command prints."""
+        return self.call(_output, command.split())
+
     def write(self, setting: str, value: str) -> None:
         """Set a sysctl, called by its path below /proc/sys."""
         self.call((Path("/proc/sys") / setting).write_text, value)
+
+    @contextlib.contextmanager
+    def on(self, cpu: int | None) -> Iterator[None]:
+        """Have what is called run on another CPU; None: on the same."""
+        before = self.call(os.sched_getaffinity, 0)
+        self.call(os.sched_setaffinity, 0, before if cpu is None else {cpu})
+        yield
+        self.call(os.sched_setaffinity, 0, before)
 
     def close(self) -> None:
         """End the thread, and with it the namespace."""
@@ -137,6 +172,10 @@ def _run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True)
 
 
+def _output(command: Sequence[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 class Balancer:
     """The program and the model, configured alike. A program is compiled once for each set of
     features.
@@ -145,6 +184,8 @@ class Balancer:
     every_feature: compile for more than what is configured, once for all configurations.
     own: the interface's addresses.
     host: the rest of it, for the model; receivers: the same for the program.
+    egresses: how frames leave by the interfaces of the namespace.
+    standstill: let time stand still for program and model, so that limits of answers are exact.
     """
 
     def __init__(
@@ -158,11 +199,15 @@ class Balancer:
         own: tuple[str | None, str | None] = (BALANCER_ADDRESS, BALANCER_ADDRESS6),
         host: Host | None = None,
         receivers: Receivers | None = None,
+        egresses: Mapping[EgressKey, Egress] | None = None,
+        standstill: bool = False,
     ) -> None:
         self.namespace = namespace
-        self.flags = flags
+        self.flags = [*flags, *(LONG_SECONDS if standstill else [])]
+        self._clock = (lambda: 0.0) if standstill else time.monotonic
         self._mac_address = mac_address
         self.fib = fib
+        self.egresses = egresses or {}
         self._every_feature = every_feature
         self._address = IPv4Address(own[0]) if own[0] else None
         self._address6 = IPv6Address(own[1]) if own[1] else None
@@ -194,10 +239,14 @@ class Balancer:
         """Send one frame through both; fail where they differ."""
         return self.send_all([frame])[0]
 
-    def send_all(self, frames: Iterable[bytes]) -> list[Outcome]:
-        """Send frames through both; fail where they differ."""
+    def send_all(self, frames: Iterable[bytes], cpu: int | None = None) -> list[Outcome]:
+        """Send frames through both; fail where they differ.
+
+        cpu: where the program runs, if not on the one where all of a namespace do.
+        """
         frames = list(frames)
-        got = self.namespace.call(self._run_all, frames)
+        with self.namespace.on(cpu):
+            got = self.namespace.call(self._run_all, frames)
         expected = [self.model.process(frame) for frame in frames]
         if got != expected:
             different = [
@@ -247,26 +296,33 @@ class Balancer:
         self._compiled.clear()
 
     def _configure(self, services: Iterable[Mapping[str, Any]], options: dict[str, Any]) -> None:
+        options = {"echo_rate": NO_LIMIT, "too_big_rate": NO_LIMIT, **options}
         if self.fib is None:
             options = {"gateway_mac": GATEWAY_MAC, **options}
         mtu = options.pop("mtu", LARGE_MTU)
         config = Config.parse({"interface": "lo", "services": services, **options})
-        self.model = Model(
-            config,
-            Interface(mac(self._mac_address), self._address, self._address6, mtu),
-            self.fib,
-            host=self._host,
-        )
+        hops = {address: hop for address, hop in (self.fib or {}).items() if isinstance(hop, Hop)}
         source = Source(
             address=self._address,
             address6=self._address6,
             mac=self._mac_address,
             mtu=mtu,
             receivers=self._receivers,
+            route_mtus={address: hop.route_mtu for address, hop in hops.items() if hop.route_mtu},
+            egresses=dict(self.egresses),
         )
         if (config, source) != self._written:
             self.namespace.call(self._write, config, source)
             self._written = config, source
+        self._empty("limits")
+        self.model = Model(
+            config,
+            Interface(mac(self._mac_address), self._address, self._address6, mtu),
+            self.fib,
+            FlowTable(config.flow_table_size, self.datapath.flow_key),
+            host=self._host,
+            clock=self._clock,
+        )
         self._before = self._counted()
         self._handled = 0
 
@@ -294,13 +350,18 @@ class Balancer:
             sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
             self._compiled[kind] = DataPath.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
+        if "flow_key" in self.datapath.maps:
+            self.datapath.maps["flow_key"].update(0, FLOW_KEY)
         self._manifest = self.datapath.write(config, source)
 
     def _forget_flows(self) -> None:
-        flows = self.datapath.maps.get("flows")
-        if flows:
-            empty = bytes(len(flows.lookup(0) or b""))
-            flows.update_many((number, empty) for number in range(flows.shape.max_entries))
+        if "flows" in self.datapath.maps:
+            self._empty("flows")
+
+    def _empty(self, name: str) -> None:
+        map_ = self.datapath.maps[name]
+        empty = bytes(len(map_.lookup(0) or b""))
+        map_.update_many((number, empty) for number in range(map_.shape.max_entries))
 
     def _run_all(self, frames: Iterable[bytes]) -> list[Outcome]:
         run = self.datapath.run

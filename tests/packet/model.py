@@ -7,9 +7,9 @@ This shares no code with the data plane: a mistake would have to be made twice t
 Two things are taken from the library, both tested on their own: the configuration's dataclasses
 and the Maglev table. `Model.process` reads as the list of steps that a frame goes through.
 
-References: those of wire.py, RFC 2003 (IP in IP), RFC 2473 (tunnels in IPv6), RFC 4213 (IPv6 in
-IPv4), RFC 2784 (GRE), draft-ietf-intarea-gue (GUE, variant 1), RFC 6040 (ECN in tunnels), RFC 6864
-(identification), RFC 6935 (UDP checksum 0), RFC 1191 and RFC 8201 (path MTU).
+References: those of wire.py, RFC 1812 (routers), RFC 2003 (IP in IP), RFC 2473 (tunnels in IPv6),
+RFC 4213 (IPv6 in IPv4), RFC 2784 (GRE), draft-ietf-intarea-gue (GUE, variant 1), RFC 6040 (ECN in
+tunnels), RFC 6864 (identification), RFC 6935 (UDP checksum 0), RFC 1191 and RFC 8201 (path MTU).
 """
 
 from __future__ import annotations
@@ -25,8 +25,16 @@ from typing import Union
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Backend, Config, Service
 from ansible_collections.xdp.l4lb.plugins.module_utils.schedulers import Candidate, maglev
 
-from tests.packet.flows import JHASH_SLOTS, Flow, FlowTable, jhash_slot, maglev_slot
+from tests.packet.flows import (
+    JHASH_SLOTS,
+    Flow,
+    FlowTable,
+    Remembered,
+    jhash_slot,
+    maglev_slot,
+)
 from tests.packet.hashing import MASK32, ones_complement_sum, updated_checksum
+from tests.packet.limits import Clock, Limiter, is_sound
 from tests.packet.wire import (
     ACK,
     ECHO_REPLY,
@@ -43,6 +51,7 @@ from tests.packet.wire import (
     MAC_PAIR,
     NEIGHBOUR_DISCOVERY,
     PROTOCOL_NAMES,
+    RST,
     SYN,
     TOO_BIG,
     UDP,
@@ -62,11 +71,15 @@ IN_IP = {4: 4, 6: 41}
 GRE = 47
 GRE_PROTOCOL = struct.Struct("!HH")
 UDP_HEADER = struct.Struct("!HHHH")
+PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
+TAG = struct.Struct("!HH")
 ENCAPSULATION_BYTES = {"ipip": 0, "gue": UDP_HEADER.size, "gre": GRE_PROTOCOL.size}
 """What goes between the outer IP header and the packet."""
 OUTER_BYTES = {4: IPV4_HEADER.size, 6: IPV6_HEADER.size}
 FIRST_DYNAMIC_PORT = 0xC000
 
+LEAST_MTU = {4: 576, 6: 1280}
+"""What a host must be able to receive (RFC 791), or a link to carry (RFC 8200 section 5)."""
 QUOTED_BYTES = 256
 """How much of a packet that is too big its sender gets back."""
 
@@ -130,8 +143,13 @@ class Hop:
     interface_mac: bytes
     same_interface: bool = False
     mtu: int = 1500
+    """Of the interface."""
+    route_mtu: int = 0
+    """0: the route says nothing of it."""
     on_link: bool = True
     """The neighbour is the backend itself."""
+    tags: Sequence[tuple[int, int]] | None = ()
+    """What the frame gets, each an EtherType and what follows it; None: those that it came with."""
 
 
 Fib = Mapping[Address, Union[Hop, str]]
@@ -184,6 +202,7 @@ class Model:
     """A balancer with a configuration, an interface and the kernel's routes, and its counters.
 
     flows: those that are remembered from an earlier configuration.
+    clock: by which answers are limited.
     """
 
     def __init__(
@@ -193,6 +212,7 @@ class Model:
         fib: Fib | None = None,
         flows: FlowTable | None = None,
         host: Host | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.config = config
         self.interface = interface
@@ -201,7 +221,12 @@ class Model:
         self._own_macs = {interface.mac, *self.host.macs, *given}
         self.fib = {} if fib is None else fib
         self.flows = flows or FlowTable(config.flow_table_size)
+        self.limiters = {
+            "echo_reply": Limiter(config.echo_rate, clock),
+            "packet_too_big": Limiter(config.too_big_rate, clock),
+        }
         self.statistics = Statistics()
+        self._last_hops: dict[tuple[str, Address], Hop] = {}
         self._services = {service.key: service for service in config.services}
         self._protocols = {(service.address, service.protocol) for service in config.services}
         self._addresses = {service.address for service in config.services}
@@ -240,9 +265,7 @@ class Model:
         if is_bad_source(packet.source, packet.destination):
             raise DroppedError("bad_source")
         flow = Flow(packet.source, packet.source_port, packet.destination_port)
-        backend = self.choose(
-            service, flow, opens=packet.tcp_flags & (SYN | ACK) == SYN, remember=True
-        )
+        backend = self.choose(service, flow, packet.tcp_flags)
         return self.forward(frame, packet, service, flow, backend)
 
     def comes_back(self, frame: bytes, packet: Packet) -> bool:
@@ -276,8 +299,6 @@ class Model:
         if kind == ECHO_REQUEST[packet.version]:
             if forged:
                 raise DroppedError("bad_source")
-            if is_group(frame[MAC:MAC_PAIR]):
-                raise DroppedError("malformed")
             count(self.statistics.answers, "echo_reply")
             return Outcome(Verdict.TX, echo_reply(frame, packet))
         if kind not in ERRORS[packet.version]:
@@ -289,8 +310,16 @@ class Model:
         if forged or is_bad_source(quote.destination, quote.source):
             raise DroppedError("bad_source")
         flow = Flow(quote.destination, quote.destination_port, quote.source_port)
-        backend = self.choose(service, flow, opens=False, remember=False)
+        backend = self.choose(service, flow)
         return self.forward(frame, packet, service, flow, backend)
+
+    def check_answer(self, kind: str, frame: bytes, packet: Packet) -> None:
+        """Whether a packet is answered: that is for what one can believe, and limited."""
+        sound = packet.version == 6 or is_sound(frame[packet.header])
+        if packet.routed or not sound or is_group(frame[MAC:MAC_PAIR]):
+            raise DroppedError("malformed")
+        if not self.limiters[kind].admits():
+            raise DroppedError("limited")
 
     def service_of(self, packet: Packet) -> Service:
         """The service that a packet is addressed to."""
@@ -320,29 +349,39 @@ class Model:
             raise NotForUsError
         return service
 
-    def choose(self, service: Service, flow: Flow, *, opens: bool, remember: bool) -> Backend:
+    def choose(self, service: Service, flow: Flow, tcp_flags: int | None = None) -> Backend:
         """The backend of a flow: the one remembered, else by the service's scheduler.
 
-        opens: the packet is the first of its flow, whatever is remembered of an earlier one.
+        tcp_flags: of a packet of the flow, 0 if it is of UDP; None: it is an ICMP error about one,
+            which is to leave no trace.
         """
+        opens = tcp_flags is not None and tcp_flags & (SYN | ACK) == SYN
         remembers = service.flow_table and self.config.flow_table_size > 0
         if not remembers:
             return self.scheduled(service, flow)
-        key = (service.key, flow.hash(self.config.hash_seed))
+        protocol = PROTOCOL_NUMBERS[service.protocol]
+        key = (service.key, flow.fingerprint(service.address, protocol, self.flows.secret))
         now = time.monotonic()
         known = self.flows.find(key)
-        if known and not opens:
+        if known and service.protocol == "udp" and now - known.seen > self.config.udp_timeout:
+            known = None
+        if known:
+            if tcp_flags is not None:
+                known.touch(now, confirms=not tcp_flags & (SYN | RST))
             backend = self._backends.get((service.key, known.backend))
-            silent = now - known.seen > self.config.udp_timeout and service.protocol == "udp"
-            if backend and backend.state != "disabled" and not silent:
+            states = ("enabled",) if opens else ("enabled", "drained")
+            if backend and backend.state in states and (backend.weight or not opens):
                 count(self.statistics.flows, "hits")
-                if remember:
-                    known.seen = now
                 return backend
         count(self.statistics.flows, "misses")
         backend = self.scheduled(service, flow)
-        if remember and self.flows.insert(key, backend.address, now):
-            count(self.statistics.flows, "replacements")
+        if tcp_flags is not None:
+            confirmed = bool(known and known.confirmed and not opens)
+            forgotten = self.flows.insert(Remembered(key, backend.address, now, confirmed))
+            if forgotten:
+                count(self.statistics.flows, "replacements")
+                if forgotten.confirmed:
+                    count(self.statistics.flows, "evictions")
         return backend
 
     def scheduled(self, service: Service, flow: Flow) -> Backend:
@@ -361,17 +400,22 @@ class Model:
     def forward(
         self, frame: bytes, packet: Packet, service: Service, flow: Flow, backend: Backend
     ) -> Outcome:
-        """Send a packet to its backend, if it fits; its sender is told if it does not."""
+        """Send a packet to its backend, if it fits; its sender is told if it does not. As at any
+        router it has a hop less to go, and ends where it has none (RFC 1812 section 5.3.1)."""
         hop = self.next_hop(service, backend)
-        most = hop.mtu - overhead(service, backend)
+        if packet.ttl <= 1:
+            raise DroppedError("ttl_expired")
+        limits = (hop.mtu, hop.route_mtu, backend.mtu)
+        most = min(filter(None, limits)) - overhead(service, backend)
         if packet.length > most:
-            if not packet.dont_fragment or self.is_icmp(packet) or packet.length < QUOTED_BYTES:
+            if not packet.dont_fragment or self.is_icmp(packet) or most < LEAST_MTU[packet.version]:
                 raise DroppedError("too_big")
-            if is_group(frame[MAC:MAC_PAIR]):
-                raise DroppedError("malformed")
+            self.check_answer("packet_too_big", frame, packet)
             count(self.statistics.answers, "packet_too_big")
             return Outcome(Verdict.TX, too_big(frame, packet, most))
         tags = frame[MAC_PAIR : packet.start - ETHER_TYPE.size]
+        if hop.tags is not None:
+            tags = b"".join(TAG.pack(*tag) for tag in hop.tags)
         version = packet.version if service.encapsulation == "l2" else backend.address.version
         sent = (
             hop.neighbour_mac
@@ -379,7 +423,7 @@ class Model:
             + tags
             + ETHER_TYPE.pack(ETHER_TYPES[version])
             + self.outer_headers(packet, service, flow, backend)
-            + frame[packet.start :]
+            + a_hop_on(frame, packet)
         )
         self.statistics.services.setdefault(service.name, Tally()).add(len(sent))
         self.statistics.backends.setdefault((service.name, backend.address), Tally()).add(len(sent))
@@ -394,14 +438,20 @@ class Model:
                 self.interface.mac,
                 same_interface=True,
                 mtu=self.interface.mtu,
+                tags=None,
             )
         found = self.fib.get(backend.address, "no_route")
+        if found == "forwarding_off":  # not a word about the way, so the last one holds
+            found = self._last_hops.get((service.name, backend.address), found)
+        if isinstance(found, str):
+            self._last_hops.pop((service.name, backend.address), None)
         if found == "no_neighbour" and self.interface.own(backend.address.version):
             raise DroppedError(found, asks_for=backend.address)
         if isinstance(found, str):
             raise DroppedError(found)
         if service.encapsulation == "l2" and not found.on_link:
             raise DroppedError("no_route")
+        self._last_hops[service.name, backend.address] = found
         return found
 
     def outer_headers(
@@ -484,6 +534,17 @@ def overhead(service: Service, backend: Backend) -> int:
     if service.encapsulation == "l2":
         return 0
     return OUTER_BYTES[backend.address.version] + ENCAPSULATION_BYTES[service.encapsulation]
+
+
+def a_hop_on(frame: bytes, packet: Packet) -> bytes:
+    """The packet as it is sent on, and what is behind it in the frame."""
+    made = bytearray(frame)
+    if packet.version == 4:
+        at, checksum = packet.start + 8, packet.start + 10
+        replace(made, at, packet.ttl - 1, checksum=checksum, covered=packet.header)
+    else:
+        made[packet.start + 7] = packet.ttl - 1
+    return bytes(made[packet.start :])
 
 
 def echo_reply(frame: bytes, packet: Packet) -> bytes:

@@ -37,7 +37,7 @@ ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION, MOBILITY = 0, 43, 44, 51, 60, 135
 
 DONT_FRAGMENT = 0x4000
-SYN, ACK = 0x02, 0x10
+SYN, RST, ACK = 0x02, 0x04, 0x10
 
 CLIENT = "198.51.100.7"
 CLIENT6 = "2001:db8:c::7"
@@ -289,9 +289,31 @@ def frame(
     )
 
 
+def too_big(mtu: int, *, own: str, backend: str, ethernet_destination: str) -> bytes:
+    """A frame with an ICMP error that any host can send: an echo reply from `own` to `backend` was
+    longer than `mtu`, the most that some link on the way takes."""
+    if ip_address(own).version == 4:
+        quote = ipv4(icmp(0, data=bytes(56)), source=own, destination=backend)
+        packet = ipv4(icmp(3, 4, rest=mtu, data=quote), source=backend, destination=own)
+        return ethernet(packet, destination=ethernet_destination)
+    quote = ipv6(icmp6(129, data=bytes(56)), source=own, destination=backend)
+    packet = ipv6(icmp6(2, rest=mtu, data=quote), source=backend, destination=own)
+    return ethernet(packet, ether_type=ETHERNET_IPV6, destination=ethernet_destination)
+
+
 def packet_of(whole: bytes) -> bytes:
     """What an untagged frame carries."""
     return whole[ETHERNET_HEADER:]
+
+
+def forwarded(packet: bytes) -> bytes:
+    """What a router makes of a packet: it has a hop less to go, and a right header checksum."""
+    if packet[0] >> 4 == 6:
+        return packet[:7] + bytes([packet[7] - 1]) + packet[8:]
+    end = (packet[0] & 0x0F) * 4
+    head, tail = packet[:8] + bytes([packet[8] - 1]) + packet[9:10], packet[12:end]
+    checksum = ones_complement_sum(head + tail) ^ 0xFFFF
+    return head + struct.pack("!H", checksum) + tail + packet[end:]
 
 
 def random_flow(rng: random.Random) -> tuple[IPv4Address, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from tests.packet.flows import JHASH_SLOTS
 from tests.packet.harness import LONGEST_FRAME, VIPS, Balancer, backends, service
 from tests.packet.hashing import jhash_2words, ones_complement_sum
+from tests.packet.model import Outcome, Verdict
 from tests.packet.packets import (
     ACK,
     CLIENT,
@@ -219,3 +221,67 @@ def test_every_time_to_live_of_a_ping(balancer: Balancer) -> None:
     ):
         assert outcome.frame is not None
         assert len(set(header_checksum(outcome.frame[ETHERNET_HEADER:]))) == 1
+
+
+def inner_checksums(outcomes: list[Outcome]) -> Iterator[tuple[int, int]]:
+    """Of packets sent on as IP in IP: the checksum, and what a full computation gives."""
+    for outcome in outcomes:
+        assert outcome.verdict is Verdict.TX
+        assert outcome.frame is not None
+        yield header_checksum(outcome.frame[ETHERNET_HEADER + IPV4_HEADER :])
+
+
+@pytest.mark.parametrize("options", [b"", b"\x94\x04\0\0"], ids=["plain", "options"])
+def test_every_checksum_of_what_is_sent_on(shipped: Balancer, options: bytes) -> None:
+    shipped.configure(service())
+    frames = [
+        frame(tcp(), destination=VIPS[4], identification=number, options=options)
+        for number in range(0x10000)
+    ]
+    assert {header_checksum(sent[ETHERNET_HEADER:])[0] for sent in frames} == EVERY_CHECKSUM
+    seen = set()
+    for found, full in inner_checksums(shipped.send_all(frames)):
+        assert found == full
+        seen.add(found)
+    assert seen == EVERY_CHECKSUM
+
+
+def test_every_wrong_checksum_of_what_is_sent_on(shipped: Balancer) -> None:
+    """It differs from the right one by as much as before, so the server drops the packet."""
+    shipped.configure(service())
+    frames = [frame(tcp(), destination=VIPS[4], checksum=number) for number in range(0x10000)]
+    differences = [
+        (found - full) % 0xFFFF
+        for found, full in (header_checksum(sent[ETHERNET_HEADER:]) for sent in frames)
+    ]
+    assert differences.count(0) == 1
+    for difference, (found, full) in zip(differences, inner_checksums(shipped.send_all(frames))):
+        assert (found - full) % 0xFFFF == difference
+        assert found != 0xFFFF
+
+
+def test_every_time_to_live_of_what_is_sent_on(balancer: Balancer) -> None:
+    """With every protocol beside it in its word, as far as one is balanced."""
+    balancer.configure(service(), service("dns", protocol="udp"))
+    outcomes = balancer.send_all(
+        frame(segment(port=443), destination=VIPS[4], ttl=ttl, identification=number)
+        for segment in (tcp, udp)
+        for ttl in range(2, 256)
+        for number in (*range(8), *range(0x7F00, 0x8100, 0x3F), *range(0xFFF8, 0x10000))
+    )
+    for found, full in inner_checksums(outcomes):
+        assert found == full
+
+
+def test_the_two_zeros_of_a_checksum(balancer: Balancer) -> None:
+    """Some senders write 0xFFFF where 0 is meant, and receivers take both."""
+    balancer.configure(service())
+    for number in range(0x10000):
+        sent = frame(tcp(), destination=VIPS[4], identification=number)
+        if header_checksum(sent[ETHERNET_HEADER:])[0] == 0:
+            break
+    for checksum in (0, 0xFFFF):
+        sent = frame(tcp(), destination=VIPS[4], identification=number, checksum=checksum)
+        assert ones_complement_sum(sent[ETHERNET_HEADER : ETHERNET_HEADER + IPV4_HEADER]) == 0xFFFF
+        ((found, full),) = inner_checksums([balancer.send(sent)])
+        assert found == full == 0x0100

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.packet.flows import JHASH_SLOTS, MAGLEV_SLOTS
-from tests.packet.harness import VIP, Balancer, backends, service
+from tests.packet.harness import VIP, VIPS, Balancer, backends, service
 from tests.packet.hashing import MASK64, jhash_2words, mix64
 from tests.packet.model import Outcome, Verdict
-from tests.packet.packets import SEGMENTS, frame, random_flow, tcp
+from tests.packet.packets import SEGMENTS, frame, random_flow, random_flow6, tcp
 from tests.packet.wire import no_host_has
 
 ALL_PORTS = 0
@@ -201,10 +202,37 @@ def test_maglev_hashes_apart_from_the_packet_s_content(balancer: Balancer) -> No
             (0x02, 0, 0, 64, 0),
             (0x10, 0, 0, 64, 1),
             (0x18, 1000, 0xB8, 63, 2),
-            (0x11, 1, 3, 1, 0xFFFF),
+            (0x11, 1, 3, 2, 0xFFFF),
         ]
     ]
     assert len({chosen(outcome) for outcome in balancer.send_all(variants)}) == 1
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_secret_seed_keeps_strangers_from_choosing_a_backend(
+    shipped: Balancer, rng: random.Random, version: int
+) -> None:
+    """Who knows the configuration, but no seed, finds flows from many addresses that all reach one
+    backend if the seed is 0."""
+    web = service(address=VIPS[version], scheduler="maglev", backends=backends(20, version=version))
+    frames = []
+    for _ in range(15_000):
+        source, port = (random_flow if version == 4 else random_flow6)(rng)
+        segment = tcp(source_port=port)
+        frames.append(frame(segment, source=source, destination=VIPS[version]))
+
+    def taken(sent: list[bytes]) -> list[bytes]:
+        at = {4: slice(30, 34), 6: slice(38, 54)}[version]
+        return [(outcome.frame or b"")[at] for outcome in shipped.send_all(sent)]
+
+    shipped.configure(web)
+    backend = taken(frames[:1])[0]
+    computed = [sent for sent, to in zip(frames, taken(frames)) if to == backend][:500]
+    assert len(computed) == 500
+    shipped.configure(web, hash_seed=0x9D1B_66F0_42C3_A857)
+    shares = Counter(taken(computed))
+    assert len(shares) == 20
+    assert max(shares.values()) < 50  # 25 on average
 
 
 def test_the_scheduler_belongs_to_the_service(balancer: Balancer, rng: random.Random) -> None:

@@ -18,6 +18,7 @@ from tests.packet.packets import (
     IPV4_HEADER,
     IPV6_HEADER,
     UDP_HEADER,
+    forwarded,
     frame,
     hop_by_hop,
     packet_of,
@@ -44,7 +45,7 @@ COMBINATIONS = pytest.mark.parametrize(
 FRAMES = {
     version: {
         "SYN": frame(tcp(), destination=VIPS[version]),
-        "data": frame(tcp(data=b"odd", flags=0x18), destination=VIPS[version], tos=0xB9, ttl=1),
+        "data": frame(tcp(data=b"odd", flags=0x18), destination=VIPS[version], tos=0xB9, ttl=2),
         "padded": frame(tcp(data=b"odd"), destination=VIPS[version], padding=b"\xa5\xa5"),
         "options": frame(
             tcp(),
@@ -58,7 +59,7 @@ FRAMES = {
 
 
 @COMBINATIONS
-def test_inner_packet_is_untouched(
+def test_inner_packet_is_that_of_a_router(
     balancer: Balancer, inner: int, outer: int, encapsulation: str
 ) -> None:
     balancer.configure(
@@ -75,7 +76,7 @@ def test_inner_packet_is_untouched(
         assert outcome.verdict is Verdict.TX
         assert outcome.frame is not None
         assert outcome.frame[12:14] == bytes.fromhex(ETHER_TYPES[outer])
-        assert outcome.frame[14 + header :] == packet_of(sent)
+        assert outcome.frame[14 + header :] == forwarded(packet_of(sent))
     balancer.check()
 
 
@@ -116,17 +117,18 @@ def test_bytes_of_the_headers(
         assert between[2:] == struct.pack("!HHH", 6081, 8 + len(packet), 0)
     else:
         assert between.hex() == {"ipip": "", "gre": "0000" + ETHER_TYPES[inner]}[encapsulation]
-    assert rest[len(between) :] == packet
+    assert rest[len(between) :] == forwarded(packet)
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_l2_changes_the_macs_alone(balancer: Balancer, version: int) -> None:
+def test_l2_changes_the_macs_and_the_time_to_live_alone(balancer: Balancer, version: int) -> None:
     balancer.configure(
         service(address=VIPS[version], encapsulation="l2", backends=backends(1, version=version))
     )
     for sent in FRAMES[version].values():
         outcome = balancer.send(sent)
-        assert outcome.frame == bytes.fromhex("5254000000fe525400000002") + sent[12:]
+        macs = bytes.fromhex("5254000000fe525400000002")
+        assert outcome.frame == macs + sent[12:14] + forwarded(packet_of(sent))
     balancer.check()
 
 
@@ -138,7 +140,8 @@ def test_l2_to_a_backend_named_by_the_other_family(balancer: Balancer) -> None:
     )
     for vip in (VIP, VIP6):
         sent = frame(tcp(), destination=vip)
-        expected = bytes.fromhex("5254000000fe525400000002") + sent[12:]
+        macs = bytes.fromhex("5254000000fe525400000002")
+        expected = macs + sent[12:14] + forwarded(packet_of(sent))
         assert balancer.send(sent) == Outcome(Verdict.TX, expected)
     balancer.check()
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils import bpf
 
 from tests.packet.flows import Flow
 from tests.packet.harness import VIP, VIPS, Balancer, backends, service
@@ -19,6 +21,8 @@ from tests.packet.model import Outcome
 from tests.packet.packets import (
     ACK,
     CLIENT6,
+    RST,
+    SEGMENTS,
     SYN,
     frame,
     random_flow,
@@ -122,6 +126,49 @@ def test_a_backend_that_is_back(balancer: Balancer) -> None:
     assert balancer.check().flows == {"hits": 50}
 
 
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("scheduler", ["jhash", "maglev"])
+def test_a_forged_syn_moves_no_flow(balancer: Balancer, version: int, scheduler: str) -> None:
+    """Anyone can send one, so it changes nothing while the backend takes new flows."""
+    balancer.configure(web(version, scheduler=scheduler), flow_table_size=SIZE)
+    first = chosen(balancer.send_all(packets(version, 400)), version)
+    balancer.reconfigure(
+        web(version, scheduler=scheduler, backends=backends(20, version=version)),
+        flow_table_size=SIZE,
+    )
+    balancer.send_all(packets(version, 400, flags=SYN))
+    assert chosen(balancer.send_all(packets(version, 400)), version) == first
+    assert balancer.check().flows == {"hits": 800}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"state": "drained"}, id="drained"),
+        pytest.param({"weight": 0}, id="of weight 0"),
+        pytest.param({"state": "disabled"}, id="disabled"),
+        pytest.param(None, id="gone"),
+    ],
+)
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_syn_leaves_a_backend_that_takes_no_new_flows(
+    balancer: Balancer, version: int, change: dict[str, Any] | None
+) -> None:
+    """A client that uses the same port again opens a new flow, and such a backend gets none."""
+    old, *others = backends(4, version=version)
+    balancer.configure(web(version, backends=[old, *others]), flow_table_size=SIZE)
+    first = chosen(balancer.send_all(packets(version, 100)), version)
+    changed = [] if change is None else [{**old, **change}]
+    balancer.reconfigure(web(version, backends=[*changed, *others]), flow_table_size=SIZE)
+    second = chosen(balancer.send_all(packets(version, 100, flags=SYN)), version)
+    assert old["address"] not in second
+    kept = [backend for backend in first if backend != old["address"]]
+    assert [b for a, b in zip(first, second) if a != old["address"]] == kept
+    assert chosen(balancer.send_all(packets(version, 100)), version) == second
+    moved = 100 - len(kept)
+    assert balancer.check().flows == {"hits": len(kept) + 100, "misses": moved}
+
+
 @pytest.mark.parametrize(
     ("flags", "anew"),
     [
@@ -137,7 +184,9 @@ def test_a_backend_that_is_back(balancer: Balancer) -> None:
     ],
 )
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_syn_chooses_anew(balancer: Balancer, version: int, flags: int, anew: bool) -> None:
+def test_a_syn_on_a_flow_of_a_drained_backend(
+    balancer: Balancer, version: int, flags: int, anew: bool
+) -> None:
     balancer.configure(web(version), flow_table_size=SIZE)
     balancer.send_all(packets(version, 50))
     other = {4: "10.9.9.9", 6: "2001:db8:9::9"}[version]
@@ -288,6 +337,72 @@ def test_icmp_errors_follow_what_is_remembered_and_leave_it(
     assert balancer.check().flows == {"hits": 40, "misses": 40}
 
 
+@pytest.fixture
+def other_cpu() -> int:
+    """One that packets do not run on otherwise."""
+    _first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        pytest.skip("cannot run here: there is a single CPU")
+    if not bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM):
+        pytest.skip("cannot run here: the kernel lets no CPU read what others have")
+    return others[-1]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_icmp_errors_find_flows_of_other_cpus(
+    balancer: Balancer, version: int, protocol: str, other_cpu: int
+) -> None:
+    """A network card cannot tell to which flow an error belongs."""
+    segment = SEGMENTS[protocol]
+    few, many = (
+        web(version, protocol=protocol, backends=backends(n, version=version)) for n in (10, 20)
+    )
+    balancer.configure(few, flow_table_size=65536)
+    ports = range(1024, 1224)
+    sent = [frame(segment(source_port=port, port=443), destination=VIPS[version]) for port in ports]
+    first = chosen(balancer.send_all(sent), version)
+    balancer.reconfigure(many, flow_table_size=65536)
+    errors = [
+        error_about(version, quote_of(version, segment(source_port=443, port=port)))
+        for port in ports
+    ]
+    for cpu in (other_cpu, None):
+        assert chosen(balancer.send_all(errors, cpu), version) == first
+    assert balancer.check().flows == {"hits": 400}
+
+
+def test_of_two_cpus_the_one_that_saw_a_flow_last_knows_better(
+    shipped: Balancer, other_cpu: int
+) -> None:
+    """A flow may have changed the CPU, and its backend at that moment."""
+    shipped.configure(web(), flow_table_size=65536)
+    sent, ports = packets(4, 50), range(1024, 1074)
+    errors = [error_about(4, quote_of(4, tcp(source_port=443, port=port))) for port in ports]
+    shipped.send_all(sent)
+    shipped.reconfigure(web(backends=backends(20)[10:]), flow_table_size=65536)
+    time.sleep(TICK)
+    second = chosen(shipped.send_all(sent, other_cpu))
+    shipped.reconfigure(web(backends=backends(20)), flow_table_size=65536)
+    for cpu in (other_cpu, None):
+        assert chosen(shipped.send_all(errors, cpu)) == second
+
+
+def test_errors_that_ask_other_cpus_are_limited(shipped: Balancer, other_cpu: int) -> None:
+    """They can be forged, and asking takes long where there are many CPUs."""
+    shipped.configure(web(), flow_table_size=65536)
+    shipped.send(frame(tcp(source_port=1024, flags=ACK), destination=VIP))
+    error = error_about(4, quote_of(4, tcp(source_port=443, port=1024)))
+    time.sleep(1.1)  # another second than that of an earlier test
+    begun = time.monotonic()
+    with shipped.namespace.on(other_cpu):
+        shipped.namespace.call(shipped._run_all, [error] * 20_000)
+    seconds = time.monotonic() - begun
+    flows = shipped.counted().flows
+    assert flows["hits"] + flows["misses"] == 20_001
+    assert 1000 <= flows["hits"] <= 1000 * (2 + int(seconds))
+
+
 def test_icmp_errors_do_not_keep_a_flow_alive(shipped: Balancer) -> None:
     shipped.configure(web(protocol="udp", port=443), flow_table_size=SIZE, udp_timeout=2)
     shipped.send(frame(udp(port=443, source_port=9999), destination=VIP))
@@ -324,23 +439,190 @@ def test_fragments_are_remembered(balancer: Balancer) -> None:
     assert balancer.check().flows == {"misses": 1, "hits": 3}
 
 
-def in_set(number: int, sets: int, count: int, seed: int = 0) -> list[bytes]:
+def in_set(balancer: Balancer, number: int, count: int) -> list[bytes]:
     """Packets of flows that belong into one set of the table."""
-    client = ip_address("198.51.100.7")
+    client, flows = ip_address("198.51.100.7"), balancer.model.flows
     found = []
     for port in range(65536):
-        if Flow(client, port, 443).hash(seed) & (sets - 1) == number:
+        fingerprint = Flow(client, port, 443).fingerprint(ip_address(VIP), 6, flows.secret)
+        if fingerprint * flows.sets >> 64 == number:
             found.append(frame(tcp(source_port=port, flags=ACK), destination=VIP))
         if len(found) == count:
             break
     return found
 
 
+def flagged(sent: bytes, flags: int) -> bytes:
+    """The same TCP packet with other flags."""
+    at = 14 + 20 + 13
+    return sent[:at] + bytes([flags]) + sent[at + 1 :]
+
+
+def flood(rng: random.Random, count: int, *flags: int) -> list[bytes]:
+    """Packets with these flags, one after the other, of each of many flows from anywhere."""
+    frames = []
+    for _ in range(count):
+        source, port = random_flow(rng)
+        sent = frame(tcp(source_port=port), source=source, destination=VIP)
+        frames += [flagged(sent, each) for each in flags]
+    return frames
+
+
+def test_idle_flows_outlive_a_flood(shipped: Balancer, rng: random.Random) -> None:
+    """Whose packets are the only ones of their flows, twice as many as the table has room for."""
+    shipped.configure(web(), flow_table_size=65536)
+    idle = packets(4, 40, flags=ACK)
+    shipped.send_all(flagged(sent, flags) for sent in idle for flags in (SYN, ACK))
+    time.sleep(TICK)
+    shipped.send_all(flood(rng, 131_072, SYN))
+    shipped.send_all(idle)
+    flows = shipped.check().flows
+    assert (flows["hits"], flows["misses"]) == (80, 40 + 131_072)
+    assert "evictions" not in flows
+
+
+@pytest.mark.parametrize(
+    ("flags", "confirms"),
+    [
+        pytest.param([SYN, ACK], True, id="a handshake"),
+        pytest.param([SYN, SYN, SYN, ACK], True, id="a slow one"),
+        pytest.param([ACK, ACK], True, id="in the middle"),
+        pytest.param([ACK, 0x11], True, id="at the end"),
+        pytest.param([SYN], False, id="SYN"),
+        pytest.param([ACK], False, id="ACK"),
+        pytest.param([SYN, SYN, SYN], False, id="SYN again and again"),
+        pytest.param([ACK, SYN], False, id="SYN later"),
+        pytest.param([SYN, SYN | ACK], False, id="SYN and ACK"),
+        pytest.param([SYN, RST], False, id="reset"),
+        pytest.param([SYN, RST | ACK], False, id="reset, acknowledged"),
+    ],
+)
+def test_what_confirms_a_flow(shipped: Balancer, flags: list[int], confirms: bool) -> None:
+    """What is confirmed outlives what is not, though that came later."""
+    shipped.configure(web(), flow_table_size=1)
+    first, *others = in_set(shipped, 0, 5)
+    shipped.send_all(flagged(first, each) for each in flags)
+    for sent in others:
+        time.sleep(TICK)
+        shipped.send(sent)
+    assert shipped.check().flows["replacements"] == 1
+    shipped.send(first)
+    assert shipped.check().flows["misses"] == (5 if confirms else 6)
+
+
+def test_icmp_errors_confirm_no_flow(shipped: Balancer) -> None:
+    """Those are as easy to forge as the first packet is."""
+    shipped.configure(web(), flow_table_size=1)
+    first, *others = in_set(shipped, 0, 5)
+    port = int.from_bytes(first[34:36], "big")
+    error = error_about(4, quote_of(4, tcp(source_port=443, port=port)))
+    shipped.send_all([first, error, error])
+    for sent in [*others, first]:
+        time.sleep(TICK)
+        shipped.send(sent)
+    assert shipped.check().flows == {"hits": 2, "misses": 6, "replacements": 2}
+
+
+@pytest.mark.parametrize("seconds", [0, 5.5])
+def test_a_second_packet_of_udp_confirms_if_it_comes_soon(
+    shipped: Balancer, seconds: float
+) -> None:
+    shipped.configure(web(protocol="udp"), flow_table_size=1)
+    client, flows = ip_address("198.51.100.7"), shipped.model.flows
+    first, *others = [
+        frame(udp(source_port=port, port=443), destination=VIP)
+        for port in range(65536)
+        if not Flow(client, port, 443).fingerprint(ip_address(VIP), 17, flows.secret) >> 56
+    ][:5]
+    for pause, sent in [(0, first), (seconds, first), *((TICK, other) for other in others)]:
+        time.sleep(pause)
+        shipped.send(sent)
+    shipped.send(first)
+    soon = seconds < 5
+    assert shipped.check().flows == {
+        "hits": 1 + soon,
+        "misses": 6 - soon,
+        "replacements": 2 - soon,
+    }
+
+
+def test_a_flow_stays_confirmed_when_its_backend_goes(shipped: Balancer) -> None:
+    """It has another one then; a SYN begins anew."""
+    two = backends(2)
+    shipped.configure(web(backends=two[:1]), flow_table_size=1)
+    confirmed, opened, *others = in_set(shipped, 0, 6)
+    shipped.send_all([confirmed, confirmed, opened, opened])
+    shipped.reconfigure(web(backends=two[1:]), flow_table_size=1)
+    shipped.send_all([confirmed, flagged(opened, SYN)])
+    for sent in others:
+        time.sleep(TICK)
+        shipped.send(sent)
+    assert shipped.check().flows == {"misses": 6, "replacements": 2}
+    shipped.send(confirmed)
+    assert shipped.check().flows["hits"] == 1
+    shipped.send(opened)
+    assert shipped.check().flows["misses"] == 7
+
+
+def test_what_a_stranger_can_compute_evicts_nobody(shipped: Balancer) -> None:
+    """Flows that share a set by the hash that picks backends, which has no secret."""
+    shipped.configure(web(), flow_table_size=1)
+    client, sets = ip_address("198.51.100.7"), shipped.model.flows.sets
+    ports = [port for port in range(65536) if Flow(client, port, 443).hash(0) % sets == 0][:5]
+    victim, *crafted = (frame(tcp(source_port=port, flags=ACK), destination=VIP) for port in ports)
+    shipped.send(victim)
+    time.sleep(TICK)
+    shipped.send_all(crafted)
+    shipped.send(victim)
+    assert shipped.check().flows == {"misses": 5, "hits": 1}
+
+
+def test_a_client_s_ports_do_not_share_a_set_in_all_services(shipped: Balancer) -> None:
+    """Else packets to the others would evict a flow of one."""
+    others = [f"192.0.2.{number}" for number in range(20, 40)]
+    shipped.configure(
+        web(), *(web(name=address, address=address) for address in others), flow_table_size=1
+    )
+    victim = frame(tcp(flags=ACK), destination=VIP)
+    shipped.send(victim)
+    time.sleep(TICK)
+    shipped.send_all(frame(tcp(flags=ACK), destination=address) for address in others)
+    shipped.send(victim)
+    assert shipped.check().flows == {"misses": 21, "hits": 1}
+
+
+GOLDEN_RATIO = 0x9E3779B97F4A7C15
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_two_flows_of_one_network_are_two(balancer: Balancer, seed: int) -> None:
+    """Interface identifiers and ports whose differences cancelled out, whatever the seed."""
+    balancer.configure(
+        web(6, port=443, backends=backends(100, version=6)), flow_table_size=SIZE, hash_seed=seed
+    )
+    client, port = ip_address("2001:db8:c::1234"), 40000
+    relatives = []
+    for other in range(50000, 50100):
+        difference = (
+            Flow(client, port, 443).ports * GOLDEN_RATIO
+            ^ Flow(client, other, 443).ports * GOLDEN_RATIO
+        ) & (2**64 - 1)
+        relative = bytearray(client.packed)
+        relative[8:] = (int.from_bytes(relative[8:], "little") ^ difference).to_bytes(8, "little")
+        relatives.append((ip_address(bytes(relative)), other))
+    outcomes = balancer.send_all(
+        frame(tcp(source_port=mine, flags=ACK), source=source, destination=VIPS[6])
+        for source, mine in [(client, port), *relatives]
+    )
+    assert balancer.check().flows == {"misses": 101}
+    assert len(set(chosen(outcomes, 6))) > 40  # of 100
+
+
 @pytest.mark.parametrize(("size", "sets"), [(1, 256), (1025, 512), (5000, 2048)])
 def test_a_full_set_forgets_the_longest_unseen(shipped: Balancer, size: int, sets: int) -> None:
     shipped.configure(web(), flow_table_size=size)
     assert shipped.model.flows.sets == sets
-    flows = in_set(sets - 1, sets, 6)
+    flows = in_set(shipped, sets - 1, 6)
     for sent in flows[:4]:
         shipped.send(sent)
         time.sleep(TICK)
@@ -355,28 +637,26 @@ def test_a_full_set_forgets_the_longest_unseen(shipped: Balancer, size: int, set
         time.sleep(TICK)
     assert shipped.check().flows == {"misses": 5, "hits": 5, "replacements": 1}
     shipped.send(flows[1])
-    assert shipped.check().flows == {"misses": 6, "hits": 5, "replacements": 2}
+    assert shipped.check().flows == {"misses": 6, "hits": 5, "replacements": 2, "evictions": 1}
 
 
 def test_a_syn_takes_its_own_place(shipped: Balancer) -> None:
     shipped.configure(web(), flow_table_size=1)
-    flows = in_set(0, 256, 4)
+    flows = in_set(shipped, 0, 4)
     for sent in flows:
         shipped.send(sent)
         time.sleep(TICK)
-    again = bytearray(flows[2])
-    again[14 + 20 + 13] = SYN
-    shipped.send(bytes(again))
-    assert shipped.check().flows == {"misses": 5}
+    shipped.send(flagged(flows[2], SYN))
+    assert shipped.check().flows == {"misses": 4, "hits": 1}
     shipped.send_all(flows)
-    assert shipped.check().flows == {"misses": 5, "hits": 4}
+    assert shipped.check().flows == {"misses": 4, "hits": 5}
 
 
 def test_sets_are_apart(shipped: Balancer) -> None:
     """As many flows as fit, four to a set: none is forgotten."""
     sets = 256
-    shipped.configure(web(), flow_table_size=4 * sets, hash_seed=3)
-    flows = [sent for number in range(sets) for sent in in_set(number, sets, 4, seed=3)]
+    shipped.configure(web(), flow_table_size=4 * sets)
+    flows = [sent for number in range(sets) for sent in in_set(shipped, number, 4)]
     shipped.send_all(flows)
     shipped.send_all(flows)
     assert shipped.check().flows == {"misses": 4 * sets, "hits": 4 * sets}
@@ -387,11 +667,7 @@ def test_a_flood_counts_exactly_however_small_the_table(
 ) -> None:
     """Which flow is forgotten may depend on the clock; how many are does not."""
     balancer.configure(web(), flow_table_size=1)
-    frames = []
-    for _ in range(3000):
-        source, port = random_flow(rng)
-        frames.append(frame(tcp(source_port=port), source=source, destination=VIP))
-    balancer.send_all(frames)
+    balancer.send_all(flood(rng, 3000, SYN))
     flows = balancer.check().flows
     assert flows["misses"] == 3000
     assert flows["replacements"] >= 3000 - 1024

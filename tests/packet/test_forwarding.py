@@ -37,7 +37,8 @@ def test_one_packet_spelt_out(balancer: Balancer) -> None:
     before = bytes.fromhex("525400000002 525400000001 0800" + inner)
     after = bytes.fromhex(
         "5254000000fe 525400000002 0800"  # to the gateway, from the interface
-        "45b9 003c 0000 4000 4004 c1fd cb00 7101 cb00 7105" + inner  # 203.0.113.1 > 203.0.113.5, DF
+        "45b9 003c 0000 4000 4004 c1fd cb00 7101 cb00 7105"  # 203.0.113.1 > 203.0.113.5, DF
+        + inner.replace("4006 3b9e", "3f06 3c9e")  # TTL 63
     )
     assert (len(before), len(after)) == (54, 74)
     assert balancer.send(before) == Outcome(Verdict.TX, after)
@@ -71,7 +72,7 @@ def test_one_packet_spelt_out(balancer: Balancer) -> None:
         pytest.param(frame(tcp(), destination=VIP, flags=0), id="may be fragmented"),
         pytest.param(frame(tcp(), destination=VIP, flags=0x8000), id="reserved flag"),
         pytest.param(frame(tcp(), destination=VIP, identification=0xABCD), id="identification"),
-        pytest.param(frame(tcp(), destination=VIP, ttl=1), id="TTL 1"),
+        pytest.param(frame(tcp(), destination=VIP, ttl=2), id="TTL 2"),
         pytest.param(frame(tcp(), destination=VIP, ttl=255), id="TTL 255"),
         pytest.param(frame(tcp(), destination=VIP, checksum=0xBAD), id="wrong checksum"),
         pytest.param(

@@ -27,7 +27,7 @@ from tests.packet.hashing import (
     rotate,
 )
 from tests.packet.model import Interface, Model
-from tests.packet.packets import BALANCER_MAC, frame, mac, tcp
+from tests.packet.packets import BALANCER_MAC, forwarded, frame, mac, tcp
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,11 @@ def test_encapsulation_is_what_scapy_builds(rng: random.Random) -> None:
         outer = IP(
             version=4, ihl=5, tos=tos, id=0, flags="DF", ttl=64, proto=4, src=source, dst=target
         )
-        expected = Ether(dst="52:54:00:00:00:fe", src=BALANCER_MAC, type=0x0800) / outer / sent[14:]
+        expected = (
+            Ether(dst="52:54:00:00:00:fe", src=BALANCER_MAC, type=0x0800)
+            / outer
+            / forwarded(sent[14:])
+        )
         model = Model(config, Interface(mac(BALANCER_MAC), IPv4Address("192.0.2.2")))
         assert model.process(sent).frame == bytes(expected)
 
@@ -169,7 +173,7 @@ def test_every_encapsulation_is_what_scapy_builds(
         elif encapsulation == "gre":
             header /= GRE(proto={4: 0x0800, 6: 0x86DD}[inner])
         ethernet = Ether(dst="52:54:00:00:00:fe", src=BALANCER_MAC)
-        assert made == bytes(ethernet / header / Raw(sent[14:]))
+        assert made == bytes(ethernet / header / Raw(forwarded(sent[14:])))
 
 
 def test_frames_are_what_scapy_reads() -> None:

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import socket
 import time
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress
 
 from tests.packet.harness import GATEWAY_MAC, VIP, VIPS, Balancer, Namespace, service
-from tests.packet.model import Address, Hop, Outcome, Verdict
-from tests.packet.packets import BALANCER_MAC, ROUTER_MAC, frame, mac, tcp, udp
+from tests.packet.model import Address, Fib, Hop, Outcome, Verdict
+from tests.packet.packets import BALANCER_MAC, ROUTER_MAC, frame, mac, tcp, too_big, udp
 
 BACKEND_MAC = "52:54:00:00:00:0b"
 OTHER_MAC = "52:54:00:00:00:0c"
@@ -60,7 +63,7 @@ def test_the_interface_s_mac_is_the_source(namespace: Namespace) -> None:
 
 
 INGRESS_MAC, FIRST_MAC, SECOND_MAC = "02:00:00:00:00:01", "02:00:00:00:01:01", "02:00:00:00:02:01"
-INGRESS_MTU, FIRST_MTU, SECOND_MTU, ROUTE_MTU = 65536, 1500, 1400, 1300
+INGRESS_MTU, FIRST_MTU, SECOND_MTU, ROUTE_MTU = 65536, 1500, 1400, 1340
 
 # A test run has its frames come in by the loopback interface.
 NETWORK = f"""
@@ -78,6 +81,8 @@ NETWORK = f"""
     route add 203.0.113.128/25 via 198.18.1.254
     route add 203.0.113.7/32 via 198.18.0.253
     route add 203.0.113.8/32 via 198.18.0.254 mtu lock {ROUTE_MTU}
+    route add 203.0.113.10/32 via 198.18.0.254 mtu {ROUTE_MTU}
+    route add 203.0.113.11/32 via 198.18.0.254 mtu 9000
     route add unreachable 203.0.113.64/32
     route add blackhole 203.0.113.65/32
     route add prohibit 203.0.113.66/32
@@ -94,6 +99,7 @@ NETWORK = f"""
     route add 2001:db8:71:8000::/49 via 2001:db8:19::fe
     route add 2001:db8:71::7/128 via 2001:db8:18::fd
     route add 2001:db8:71::8/128 via 2001:db8:18::fe mtu lock {ROUTE_MTU}
+    route add 2001:db8:71::a/128 via 2001:db8:18::fe mtu {ROUTE_MTU}
     route add unreachable 2001:db8:71::40/128
     route add blackhole 2001:db8:71::41/128
     route add prohibit 2001:db8:71::42/128
@@ -113,6 +119,7 @@ class Route(NamedTuple):
     interface_mac: str = ""
     mtu: int = 0
     on_link: bool = True
+    route_mtu: int = 0
     reason: str = ""
 
     @property
@@ -127,6 +134,7 @@ class Route(NamedTuple):
             mac(self.interface_mac),
             same_interface=self.interface_mac == INGRESS_MAC,
             mtu=self.mtu,
+            route_mtu=self.route_mtu,
             on_link=self.on_link,
         )
 
@@ -145,7 +153,15 @@ ROUTES = {
     "behind another by the longer prefix": Route(
         "203.0.113.129", "52:54:00:02:00:fe", SECOND_MAC, SECOND_MTU, False
     ),
-    "a route with an MTU": Route("203.0.113.8", "52:54:00:01:00:fe", FIRST_MAC, ROUTE_MTU, False),
+    "a route with an MTU": Route(
+        "203.0.113.8", "52:54:00:01:00:fe", FIRST_MAC, FIRST_MTU, False, ROUTE_MTU
+    ),
+    "a route with an MTU that is not locked": Route(
+        "203.0.113.10", "52:54:00:01:00:fe", FIRST_MAC, FIRST_MTU, False, ROUTE_MTU
+    ),
+    "a route with an MTU that the interface has not": Route(
+        "203.0.113.11", "52:54:00:01:00:fe", FIRST_MAC, FIRST_MTU, False, 9000
+    ),
     "behind the ingress interface": Route(
         "198.51.100.200", "52:54:00:00:00:c8", INGRESS_MAC, INGRESS_MTU
     ),
@@ -169,7 +185,10 @@ ROUTES = {
         "2001:db8:71:8000::9", "52:54:00:02:06:fe", SECOND_MAC, SECOND_MTU, False
     ),
     "an IPv6 route with an MTU": Route(
-        "2001:db8:71::8", "52:54:00:01:06:fe", FIRST_MAC, ROUTE_MTU, False
+        "2001:db8:71::8", "52:54:00:01:06:fe", FIRST_MAC, FIRST_MTU, False, ROUTE_MTU
+    ),
+    "an IPv6 route with an MTU that is not locked": Route(
+        "2001:db8:71::a", "52:54:00:01:06:fe", FIRST_MAC, FIRST_MTU, False, ROUTE_MTU
     ),
     "no such IPv6 neighbour": no("2001:db8:18::99", "no_neighbour"),
     "no such IPv6 router": no("2001:db8:71::7", "no_neighbour"),
@@ -194,10 +213,26 @@ def network(routed_namespace: Namespace) -> Namespace:
 FIB: dict[Address, Hop | str] = {ip_address(route.backend): route.hop for route in ROUTES.values()}
 
 
+def interface(network: Namespace, name: str) -> int:
+    """Its index."""
+    return network.call(socket.if_nametoindex, name)
+
+
+def balancer_in(network: Namespace, fib: Fib, **options: Any) -> Balancer:
+    """A balancer in NETWORK: frames leave by each interface as it is."""
+    first, second = interface(network, "first"), interface(network, "second")
+    egresses = {
+        (interface(network, "lo"), ""): Egress(),
+        (first, ""): Egress(first),
+        (second, ""): Egress(second),
+    }
+    return Balancer(network, fib=fib, **{"egresses": egresses, **options})
+
+
 @pytest.fixture(scope="module")
 def routed(network: Namespace) -> Balancer:
     """A balancer in NETWORK."""
-    return Balancer(network, fib=FIB)
+    return balancer_in(network, FIB)
 
 
 def verdicts(outcomes: list[Outcome]) -> list[Verdict]:
@@ -255,7 +290,7 @@ def test_what_an_unresolved_neighbour_makes_of_a_packet(
 
 @pytest.mark.parametrize("backend", ["198.18.0.99", "2001:db8:18::99"])
 def test_a_host_without_address_asks_nobody(network: Namespace, backend: str) -> None:
-    balancer = Balancer(network, fib=FIB, own=(None, None))
+    balancer = balancer_in(network, FIB, own=(None, None))
     balancer.configure(
         service(backends=[{"address": backend}]),
         source_address="198.18.7.7",
@@ -280,7 +315,8 @@ def test_mtu_of_a_route(routed: Balancer, route: Route, inner: int) -> None:
     routed.configure(service(address=VIPS[inner], backends=[{"address": route.backend}]), mtu=576)
     outer = {4: 20, 6: 40}[route.version]
     header = {4: 20, 6: 40}[inner] + 20
-    for length, sent in ((route.mtu - outer, True), (route.mtu - outer + 1, False)):
+    mtu = min(route.mtu, route.route_mtu or route.mtu)
+    for length, sent in ((mtu - outer, True), (mtu - outer + 1, False)):
         outcome = routed.send(frame(tcp(data=bytes(length - header)), destination=VIPS[inner]))
         assert outcome.verdict is (Verdict.REDIRECT if sent else Verdict.TX)
     assert routed.check().answers == {"packet_too_big": 1}
@@ -288,7 +324,7 @@ def test_mtu_of_a_route(routed: Balancer, route: Route, inner: int) -> None:
 
 def test_the_mtu_is_right_at_once_after_a_change_of_encapsulation(network: Namespace) -> None:
     """The next hop is remembered from before: one program has all encapsulations."""
-    routed = Balancer(network, fib=FIB, every_feature=True)
+    routed = balancer_in(network, FIB, every_feature=True)
     for encapsulation, outer in (("ipip", 20), ("gue", 28), ("gre", 24)):
         web = service(encapsulation=encapsulation, backends=[{"address": "203.0.113.8"}])
         routed.configure(web, mtu=576)
@@ -296,6 +332,60 @@ def test_the_mtu_is_right_at_once_after_a_change_of_encapsulation(network: Names
             data = bytes(length - outer - 40)
             assert routed.send(frame(tcp(data=data), destination=VIP)).verdict is verdict
         assert routed.check().answers == {"packet_too_big": 1}
+
+
+@pytest.mark.parametrize(
+    ("own", "backend", "claimed", "route"),
+    [
+        ("198.18.0.1", "203.0.113.9", 576, "behind a router"),
+        ("198.18.0.1", "198.18.0.11", 576, "on the first link"),
+        ("198.18.0.1", "203.0.113.10", 576, "a route with an MTU that is not locked"),
+        ("2001:db8:18::1", "2001:db8:71::9", 1280, "behind an IPv6 router"),
+        ("2001:db8:18::1", "2001:db8:18::11", 1280, "IPv6 on the first link"),
+        ("2001:db8:18::1", "2001:db8:71::a", 1280, "an IPv6 route with an MTU that is not locked"),
+    ],
+)
+def test_what_icmp_errors_claim_is_not_believed(
+    routed: Balancer, own: str, backend: str, claimed: int, route: str
+) -> None:
+    """The kernel does, and would tell it. Anyone can send them."""
+    namespace = routed.namespace
+    forged = too_big(claimed, own=own, backend=backend, ethernet_destination=FIRST_MAC)
+    namespace.call(send_raw, "first-peer", forged)
+    deadline = time.monotonic() + 10
+    while f"mtu {claimed}" not in namespace.output(f"ip route get {backend}"):
+        assert time.monotonic() < deadline
+    mtu = min(ROUTES[route].mtu, ROUTES[route].route_mtu or 65535)
+    outer = {4: 20, 6: 40}[ROUTES[route].version]
+    routed.configure(service(backends=[{"address": backend}]))
+    for length, verdict in ((mtu - outer, Verdict.REDIRECT), (mtu - outer + 1, Verdict.TX)):
+        sent = frame(tcp(data=bytes(length - 40)), destination=VIP)
+        assert routed.send(sent).verdict is verdict
+    namespace.ip(f"-{ROUTES[route].version} route flush cache")
+
+
+def send_raw(interface: str, sent: bytes) -> None:
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind((interface, 0))
+        raw.send(sent)
+
+
+def test_the_interface_s_mtu_is_followed(network: Namespace) -> None:
+    """Within a second: the kernel is asked again."""
+    hop = by_first("52:54:00:01:00:fe")
+    fib: dict[Address, Hop | str] = {ip_address("203.0.113.9"): hop}
+    balancer = balancer_in(network, fib)
+    balancer.configure(service(backends=[{"address": "203.0.113.9"}]))
+    try:
+        for mtu in (FIRST_MTU, 1400, FIRST_MTU):
+            network.ip(f"link set first mtu {mtu}")
+            fib[ip_address("203.0.113.9")] = dataclasses.replace(hop, mtu=mtu)
+            time.sleep(1.1)
+            for length in (mtu - 20, mtu - 19):
+                balancer.send(frame(tcp(data=bytes(length - 40)), destination=VIP))
+    finally:
+        network.ip(f"link set first mtu {FIRST_MTU}")
+    assert balancer.check().answers == {"packet_too_big": 3}
 
 
 def test_mtu_of_a_route_without_df(routed: Balancer) -> None:
@@ -391,7 +481,7 @@ CHANGES: list[tuple[str, dict[Address, Hop | str]]] = [
 def test_changes_of_routes_and_neighbours_are_followed(network: Namespace) -> None:
     """Within two seconds: to a link, to another, to nowhere and back."""
     fib: dict[Address, Hop | str] = {}
-    balancer = Balancer(network, fib=fib)
+    balancer = balancer_in(network, fib)
     backends = [{"address": str(address)} for address in (MOVING, MOVING6, NEIGHBOUR)]
     balancer.configure(service(backends=backends))
     frames = [frame(tcp(source_port=port), destination=VIP) for port in range(30)]
@@ -416,3 +506,35 @@ def test_without_forwarding(namespace: Namespace, backend: str, setting: str) ->
     balancer.configure(service(backends=[{"address": backend}]))
     assert balancer.send(frame(tcp(), destination=VIP)).verdict is Verdict.DROP
     assert balancer.check().drops == {"forwarding_off": 1}
+
+
+@pytest.mark.parametrize("encapsulation", ["ipip", "l2"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_backends_in_use_go_on_without_forwarding(
+    network: Namespace, version: int, encapsulation: str
+) -> None:
+    """Another tool has switched it off: what is known of the ways to them still holds."""
+    on_link = {4: "198.18.0.11", 6: "2001:db8:18::11"}[version]
+    other = {4: "198.18.1.11", 6: "2001:db8:19::11"}[version]
+    fib = {ip_address(address): FIB[ip_address(address)] for address in (on_link, other)}
+    balancer = balancer_in(network, fib)
+    balancer.configure(
+        service("used", port=1, encapsulation=encapsulation, backends=[{"address": on_link}]),
+        service("new", port=2, encapsulation=encapsulation, backends=[{"address": other}]),
+    )
+    used, new = (frame(tcp(port=port), destination=VIP) for port in (1, 2))
+    assert balancer.send(used).verdict is Verdict.REDIRECT
+    setting = f"net/ipv{version}/conf/lo/forwarding"
+    network.write(setting, "0")
+    try:
+        fib.update(dict.fromkeys(fib, "forwarding_off"))
+        for _second in range(3):
+            time.sleep(1.1)
+            assert verdicts(balancer.send_all([used] * 3)) == [Verdict.REDIRECT] * 3
+            assert verdicts(balancer.send_all([new] * 3)) == [Verdict.DROP] * 3
+        assert balancer.check().drops == {"forwarding_off": 9}
+    finally:
+        network.write(setting, "1")
+    fib.update({ip_address(address): FIB[ip_address(address)] for address in (on_link, other)})
+    time.sleep(1.1)
+    assert verdicts(balancer.send_all([used, new])) == [Verdict.REDIRECT] * 2

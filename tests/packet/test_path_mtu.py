@@ -54,7 +54,7 @@ def packet_of_length(version: int, length: int, **fields: Any) -> bytes:
 
 
 @pytest.mark.parametrize(("inner", "outer", "encapsulation", "overhead"), COMBINATIONS)
-@pytest.mark.parametrize("mtu", [1280, 1400, 1500])
+@pytest.mark.parametrize("mtu", [1328, 1400, 1500])
 def test_limit(
     balancer: Balancer, inner: int, outer: int, encapsulation: str, overhead: int, mtu: int
 ) -> None:
@@ -176,20 +176,47 @@ def test_fate(balancer: Balancer, sent: bytes, fate: str) -> None:
     }.get(fate, counted.drops.get(fate)) == 1
 
 
-@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(("version", "least"), [(4, 576), (6, 1280)])
 @pytest.mark.parametrize("tags", [[], [1, 2]])
-def test_shorter_than_what_is_quoted(balancer: Balancer, version: int, tags: list[int]) -> None:
-    """No answer of full length can be made of it; MTUs that small are none for IPv6 anyway."""
-    balancer.configure(
-        service(address=VIPS[version], backends=backends(1, version=version)), mtu=100
-    )
-    outcomes = balancer.send_all(
-        packet_of_length(version, length, tags=tags, padding=bytes(padding))
-        for length in (*range(90, 300, 5), 255, 256, 257)
-        for padding in (0, 99)
-    )
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.TX, Verdict.DROP}
-    assert set(balancer.check().drops) == {"too_big"}
+def test_nobody_is_told_less_than_every_link_takes(
+    balancer: Balancer, version: int, least: int, tags: list[int]
+) -> None:
+    """It would not be believed, or not be worth it; so such packets are lost, which is counted."""
+    for most, fate in (
+        (least, "answered"),
+        (least - 1, "dropped"),
+        (100, "dropped"),
+        (10, "dropped"),
+    ):
+        balancer.configure(
+            service(address=VIPS[version], backends=backends(1, version=version)),
+            mtu=most + OUTER[version],
+        )
+        sent = [
+            packet_of_length(version, length, tags=tags, padding=bytes(padding))
+            for length in (most + 1, least + 1, 1500)
+            for padding in (0, 99)
+            if length > OUTER[version] + TCP_HEADER
+        ]
+        balancer.send_all(sent)
+        counted = balancer.check()
+        assert counted.answers == ({"packet_too_big": len(sent)} if fate == "answered" else {})
+        assert counted.drops == ({"too_big": len(sent)} if fate == "dropped" else {})
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_option_of_a_backend(balancer: Balancer, version: int) -> None:
+    """It can only make the way narrower than the interface does."""
+    for option in (1400, 9000):
+        balancer.configure(
+            service(address=VIPS[version], backends=backends(1, version=version, mtu=option)),
+            mtu=1500,
+        )
+        most = min(option, 1500) - OUTER[version]
+        assert balancer.send(packet_of_length(version, most)).frame is not None
+        exceeds = balancer.send(packet_of_length(version, most + 1))
+        assert exceeds.verdict is Verdict.TX
+        assert balancer.check().answers == {"packet_too_big": 1}
 
 
 @pytest.mark.parametrize("flags", [0x2000, 0x6000, 0x4010])

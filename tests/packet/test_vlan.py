@@ -106,8 +106,8 @@ def test_passed_untouched(balancer: Balancer, sent: bytes) -> None:
 
 @pytest.mark.parametrize("tags", TAGS.values(), ids=TAGS)
 def test_answers_keep_them_too(balancer: Balancer, tags: Any) -> None:
-    balancer.configure(*SERVICES, mtu=1000)
-    large = tcp(port=1, data=bytes(1000))
+    balancer.configure(*SERVICES, mtu=1400)
+    large = tcp(port=1, data=bytes(1400))
     outcomes = balancer.send_all(
         frame(segment, destination=vip, tags=tags)
         for segment, vip in ((ping(), VIP), (ping6(), VIP6), (large, VIP), (large, VIP6))

@@ -15,6 +15,9 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Shape
 
 SOURCES = Path(__file__).parents[2] / "files" / "bpf"
 
+INNERS = {"all_flows": "flows"}
+"""Maps of maps that hold one which packets use directly, too."""
+
 LOAD_MAP = 0x18  # BPF_LD | BPF_DW | BPF_IMM, which takes two instructions
 IS_MAP = 1  # its source register if it loads the address of a map (BPF_PSEUDO_MAP_FD)
 INSTRUCTION = 8  # bytes
@@ -103,7 +106,8 @@ class Build:
             references[at // INSTRUCTION] = map_.name
             maps[map_.name] = map_.shape
             if map_.shape.type == bpf.ARRAY_OF_MAPS:
-                inner = lib.bpf_table_fd(module.module, f"{map_.name}_inner".encode())
+                inner_name = INNERS.get(map_.name, f"{map_.name}_inner")
+                inner = lib.bpf_table_fd(module.module, inner_name.encode())
                 inners[map_.name] = bpf.Map(os.dup(inner)).shape
         return cls(code, references, maps, inners)
 

@@ -35,7 +35,7 @@ PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
 SMALLEST_HEADER = {TCP: 20, UDP: 8}
 """RFC 9293 section 3.1 and RFC 768: what fits into nothing less is not such a packet."""
 TCP_FLAGS = 13
-SYN, ACK = 0x02, 0x10
+SYN, RST, ACK = 0x02, 0x04, 0x10
 
 ICMP = {4: 1, 6: 58}
 """The protocol number of ICMP by the version of IP."""
@@ -54,9 +54,10 @@ DONT_FRAGMENT = 0x4000
 MORE_FRAGMENTS = 0x2000
 FRAGMENT_OFFSET = 0x1FFF
 
+ROUTING_HEADER, SEGMENTS_LEFT = 43, 3
 FRAGMENT_HEADER = 44
 AUTHENTICATION_HEADER = 51
-EXTENSIONS = {0, 43, FRAGMENT_HEADER, AUTHENTICATION_HEADER, 60, 135}
+EXTENSIONS = {0, ROUTING_HEADER, FRAGMENT_HEADER, AUTHENTICATION_HEADER, 60, 135}
 """Hop-by-hop options, routing, fragment, authentication, destination options, mobility."""
 MOST_EXTENSIONS = 8
 SMALLEST_EXTENSION = 8
@@ -91,6 +92,8 @@ class Packet:
     protocol: int
     """Of what follows the IP headers; that of an extension header where the reading ended."""
     tos: int
+    ttl: int
+    """Or hop limit."""
     start: int
     """Where in the frame the IP header is."""
     length: int
@@ -99,6 +102,8 @@ class Packet:
     """Where in the frame the transport header is."""
     malformed: bool = False
     fragment: bool = False
+    routed: bool = False
+    """By the sender, in IPv6: it is not where the sender wants it in the end."""
     dont_fragment: bool = True
     source_port: int = 0
     destination_port: int = 0
@@ -133,6 +138,8 @@ class Chain:
     offset: int
     malformed: bool = False
     fragment: bool = False
+    routed: bool = False
+    """A routing header has segments left."""
 
 
 def parse(frame: bytes) -> Packet | None:
@@ -177,7 +184,7 @@ def parse_ethernet(frame: bytes) -> tuple[int | None, int]:
 
 
 def parse_ipv4(frame: bytes, start: int) -> Packet:
-    first, tos, length, _, flags, _, protocol, _, source, destination = IPV4_HEADER.unpack_from(
+    first, tos, length, _, flags, ttl, protocol, _, source, destination = IPV4_HEADER.unpack_from(
         frame, start
     )
     version, header_length = first >> 4, (first & 0x0F) * 4
@@ -187,6 +194,7 @@ def parse_ipv4(frame: bytes, start: int) -> Packet:
         destination=IPv4Address(destination),
         protocol=protocol,
         tos=tos,
+        ttl=ttl,
         start=start,
         length=length,
         transport=start + header_length,
@@ -199,7 +207,7 @@ def parse_ipv4(frame: bytes, start: int) -> Packet:
 
 
 def parse_ipv6(frame: bytes, start: int) -> Packet:
-    word, payload_length, next_header, _, source, destination = IPV6_HEADER.unpack_from(
+    word, payload_length, next_header, ttl, source, destination = IPV6_HEADER.unpack_from(
         frame, start
     )
     length = IPV6_HEADER.size + payload_length
@@ -211,6 +219,7 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
         destination=IPv6Address(destination),
         protocol=chain.protocol,
         tos=word >> 20 & 0xFF,
+        ttl=ttl,
         start=start,
         length=length,
         transport=chain.offset,
@@ -219,6 +228,7 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
         or start + length > len(frame)
         or chain.offset > start + length,
         fragment=chain.fragment,
+        routed=chain.routed,
     )
 
 
@@ -231,14 +241,16 @@ def walk(frame: bytes, protocol: int, offset: int, end: int, stops: int = ANY_FR
 
     stops: bits of the offset and its flag that make a fragment.
     """
+    routed = False
     for count in range(MOST_EXTENSIONS + 1):
         if offset > FURTHEST_HEADER:
             break
         if protocol not in EXTENSIONS:
-            return Chain(protocol, offset)
+            return Chain(protocol, offset, routed=routed)
         if count == MOST_EXTENSIONS or end - offset < SMALLEST_EXTENSION:
             break
         next_header, size, position = struct.unpack_from("!BBH", frame, offset)
+        routed = routed or (protocol == ROUTING_HEADER and frame[offset + SEGMENTS_LEFT] > 0)
         if protocol == FRAGMENT_HEADER:
             length = SMALLEST_EXTENSION
         elif protocol == AUTHENTICATION_HEADER:

@@ -174,15 +174,19 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
         config(web(1, 2)),
         config(web(1, 2), hash_seed=7),
         [
-            "hash_seed: 0 -> 7",
-            "flows remembered so far are forgotten",
-            "web: 50.0 % of new flows move, established ones are treated as new",
+            "hash_seed: 0 -> set (5a1d)",
+            "web: 50.0 % of new flows move, 0 established",
         ],
     ),
     "another seed where it is of no use": (
         config(web(1, 2, flow_table=False, scheduler="jhash")),
         config(web(1, 2, flow_table=False, scheduler="jhash"), hash_seed=7),
-        ["hash_seed: 0 -> 7"],
+        ["hash_seed: 0 -> set (5a1d)"],
+    ),
+    "a seed after another": (
+        config(web(1), hash_seed=7),
+        config(web(1), hash_seed=8),
+        ["hash_seed: set (5a1d) -> set (65cb)"],
     ),
     "an address and a prefix": (
         config(source_address="192.0.2.1"),
@@ -227,7 +231,62 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
     "nobody left": (
         config(web(1)),
         config(web()),
-        ["web: 1 backend removed (10.0.0.1), 100 % of new flows move, 10 established"],
+        ["web: 1 backend removed (10.0.0.1), new flows are dropped, 10 established"],
+    ),
+    "the last one drained": (
+        config(web(1, backend(2, state="disabled"))),
+        config(web(backend(1, state="drained"), backend(2, state="disabled"))),
+        ["web: 1 backend drained (10.0.0.1), new flows are dropped, 0 established"],
+    ),
+    "all disabled": (
+        config(web(1, 2)),
+        config(web(backend(1, state="disabled"), backend(2, state="disabled"))),
+        ["web: 2 backends disabled (10.0.0.1, 10.0.0.2), new flows are dropped, 20 established"],
+    ),
+    "the last weight": (
+        config(web(1, scheduler="jhash")),
+        config(web(backend(1, weight=0), scheduler="jhash")),
+        ["web: weight of 10.0.0.1 1 -> 0, new flows are dropped, 0 established"],
+    ),
+    "nobody left, without a flow table": (
+        config(web(1, flow_table=False)),
+        config(web(backend(1, state="drained"), flow_table=False)),
+        ["web: 1 backend drained (10.0.0.1), flows are dropped, new or established"],
+    ),
+    "nobody left, and the flow table ends": (
+        config(web(1)),
+        config(web(backend(1, state="drained"), flow_table=False)),
+        [
+            (
+                "web: flow table on -> off, 1 backend drained (10.0.0.1), new flows are dropped, "
+                "established ones are treated as new"
+            )
+        ],
+    ),
+    "nobody there, as before": (
+        config(web(backend(1, weight=0))),
+        config(web(backend(1, weight=0), name="www")),
+        ["www: renamed from web, no flow moves"],
+    ),
+    "somebody again": (
+        config(web(backend(1, state="drained"))),
+        config(web(1)),
+        ["web: 1 backend enabled (10.0.0.1), 100 % of new flows move, 0 established"],
+    ),
+    "another port, and nobody": (
+        config(web(1)),
+        config(web(backend(1, state="drained"), port=81)),
+        [
+            (
+                "web: port 80 -> 81, 1 backend drained (10.0.0.1), new flows are dropped, "
+                "10 established flows end"
+            )
+        ],
+    ),
+    "a port goes to nobody": (
+        config(web(1, port=0)),
+        config(web(1, port=0), web(name="tls", port=443)),
+        [("tls: added with 0 backends, new flows are dropped, port 443 is taken over from web")],
     ),
 }
 
@@ -278,7 +337,7 @@ def test_every_difference_has_words() -> None:
 
 def test_what_an_empty_interface_gets() -> None:
     assert changes.additions(config(web(1, 2), web(name="other", port=81))) == Changes(
-        ["other: added with 0 backends", "web: added with 2 backends"]
+        ["other: added with 0 backends, new flows are dropped", "web: added with 2 backends"]
     )
 
 

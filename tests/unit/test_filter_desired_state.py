@@ -150,6 +150,21 @@ def test_numbers_may_be_text(option: str, value: int) -> None:
         ({"backends": [{"address": "10.0.0.1", "wieght": 1}]}, {}, ["wieght", "weight"]),
         ({"backends": "10.0.0.1"}, {}, ["backends", "give a list"]),
         ({"backends": "10.0.0.1", "backend_group": "webservers"}, {}, ["backends", "give a list"]),
+        (
+            {"backends": [], "address": "127.0.0.2"},
+            {},
+            ["l4lb_services[web].address: '127.0.0.2': a loopback address"],
+        ),
+        (
+            {"backend_group": "webservers"},
+            {"web1": {"ansible_host": "127.0.0.1"}},
+            ["l4lb_services[web].backends[127.0.0.1].address: '127.0.0.1': a loopback address"],
+        ),
+        (
+            {"backends": [{"address": "192.0.2.10"}]},
+            {},
+            ["l4lb_services[web].backends[192.0.2.10].address", "the address of the service web"],
+        ),
     ],
 )
 def test_one_clear_error(

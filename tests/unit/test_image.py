@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
+import sys
 from array import array
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -171,7 +172,10 @@ def test_a_lookup_table_is_kept_exactly_while_it_is_right(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_manifest_comes_back_from_the_kernel(seed: int) -> None:
     for _before, after in history(seed, 20, capacity=300):
-        manifest = dataclasses.replace(after, build={"flags": ["-DX"], "bcc": None})
+        mtus: dict[Address, int] = {ip_address("10.0.0.1"): 1400, ip_address("fd00::1"): 1280}
+        manifest = dataclasses.replace(
+            after, build={"flags": ["-DX"], "bcc": None}, route_mtus=mtus
+        )
         assert Manifest.load(manifest.dump()) == manifest
         assert Manifest.load(manifest.dump() + bytes(9)) == manifest
 
@@ -553,7 +557,7 @@ def test_backend_records(
         gue_port=6080,
         mac=expected,
         source_mac=SOURCE.mac,
-        mtu=1492,
+        mtu=1492 if expected else 0,
     )
     number = manifest.numbers["web"][IPv4Address("10.0.0.1")]
     assert image.backend_records(manifest, SOURCE) == {number: record.pack()}
@@ -590,10 +594,48 @@ def test_backend_records_of_both_families(
         service=manifest.service_ids["web"],
         inner_version=ip_address(vip).version,
         keeps_flows=state != "disabled",
+        takes_flows=state == "enabled",
         gue_port=666,
     )
     number = manifest.numbers["web"][ip_address(address)]
     assert image.backend_records(manifest, SOURCE)[number] == record.pack()
+
+
+def test_a_backend_of_weight_0_takes_no_new_flows() -> None:
+    desired = config(service(backends=[{"address": "10.0.0.1", "weight": 0}]))
+    manifest = follow(desired, None, 1024)
+    (record,) = image.backend_records(manifest, SOURCE).values()
+    flags = int.from_bytes(record[38:40], sys.byteorder)
+    assert flags & layout.BACKEND_KEEPS_FLOWS
+    assert not flags & layout.BACKEND_TAKES_FLOWS
+
+
+@pytest.mark.parametrize(
+    ("mac", "option", "route", "expected"),
+    [
+        (None, None, 0, 0),
+        (None, None, 1400, 1400),
+        (None, 1300, 0, 1300),
+        (None, 1300, 1400, 1300),
+        (None, 1450, 1400, 1400),
+        (None, 9000, 0, 9000),
+        ("52:54:00:00:00:0b", None, 0, 1492),
+        ("52:54:00:00:00:0b", None, 1400, 1492),
+        ("52:54:00:00:00:0b", 1300, 0, 1300),
+        ("52:54:00:00:00:0b", 9000, 0, 1492),
+    ],
+)
+def test_the_longest_packet_on_the_way_to_a_backend(
+    mac: str | None, option: int | None, route: int, expected: int
+) -> None:
+    """With a given MAC address the route does not matter; else the interface is followed."""
+    desired = config(service(backends=backends({"mac": mac, "mtu": option})))
+    manifest = follow(desired, None, 1024)
+    address = IPv4Address("10.0.0.1")
+    if route:
+        manifest.route_mtus[address] = route
+    record = image.backend_records(manifest, SOURCE)[manifest.numbers["web"][address]]
+    assert layout.mtu_of(record) == expected
 
 
 # The outer source.
@@ -640,8 +682,8 @@ def test_a_tunnel_needs_a_source_of_its_family(
     with pytest.raises(ConfigError) as caught:
         outer_source(address, source, encapsulation=encapsulation)
     assert str(caught.value) == (
-        f"{option}: None: eth0 has no {family} address for tunnels to {address}; "
-        "give it one, or set this option"
+        f"{option}: None: eth0 has no {family} address, other than those of services, for tunnels "
+        f"to {address}; give it one, or set this option"
     )
     value = {"source_address": "10.8.8.8", "source_address6": "2001:db8::1"}[option]
     assert outer_source(address, source, encapsulation=encapsulation, **{option: value})

@@ -61,12 +61,16 @@ def number(expression: str) -> int:
         ("BACKEND_HAS_NEXTHOP", layout.BACKEND_HAS_NEXTHOP),
         ("BACKEND_IPV6", layout.BACKEND_IPV6),
         ("BACKEND_KEEPS_FLOWS", layout.BACKEND_KEEPS_FLOWS),
+        ("BACKEND_TAKES_FLOWS", layout.BACKEND_TAKES_FLOWS),
         ("BACKEND_IPIP", layout.BACKEND_ENCAPSULATIONS["ipip"]),
         ("BACKEND_GUE", layout.BACKEND_ENCAPSULATIONS["gue"]),
         ("BACKEND_GRE", layout.BACKEND_ENCAPSULATIONS["gre"]),
         ("BACKEND_L2", layout.BACKEND_ENCAPSULATIONS["l2"]),
         ("FLOW_BLOCK_SETS * FLOW_WAYS", layout.FLOW_BLOCK_FLOWS),
         ("FLOW_BLOCK_SETS", layout.FLOW_BLOCK_SETS),
+        ("FLOW_TAKEN", layout.FLOW_TAKEN),
+        ("FLOW_CONFIRMED", layout.FLOW_CONFIRMED),
+        ("FLOW_SECONDS_TO_CONFIRM", layout.FLOW_SECONDS_TO_CONFIRM),
         ("GOLDEN_64", layout.GOLDEN_64),
         ("OUTER_TTL", layout.OUTER_TTL),
         ("PROTOCOL_ANY", layout.PROTOCOL_ANY),
@@ -88,6 +92,10 @@ def test_flags_of_a_kind_do_not_overlap(kind: str) -> None:
     assert all(flag.bit_count() == 1 for flag in flags)
     assert len(set(flags)) == len(flags)
     assert max(flags) < 1 << 16
+
+
+def test_ids_of_services_leave_room_for_the_state_of_a_flow() -> None:
+    assert layout.SERVICE_IDS <= layout.FLOW_TAKEN == 1 << number("FLOW_STATE_SHIFT")
 
 
 def test_every_encapsulation_has_a_flag() -> None:
@@ -121,13 +129,9 @@ def used(constant: str) -> bool:
     return len(re.findall(rf"\b{constant}\b", CODE)) > 1
 
 
-TO_COME = {"ttl_expired", "limited", "no_egress"}
-
-
 def test_each_reason_to_drop_is_used_and_says_what_to_do() -> None:
     for reason, meaning in layout.DROPS.items():
-        used_ = used(f"DROP_{reason.upper()}")
-        assert used_ != (reason in TO_COME), f"nothing drops: {reason}"
+        assert used(f"DROP_{reason.upper()}"), f"nothing drops: {reason}"
         assert re.fullmatch(r"\w.*\.( .*\.)+", meaning), reason
 
 
@@ -155,6 +159,9 @@ SIZES = {
     "flow_set": 64,
     "flow_block": layout.FLOW_BLOCK_SIZE,
     "nexthop": 14,
+    "egress_key": layout.EGRESS_KEY_SIZE,
+    "egress": layout.EGRESS_SIZE,
+    "bucket": layout.BUCKET_SIZE,
     "flow_events": 8 * len(layout.FLOW_EVENTS),
 }
 
@@ -283,10 +290,10 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
         "source": bytes([10, 0, 0, 1]) + bytes(12),
         "spread": bytes(4),
         "sum": native(folded_sum(header), 2),
-        "flags": native(32 | 4 | (1 if mac else 0), 2),
+        "flags": native(32 | 4 | 8 | (1 if mac else 0), 2),
         "service": native(0x0ABC, 2),
         "port": b"\x12\x34",
-        "nexthop": nexthop if mac else bytes(14),
+        "nexthop": nexthop if mac else bytes(12) + native(0x2345, 2),
         "protocol": b"\x11",
         "overhead": bytes([28]),
         "padding": bytes(4),
@@ -302,6 +309,51 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("mac", "tags"),
+    [
+        ("", ()),
+        ("52:54:00:00:00:0b", ()),
+        ("", ((0x8100, 100),)),
+        ("52:54:00:00:00:0b", ((0x88A8, 4094), (0x8100, 1))),
+    ],
+)
+def test_members_of_an_egress_are_where_c_has_them(mac: str, tags: tuple[layout.Tag, ...]) -> None:
+    key, value = layout.pack_egress((7, mac), layout.Egress(9, tags))
+    assert layout.unpack_egress(key, value) == ((7, mac), layout.Egress(9, tags))
+    packed_tags = b"".join(struct.pack("!HH", *tag) for tag in tags)
+    expected = {
+        "egress_key": {
+            "ifindex": native(7, 4),
+            "mac": layout.pack_mac(mac) if mac else bytes(6),
+            "padding": bytes(2),
+        },
+        "egress": {
+            "target": native(9, 4),
+            "tags_length": native(len(packed_tags), 4),
+            "tags": packed_tags.ljust(8, b"\0"),
+        },
+    }
+    for packed, struct_ in ((key, "egress_key"), (value, "egress")):
+        found = members(struct_)
+        assert found.keys() == expected[struct_].keys()
+        for name, (offset, size) in found.items():
+            assert packed[offset : offset + size] == expected[struct_][name], name
+
+
+def test_a_next_hop_is_read_where_c_has_it() -> None:
+    found = members("backend_cpu")
+    one = bytearray(layout.BACKEND_CPU_SIZE)
+    offset, size = found["ifindex"]
+    one[offset : offset + size] = native(0x12345678, 4)
+    offset = found["nexthop"][0] + members("nexthop")["mtu"][0]
+    one[offset : offset + 2] = native(0x2345, 2)
+    records = bytes(layout.BACKEND_CPU_SIZE) + bytes(one)
+    assert layout.next_hop(records, 0) == (0, 0)
+    assert layout.next_hop(records, 1) == (0x12345678, 0x2345)
+    assert found["sent"] == (0, layout.COUNTER.size)
+
+
 def member(packed: bytes, name: str) -> bytes:
     """A member of a packed struct backend."""
     offset, size = members("backend")[name]
@@ -313,32 +365,33 @@ def member(packed: bytes, name: str) -> bytes:
     [
         (
             {"encapsulation": "ipip"},
-            {"flags": native(16 | 4, 2), "protocol": b"\x04", "overhead": b"\x14"},
+            {"flags": native(16 | 4 | 8, 2), "protocol": b"\x04", "overhead": b"\x14"},
         ),
         (
             {"encapsulation": "ipip", "inner_version": 6},
-            {"flags": native(16 | 4, 2), "protocol": b"\x29", "overhead": b"\x14"},
+            {"flags": native(16 | 4 | 8, 2), "protocol": b"\x29", "overhead": b"\x14"},
         ),
         (
             {"encapsulation": "gre", "inner_version": 6},
-            {"flags": native(64 | 4, 2), "protocol": b"\x2f", "overhead": b"\x18"},
+            {"flags": native(64 | 4 | 8, 2), "protocol": b"\x2f", "overhead": b"\x18"},
         ),
         (
             {"encapsulation": "gue", "inner_version": 6, "gue_port": 6080},
             {
-                "flags": native(32 | 4, 2),
+                "flags": native(32 | 4 | 8, 2),
                 "protocol": b"\x11",
                 "port": b"\x17\xc0",
                 "overhead": b"\x1c",
             },
         ),
-        ({"encapsulation": "l2"}, {"flags": native(128 | 4, 2), "overhead": b"\0"}),
+        ({"encapsulation": "l2"}, {"flags": native(128 | 4 | 8, 2), "overhead": b"\0"}),
         ({"encapsulation": "ipip", "gue_port": 6080}, {"port": bytes(2)}),
-        ({"keeps_flows": False}, {"flags": native(16, 2)}),
+        ({"keeps_flows": False, "takes_flows": False}, {"flags": native(16, 2)}),
+        ({"takes_flows": False}, {"flags": native(16 | 4, 2)}),
         (
             {"mac": "52:54:00:00:00:0b"},
             {
-                "flags": native(16 | 4 | 1, 2),
+                "flags": native(16 | 4 | 8 | 1, 2),
                 "nexthop": bytes.fromhex("52540000000b000000000000") + native(1500, 2),
             },
         ),
@@ -363,7 +416,7 @@ def member(packed: bytes, name: str) -> bytes:
                 "source": ip_address("2001:db8:1::").packed,
                 "spread": bytes([0, 0, 255, 255]),
                 "sum": bytes(2),
-                "flags": native(16 | 4 | 2, 2),
+                "flags": native(16 | 4 | 8 | 2, 2),
                 "protocol": b"\x29",
                 "overhead": b"\x28",
             },
@@ -376,7 +429,7 @@ def member(packed: bytes, name: str) -> bytes:
                 "mac": "52:54:00:00:00:0b",
             },
             {
-                "flags": native(64 | 4 | 2 | 1, 2),
+                "flags": native(64 | 4 | 8 | 2 | 1, 2),
                 "nexthop": bytes.fromhex("52540000000b000000000000") + native(1500, 2),
                 "overhead": b"\x2c",
             },
@@ -387,8 +440,9 @@ def member(packed: bytes, name: str) -> bytes:
                 "source": ip_network("2001:db8::1"),
                 "encapsulation": "gue",
             },
-            {"sum": bytes(2), "overhead": b"\x30", "nexthop": bytes(14)},
+            {"sum": bytes(2), "overhead": b"\x30", "nexthop": bytes(12) + native(1500, 2)},
         ),
+        ({"mtu": 0}, {"nexthop": bytes(14)}),
         (
             {"address": ip_address("2001:db8::2"), "source": ip_network("2001:db8:1::/64")},
             {"spread": bytes([255] * 4), "protocol": b"\x04"},
@@ -447,7 +501,6 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         77,
         flags=layout.TABLE_DROPS_NO_SERVICE,
         seed=0xDEADBEEF_01234567,
-        flow_key=0xFEDCBA98_76543210,
         echo_rate=10000,
         too_big_rate=20000,
         address=ipv4,
@@ -469,7 +522,6 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         "manifest": 77,
         "flags": 1,
         "seed": 0xDEADBEEF_01234567,
-        "flow_key": 0xFEDCBA98_76543210,
         "echo_rate": 10000,
         "too_big_rate": 20000,
     }
@@ -477,7 +529,7 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         "ipv4": ipv4.packed.ljust(16, b"\0") if ipv4 else bytes(16),
         "ipv6": ipv6.packed if ipv6 else bytes(16),
         "own_macs": bytes.fromhex("0200000000010000 0200000000020000").ljust(512, b"\0"),
-        "padding": bytes(56),
+        "padding": bytes(64),
         "receivers": bytes(receivers),
         "slots": bytes(32 * layout.SERVICE_SLOTS),
     }
@@ -627,7 +679,14 @@ def test_flows_of_backends() -> None:
     """The fields of struct flow, wherever it is among others."""
     found = members("flow")
     assert [*found] == ["hash", "seen", "backend", "service"]
-    flows = [(7 << 60, 9, 5, 1), (8, 10, 5, 2), (0, 0, 0, 0), (9, 2**32 - 1, 6, 2), (1, 3, 5, 1)]
+    tentative, confirmed = layout.FLOW_TAKEN, layout.FLOW_TAKEN | layout.FLOW_CONFIRMED
+    flows = [
+        (7 << 60, 9, 5, tentative | 1),
+        (8, 10, 5, tentative | 2),
+        (0, 0, 0, 0),
+        (9, 2**32 - 1, 6, confirmed | 2),
+        (1, 3, 5, confirmed | 1),
+    ]
     blocks = bytearray()
     for flow in flows:
         packed = bytearray(16)
@@ -636,8 +695,10 @@ def test_flows_of_backends() -> None:
         blocks += packed
     owners = [(5, 1), (6, 2), (7, 1)]
     assert list(layout.flows_of(owners, bytes(blocks))) == [
-        ((5, 1), 7 << 60, 9),
-        ((6, 2), 9, 2**32 - 1),
-        ((5, 1), 1, 3),
+        ((5, 1), 7 << 60, 9, False),
+        ((6, 2), 9, 2**32 - 1, True),
+        ((5, 1), 1, 3, True),
     ]
     assert list(layout.flows_of([(1, 5)], bytes(blocks))) == []
+    words = memoryview(bytes(blocks)).cast("I")[3::4]
+    assert [*map(layout.confirmed_owner, words)] == [None, None, None, (6, 2), (5, 1)]

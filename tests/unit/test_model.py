@@ -115,8 +115,18 @@ WRONG = {
         "01:00:5e:00:00:01",
         "not a unicast MAC",
     ),
-    "negative seed": (options(hash_seed=-1), "hash_seed", -1, "from 0 to 18446744073709551615"),
-    "large seed": (options(hash_seed=2**64), "hash_seed", 2**64, "from 0 to 18446744073709551615"),
+    "negative seed": (
+        options(hash_seed=-1),
+        "hash_seed",
+        "not shown",
+        "from 0 to 18446744073709551615",
+    ),
+    "large seed": (
+        options(hash_seed=2**64),
+        "hash_seed",
+        "not shown",
+        "from 0 to 18446744073709551615",
+    ),
     "negative rate": (options(echo_rate=-1), "echo_rate", -1, "from 0 to 4294967295"),
     "large rate": (options(too_big_rate=2**32), "too_big_rate", 2**32, "from 0 to 4294967295"),
     "own MACs as text": (options(own_macs="02:00:00:00:00:01"), "own_macs", None, "give a list"),
@@ -511,6 +521,45 @@ def test_dump_is_the_inverse_of_parse(given: dict[str, Any]) -> None:
     dumped = json.loads(json.dumps(config.dump()))
     assert Config.parse(dumped) == config
     assert Config.parse(dumped).dump() == dumped
+
+
+@pytest.mark.parametrize("seed", [12345, 2**32 - 1, 2**64 - 1])
+def test_the_seed_is_not_shown(seed: int) -> None:
+    """But whether there is one, and whether it is the same as elsewhere."""
+    config = Config.parse(options(service(), hash_seed=seed))
+    shown = config.dump(shown=True)
+    assert str(seed) not in json.dumps(shown)
+    assert shown == {**config.dump(), "hash_seed": shown["hash_seed"]}
+    again = Config.parse(options(hash_seed=str(seed))).options(shown=True)
+    assert again["hash_seed"] == shown["hash_seed"]
+    other = Config.parse(options(hash_seed=seed - 1)).options(shown=True)
+    assert other["hash_seed"] != shown["hash_seed"]
+    assert Config.parse(options(hash_seed=0)).dump(shown=True)["hash_seed"] == 0
+
+
+@pytest.mark.parametrize("seed", ["0x123456789", "12345678901234567890123", "secret", -12345, 1.5])
+def test_a_wrong_seed_is_not_shown_either(seed: object) -> None:
+    with pytest.raises(ConfigError, match="hash_seed: 'not shown': give a whole number") as caught:
+        Config.parse(options(hash_seed=seed))
+    assert str(seed) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schedulers", "seed", "wasted"),
+    [
+        (["jhash"], 7, True),
+        (["jhash", "jhash"], 7, True),
+        (["jhash", "maglev"], 7, False),
+        (["maglev"], 7, False),
+        (["jhash"], 0, False),
+        ([], 7, False),
+    ],
+)
+def test_a_seed_that_no_scheduler_knows(schedulers: list[str], seed: int, wasted: bool) -> None:
+    services = [
+        service(name=f"{port}", port=port, scheduler=name) for port, name in enumerate(schedulers)
+    ]
+    assert Config.parse(options(*services, hash_seed=seed)).wastes_seed is wasted
 
 
 def test_dump_has_every_option() -> None:

@@ -50,7 +50,9 @@ def test_what_is_written_is_read(paths: Paths, state: Config) -> None:
     raw = json.loads(saved.path.read_bytes())
     assert raw == {"version": 1, "config": state.dump()}
     assert saved.path.stat().st_mode & 0o777 == 0o600
-    saved.remove()
+    saved.set_aside()
+    assert saved.read() is None and saved.exists(), "it is not gone yet"
+    saved.discard()
     assert not paths.etc.exists()
 
 
@@ -75,8 +77,38 @@ def test_an_interrupted_run(paths: Paths) -> None:
     saved.abandon()
     assert saved.holds(SOME)
     saved.prepare(config())
-    saved.remove()
+    saved.set_aside()
+    saved.discard()
     assert not paths.etc.exists()
+
+
+def test_what_is_undone(paths: Paths) -> None:
+    """Each time when nothing has been done yet, and when all has."""
+    saved = Saved("eth0", paths)
+    nothing = saved.content()
+    saved.prepare(SOME)
+    saved.put_back(nothing)
+    saved.commit()
+    saved.put_back(nothing)
+    assert saved.read() is None
+    saved.abandon()
+    assert not paths.etc.exists()
+
+    saved.prepare(SOME)
+    saved.commit()
+    some = saved.content()
+    saved.take_back(some)
+    for step in (saved.set_aside, saved.discard):
+        step()
+        saved.take_back(some)
+        assert saved.content() == some
+        saved.set_aside()
+    saved.take_back(some)
+    saved.prepare(config())
+    saved.commit()
+    saved.put_back(some)
+    assert saved.content() == some
+    assert saved.holds(SOME)
 
 
 def test_several_interfaces(paths: Paths) -> None:

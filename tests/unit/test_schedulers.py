@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lookup tables and the hashes that lead to a slot.
 
-The known answers of jhash_2words and flow_hash come from C: the former from the kernel's own
-header. Known answers are there to stay: a table that differs between two releases splits a fleet
-during an upgrade.
+The known answers of jhash_2words, flow_hash and fingerprint come from C: the first from the
+kernel's own header. They are there to stay: a table that differs between two releases splits a
+fleet during an upgrade.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.schedulers import (
     JHASH_SLOTS,
     MAGLEV_SLOTS,
     Candidate,
+    fingerprint,
     flow_hash,
     jhash,
     jhash_2words,
@@ -345,23 +346,165 @@ def test_jhash_slot_reads_the_packet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "seed", "expected", "slot"),
+    ("client", "ports", "seed", "expected", "slot"),
     [
-        pytest.param([], 0, 0, 0, id="nothing"),
-        pytest.param([0], 1, 0xE220A8397B1DCDAF, 57889, id="first-of-splitmix64-from-0"),
-        pytest.param([1], 0, 0x5692161D100B05E5, 22162, id="one-word"),
-        pytest.param([1, 2], 42, 0x1295F9482D30DCC0, 4758, id="two-words"),
-        pytest.param([1, 2, 3], 2**64 - 1, 0x563F03EFCC840CF3, 22079, id="largest-seed"),
-        pytest.param([2**64 - 1] * 3, 1, 0x594817CC1F21D0EB, 22856, id="largest-words"),
-        pytest.param([0xCB007107C000020A, 0x01BB3039], 1, 0xD7BF40573275EC3D, 55232, id="a-flow"),
+        pytest.param([0], 0, 1, 0xE220A8397B1DCDAF, 57889, id="first-of-splitmix64-from-0"),
+        pytest.param([1], 0, 0, 0x5692161D100B05E5, 22162, id="one"),
+        pytest.param([0x020A00C0], 0xBB013930, 1, 0x00F61347642C2C91, 246, id="a-flow"),
         pytest.param(
-            [0xCB007107C000020A, 0x01BB3039, 6], 0, 0x72762ADB4BFEF8EB, 29302, id="three-words"
+            [2**32 - 1], 2**32 - 1, 2**64 - 1, 0xE4D971771B652C20, 58586, id="largest-words"
+        ),
+        pytest.param([1, 2], 3, 0, 0xFD44FDFA0C8416C4, 64837, id="two-words"),
+        pytest.param(
+            [0xB80D0120, 0x3412000000000000],
+            0xBB01409C,
+            42,
+            0x884827DAA181F06B,
+            34888,
+            id="a-flow-of-ipv6",
+        ),
+        pytest.param(
+            [2**64 - 1] * 2, 2**32 - 1, 2**64 - 1, 0xFE9D24E24A85D49C, 65182, id="largest-of-ipv6"
         ),
     ],
 )
-def test_flow_hash_and_its_slot(words: list[int], seed: int, expected: int, slot: int) -> None:
-    assert flow_hash(words, seed) == expected
+def test_flow_hash_and_its_slot(
+    client: list[int], ports: int, seed: int, expected: int, slot: int
+) -> None:
+    assert flow_hash(client, ports, seed) == expected
     assert maglev_slot(expected) == slot
+
+
+@pytest.mark.parametrize(
+    ("client", "ports", "service", "protocol", "secret", "expected"),
+    [
+        pytest.param([1], 0, [0], 0, 0, 1, id="one"),
+        pytest.param(
+            [0x020A00C0],
+            0xBB013930,
+            [0x0A0200C0],
+            6,
+            0x0123456789ABCDEF,
+            0x0AC6911678CFECC4,
+            id="a-flow",
+        ),
+        pytest.param(
+            [2**32 - 1],
+            2**32 - 1,
+            [2**32 - 1],
+            17,
+            2**64 - 1,
+            0x0000001100000014,
+            id="largest-words",
+        ),
+        pytest.param(
+            [0xB80D0120, 0x3412000000000000],
+            0xBB01409C,
+            [0xB80D0120, 0x1000000000000000],
+            17,
+            0xFEDCBA9876543210,
+            0xE090852FCB95BAAC,
+            id="a-flow-of-ipv6",
+        ),
+    ],
+)
+def test_fingerprint(
+    client: list[int],
+    ports: int,
+    service: list[int],
+    protocol: int,
+    secret: int,
+    expected: int,
+) -> None:
+    assert fingerprint(client, ports, service, protocol, secret) == expected
+
+
+Known = tuple[int, ...]
+"""All that a stranger can choose of a flow: the words of client and service, ports, protocol."""
+
+
+def flipped(*bits: tuple[int, int]) -> Callable[[Known], Known]:
+    """A flow that differs in bits of words, (number of the word, bit)."""
+
+    def other(flow: Known) -> Known:
+        words = list(flow)
+        for word, bit in bits:
+            words[word] ^= 1 << bit
+        return tuple(words)
+
+    return other
+
+
+def golden(flow: Known) -> Known:
+    """Another port, and an address that made up for it once."""
+    upper, lower, *service, ports, protocol = flow
+    other = ports ^ 0x5AA5
+    lower ^= (ports * 0x9E3779B97F4A7C15 ^ other * 0x9E3779B97F4A7C15) % 2**64
+    return (upper, lower, *service, other, protocol)
+
+
+def swapped(flow: Known) -> Known:
+    """The halves of the address the other way round."""
+    upper, lower, *rest = flow
+    return (lower, upper, *rest)
+
+
+RELATIVES = {
+    4: [
+        *(flipped((0, bit)) for bit in range(32)),
+        *(flipped((2, bit)) for bit in range(32)),
+        *(flipped((1, bit)) for bit in range(0, 32, 7)),
+        *(flipped((0, bit), (2, bit)) for bit in range(0, 32, 5)),
+        *(flipped((0, bit), (1, bit)) for bit in range(0, 32, 5)),
+        flipped((3, 0), (3, 1), (3, 2), (3, 4)),  # TCP and UDP
+    ],
+    6: [
+        *(flipped((0, bit)) for bit in range(0, 64, 3)),
+        *(flipped((1, bit)) for bit in range(0, 64, 3)),
+        *(flipped((4, bit)) for bit in range(0, 32, 3)),
+        *(flipped((0, bit), (1, bit)) for bit in range(0, 64, 3)),
+        flipped((0, 63), (1, 63)),
+        *(flipped((1, bit + 32), (4, bit)) for bit in range(0, 32, 5)),
+        flipped((0, 31), (1, 31), (4, 31)),
+        golden,
+        swapped,
+    ],
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_related_flows_share_a_set_by_chance_only(version: int) -> None:
+    """Whatever a stranger knows of flows, whose secrets are random to him."""
+    random_ = random.Random(version)
+    sizes = {4: (32, 32, 32, 5), 6: (64, 64, 64, 64, 32, 5)}[version]
+    words = {4: 1, 6: 2}[version]
+    secrets, sets = 2000, 256
+
+    def of(flow: Known, secret: int) -> int:
+        return fingerprint(flow[:words], flow[-2], flow[words:-2], flow[-1], secret)
+
+    for relative in RELATIVES[version]:
+        together = 0
+        for _ in range(secrets):
+            secret, flow = random_.getrandbits(64), tuple(map(random_.getrandbits, sizes))
+            one, other = of(flow, secret), of(relative(flow), secret)
+            assert one != other
+            together += one * sets >> 64 == other * sets >> 64
+        # 7.8 of them on average; more than 25 once in a million
+        assert together <= 25, relative
+
+
+def test_who_does_not_know_the_seed_finds_no_flows_of_one_slot() -> None:
+    random_ = random.Random(6)
+    together = 0
+    for _ in range(2000):
+        seed, flow = random_.getrandbits(64), tuple(map(random_.getrandbits, (64, 64, 0, 0, 32, 0)))
+        slots = [
+            maglev_slot(flow_hash(one[:2], one[4], seed)) * 256 // MAGLEV_SLOTS
+            for one in (flow, golden(flow), swapped(flow))
+        ]
+        together += len(set(slots)) < 3
+    assert together <= 55  # 23 of them on average
 
 
 @pytest.mark.parametrize(("flow", "slot"), [(0, 0), (2**32 - 1, 0), (2**64 - 1, MAGLEV_SLOTS - 1)])
@@ -372,9 +515,8 @@ def test_maglev_slot_spans_the_table(flow: int, slot: int) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 12345])
 def test_flow_hash_spreads_neighbours(seed: int) -> None:
     """Clients that differ in a few bits only must not share slots more often than chance has it."""
-    flows = [
-        [0xC000020A << 32 | client, 443 << 16 | port] for client in range(64) for port in range(64)
-    ]
-    buckets = Counter(maglev_slot(flow_hash(flow, seed)) * 64 // MAGLEV_SLOTS for flow in flows)
+    clients = [0xC000020A << 32 | client for client in range(64)]
+    flows = [([0, client], 443 << 16 | port) for client in clients for port in range(64)]
+    buckets = Counter(maglev_slot(flow_hash(*flow, seed)) * 64 // MAGLEV_SLOTS for flow in flows)
     chi_square = sum((buckets[bucket] - 64) ** 2 / 64 for bucket in range(64))
     assert 25 < chi_square < 120  # 63 degrees of freedom; outside once in about 50,000 random cases

@@ -31,7 +31,13 @@ CHOICES = (["IPV4", "IPV6"], ["MAGLEV", "JHASH"], ["IPIP", "GUE", "GRE", "L2"])
 COMMON: tuple[list[str], ...] = ([], ["BY_SOURCE"], ["FLOW_TABLE"], ["BY_SOURCE", "FLOW_TABLE"])
 """What every choice is tried with."""
 OPTIONS = sorted(FEATURES.difference(*CHOICES))
-VALUES = ["-DTICKS_PER_SECOND=250", "-DBACKENDS=4096", "-DLOOKUP_TABLES=64", "-DFLOW_BLOCKS=64"]
+VALUES = [
+    "-DTICKS_PER_SECOND=250",
+    "-DBACKENDS=4096",
+    "-DLOOKUP_TABLES=64",
+    "-DFLOW_BLOCKS=64",
+    "-DCPUS=128",
+]
 RANDOM_BUILDS = 15
 SEED = 20
 

@@ -146,12 +146,12 @@ def restore(options: argparse.Namespace) -> int:
 def _restore(name: str) -> list[str]:
     """What was done. Raises L4lbError."""
     balancer = Balancer(interface_name(name), sources())
-    config = balancer.saved.read()
-    if config is None:
-        raise L4lbError(f"{balancer.saved.path} does not exist; apply a configuration")
-    plan = balancer.apply(config).plan
-    _warn(plan)
-    return _steps(balancer, plan)
+    outcome = balancer.restore()
+    if outcome is None:
+        link.read_link(name)  # perhaps it is misspelt
+        return [f"{name}: nothing is saved"]
+    _warn(outcome.plan)
+    return _steps(balancer, outcome.plan)
 
 
 def remove(options: argparse.Namespace) -> int:

@@ -123,9 +123,15 @@ def _choice(finding: Finding) -> str:
 
 
 def _hop(interface: str, verdict: Verdict) -> list[tuple[str, str]]:
-    if not verdict.next_hop:
+    if not verdict.next_hop or not verdict.limit:
         return []
-    return [("next hop", f"{verdict.next_hop} on {_name(interface, verdict)}")]
+    name = _name(interface, verdict)
+    whose = {"interface": name, "route": "the route", "option": "the backend's option"}
+    limit = verdict.limit
+    return [
+        ("next hop", f"{verdict.next_hop} on {name}"),
+        ("MTU", f"{limit.mtu}, of {whose[limit.origin]}"),
+    ]
 
 
 def _name(interface: str, verdict: Verdict) -> str:
@@ -162,4 +168,6 @@ def _plain(interface: str, verdict: Verdict) -> dict[str, Any]:
         }
         hop_interface = _name(interface, verdict)
         plain["next_hop"] = {"mac": verdict.next_hop, "interface": hop_interface}
+        if verdict.limit:
+            plain["mtu"] = {"bytes": verdict.limit.mtu, "of": verdict.limit.origin}
     return plain

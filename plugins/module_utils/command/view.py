@@ -81,7 +81,7 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         states = {
             name: {
-                **live.remembered.dump(),
+                **live.remembered.dump(shown=True),
                 "attached": live.attached,
                 "mode": live.mode,
                 "outdated": outdated[name],

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 from pathlib import Path
+from urllib.parse import unquote
 
 
 def loads(module, attribute):
@@ -37,6 +38,7 @@ print(
             "machine": platform.machine(),
             "interfaces": sorted(printable(path.name) for path in Path("/sys/class/net").iterdir()),
             "headers": headers and headers.release,
+            "balancers": sorted(unquote(path.stem) for path in Path("/etc/l4lb").glob("*.json")),
             "systemd": Path("/run/systemd/system").is_dir(),
             # The bcc of PyPI is something else, and has no BPF.
             "bcc": loads("bcc", "BPF"),

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways to the backends: how long packets may be there, and what happens when the kernel says
+nothing of them any more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lab import Lab
+from lab.traffic import STALLED, Stream
+from tests.fleet.test_dataplane import (
+    BACKENDS,
+    CHECKOUT,
+    ECHO,
+    FAILOVER,
+    MTU,
+    TOPOLOGY,
+    VIPS,
+    Balancer,
+    await_equal,
+    digest,
+    overhead,
+    path_mtu,
+    service,
+    udp_service,
+    url,
+)
+from tests.packet import packets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVER = "web1"
+UPLOAD = 4 << 20
+JUMBO = 3000  # as much as a link of the laboratory takes
+TIMED_OUT = 28  # as curl says
+CLAIMED = {4: 576, 6: 1280}
+
+
+REMOVE = """
+import sys
+sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
+from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
+
+Balancer("eth0").apply(None)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    lab = Lab(f"m{os.getpid()}")
+    lab.up(TOPOLOGY)
+    lab.host("client").run(["sh", "-ec", f"head -c {UPLOAD} /dev/urandom >/srv/big"])
+    lab.host(SERVER).run(["install", "-d", "-o", "www-data", "/srv/blob"])
+    yield lab
+    assert lab.down() == {}
+
+
+@pytest.fixture(scope="module")
+def balancer(lab: Lab) -> Balancer:
+    return Balancer(lab)
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned(lab: Lab) -> None:
+    """No host has learned any path MTU yet."""
+    for name in ("client", "lb1"):
+        for family in ("-4", "-6"):
+            lab.host(name).run(["ip", family, "route", "flush", "cache"])
+
+
+@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
+def family(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+def remove(balancer: Balancer) -> None:
+    """Nothing is remembered from before."""
+    command = ["/usr/bin/python3", "-c", REMOVE, str(CHECKOUT)]
+    balancer.host.run(command)
+
+
+def upload(lab: Lab, family: int) -> None:
+    """It arrives whole, and nobody was told of a narrower path than there is."""
+    client, server = lab.host("client"), lab.host(SERVER)
+    client.run(["curl", "-sS", "-f", *STALLED, "-T/srv/big", url(family, "/blob/uploaded")])
+    assert digest(server, "/srv/blob/uploaded") == digest(client, "/srv/big")
+    server.run(["rm", "/srv/blob/uploaded"])
+    assert path_mtu(client, VIPS[family]) == MTU - overhead("ipip", family)
+
+
+def forge(lab: Lab, family: int) -> None:
+    """Any host can send the balancer an error about a reply that it might have sent."""
+    lb1, backend = lab.host("lb1"), BACKENDS[family][SERVER]
+    frame = packets.too_big(
+        CLAIMED[family],
+        own={4: lb1.address, 6: lb1.address6}[family],
+        backend=backend,
+        ethernet_destination=lb1.run(["cat", "/sys/class/net/eth0/address"]).stdout.strip(),
+    )
+    with lab.host("router").socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind(("lb1", 0))
+        raw.send(frame)
+    await_equal(lambda: path_mtu(lb1, backend), lambda: CLAIMED[family])
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the deploy", "after it"])
+def test_forged_errors_are_not_believed(
+    lab: Lab, balancer: Balancer, family: int, before: bool
+) -> None:
+    """The host itself believes them, for ten minutes."""
+    web = service(family, family, backends={SERVER: {}})
+    remove(balancer)
+    if before:
+        forge(lab, family)
+    balancer.apply(web)
+    if not before:
+        upload(lab, family)  # so that the next hop is known
+        forge(lab, family)
+        time.sleep(FAILOVER)
+        lab.host("client").run(["ip", f"-{family}", "route", "flush", "cache"])
+    upload(lab, family)
+
+
+def test_the_mtu_of_a_route_counts(lab: Lab, balancer: Balancer, family: int) -> None:
+    """Locked or not, as behind an interface whose own is larger than what the way takes."""
+    lb1, backend = lab.host("lb1"), BACKENDS[family][SERVER]
+    lb1.ip([f"link set eth0 mtu {JUMBO}", f"route add {backend} dev eth0 mtu {MTU}"])
+    try:
+        balancer.apply(service(family, family, backends={SERVER: {}}))
+        upload(lab, family)
+    finally:
+        lb1.ip([f"route delete {backend} dev eth0", f"link set eth0 mtu {MTU}"])
+
+
+def test_forwarding_switched_off(lab: Lab, balancer: Balancer, family: int) -> None:
+    """By another tool, which toggles it for the whole host. Backends in use go on; what is new is
+    dropped and counted until the next run.
+    """
+    lb1 = lab.host("lb1")
+    used = udp_service(family, {"web1": {}})
+    unused = service(family, family, backends={"web2": {}})
+    balancer.apply(used, unused)
+    setting = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}[family]
+    dropped = balancer.drops()["forwarding_off"]
+    with Stream(lab.host("client"), (VIPS[family], ECHO)) as stream:
+        stream.await_answers()
+        for value in (1, 0):
+            lb1.run(["sysctl", "-qw", f"{setting}={value}"])
+        time.sleep(FAILOVER)
+        stream.await_answers()
+        curl = ["curl", "-s", "--max-time", "1", url(family)]
+        assert lab.host("client").run(curl, check=False).returncode == TIMED_OUT
+        assert balancer.drops()["forwarding_off"] > dropped
+        balancer.apply(used, unused)
+        assert lab.host("client").run(curl).stdout.strip() == "web2"
+    assert [stream.lost(flow) for flow in range(16)] == [[]] * 16

@@ -1,0 +1,88 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a new program takes over from the one before, and what it is compiled for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils import bpf, layout
+from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Shape
+from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import build_flags, reusable_maps
+from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+
+ROOM = Room(1024, 16)
+SERVICE = {
+    "name": "web",
+    "address": "192.0.2.10",
+    "port": 80,
+    "protocol": "tcp",
+    "backends": [{"address": "10.0.0.1"}],
+}
+
+
+def config(**options: Any) -> Config:
+    return Config.parse({"interface": "eth0", "services": [SERVICE], **options})
+
+
+def maps(*without: str, blocks: int = 64) -> dict[str, Any]:
+    shapes = {
+        "flows": Shape(bpf.PERCPU_ARRAY, layout.FLOW_BLOCK_SIZE, blocks),
+        "flow_key": Shape(bpf.ARRAY, 8, 1),
+        "lookup_tables": Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, ROOM.tables),
+    }
+    return {
+        name: SimpleNamespace(shape=shape) for name, shape in shapes.items() if name not in without
+    }
+
+
+@pytest.mark.parametrize(
+    ("there", "kept"),
+    [
+        (maps(), {"flows", "flow_key", "lookup_tables"}),
+        (maps(blocks=128), {"lookup_tables"}),
+        (maps("flow_key"), {"lookup_tables"}),
+        (maps("flows"), {"lookup_tables"}),
+        (maps("flows", "flow_key"), {"lookup_tables"}),
+    ],
+    ids=["the same", "of another size", "no key", "no flows", "neither"],
+)
+def test_flows_and_their_key_stay_together(there: dict[str, Any], kept: set[str]) -> None:
+    assert reusable_maps(there, config(), ROOM).keys() == kept
+
+
+@pytest.mark.parametrize(
+    ("lets", "possible", "remembers", "expected"),
+    [
+        (True, 4, True, ["-DCPUS=4"]),
+        (True, 1024, True, ["-DCPUS=128"]),
+        (False, 4, True, []),
+        (True, 4, False, []),
+    ],
+)
+def test_how_many_cpus_are_asked_for_a_flow(
+    monkeypatch: pytest.MonkeyPatch,
+    lets: bool,
+    possible: int,
+    remembers: bool,
+    expected: list[str],
+) -> None:
+    monkeypatch.setattr(bpf, "has_helper", lambda number: lets and number == 195)
+    monkeypatch.setattr(bpf, "possible_cpus", lambda: possible)
+    flags = build_flags(config(flow_table_size=65536 if remembers else 0), ROOM)
+    assert [flag for flag in flags if "CPUS" in flag] == expected
+
+
+def test_a_host_without_libbpf_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in check mode before anything is installed."""
+
+    def missing() -> None:
+        raise HostError("libbpf 1.x is missing")
+
+    monkeypatch.setattr(bpf, "_libbpf", missing)
+    assert not bpf.has_helper.__wrapped__(bpf.MAP_LOOKUP_PERCPU_ELEM)

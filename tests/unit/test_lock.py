@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Locks of interfaces and of what they share, and what a run notes in its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils import lock
+from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError
+from ansible_collections.xdp.l4lb.plugins.module_utils.host import Paths
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(run=tmp_path / "run/l4lb")
+
+
+def test_one_at_a_time(paths: Paths) -> None:
+    with lock.of_interface("eth0", paths) as held:
+        assert held.waited < 60
+        with lock.of_interface("eth1", paths), lock.of_host(paths):
+            for another in (
+                lock.of_interface("eth0", paths, patience=0),
+                lock.of_host(paths, patience=0),
+            ):
+                with pytest.raises(HostError, match="has been held for 0 seconds"), another:
+                    pass
+        with lock.of_host(paths, patience=0):
+            pass
+    assert not paths.run.exists()
+
+
+def test_a_note_lasts_as_long_as_the_lock(paths: Paths) -> None:
+    with lock.of_interface("eth0", paths) as first:
+        assert lock.notes(paths) == {"eth0": b""}
+        first.note(b"something long")
+        first.note(b"something")
+        with lock.of_interface("veth.100", paths) as second:
+            second.note(b"else")
+            assert lock.notes(paths) == {"eth0": b"something", "veth.100": b"else"}
+        assert lock.notes(paths) == {"eth0": b"something"}
+    assert lock.notes(paths) == {}
+
+
+def test_the_note_of_a_run_that_was_killed_counts_no_more(paths: Paths) -> None:
+    child = os.fork()
+    if not child:
+        with lock.of_interface("eth0", paths) as held:
+            held.note(b"something")
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert (paths.run / "eth0.lock").read_bytes() == b"something"
+    assert lock.notes(paths) == {}
+    with lock.of_interface("eth0", paths):
+        assert lock.notes(paths) == {"eth0": b""}
+    assert not paths.run.exists()
+
+
+def test_a_directory_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    paths = Paths(run=tmp_path / "file/l4lb")
+    message = r"make .*/eth0\.lock: Not a directory"
+    with pytest.raises(HostError, match=message), lock.of_interface("eth0", paths):
+        pass

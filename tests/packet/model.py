@@ -281,6 +281,7 @@ class Model:
             self.config.no_service == "drop"
             and self.host.forwards.get(frame[:MAC], by_vlan)
             and packet.destination in self.host.forwarded
+            and not stays_on_link(packet.source)
         )
 
     def is_icmp(self, packet: Packet) -> bool:
@@ -299,6 +300,7 @@ class Model:
         if kind == ECHO_REQUEST[packet.version]:
             if forged:
                 raise DroppedError("bad_source")
+            self.check_answer("echo_reply", frame, packet)
             count(self.statistics.answers, "echo_reply")
             return Outcome(Verdict.TX, echo_reply(frame, packet))
         if kind not in ERRORS[packet.version]:
@@ -664,3 +666,10 @@ def jhash_table(backends: Sequence[Backend]) -> Sequence[Backend | None]:
 def usable(backend: Backend) -> bool:
     """Whether a backend takes new flows."""
     return backend.state == "enabled" and backend.weight > 0
+
+
+def stays_on_link(source: Address) -> bool:
+    """Whether routers send nothing on that comes from an address (RFC 4291 section 2)."""
+    return source.version == 6 and (
+        source.is_loopback or source.is_multicast or source.is_link_local
+    )

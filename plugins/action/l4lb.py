@@ -12,7 +12,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.plugins.action import ActionBase
 
 SOURCES = Path(__file__).resolve().parents[2] / "files" / "bpf"
@@ -36,7 +35,7 @@ class ActionModule(ActionBase):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Add the sources to the options; show the difference as YAML, then in words."""
+        """Add the sources to the options."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         result.update(
             self._execute_module(
@@ -46,13 +45,5 @@ class ActionModule(ActionBase):
                 wrap_async=self._task.async_val,
             )
         )
-        result.get("invocation", {}).get("module_args", {}).pop("sources", None)
-        diff = result.get("diff")
-        if diff:
-            for side in ("before", "after"):
-                text = yaml.safe_dump(diff[side], sort_keys=False) if diff[side] else ""
-                diff[side] = text
-            interface = self._task.args.get("interface")
-            diff["before_header"] = diff["after_header"] = f"balancer of {interface}"
-            diff["prepared"] = "".join(f"{step}\n" for step in result["steps"])
+        result["invocation"] = {"module_args": dict(self._task.args)}
         return result

@@ -14,32 +14,38 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
 
 PREFIX = "l4lb_"
-_NUMBERS = {
-    "echo_rate",
-    "flow_table_size",
-    "gue_port",
-    "hash_seed",
-    "mtu",
-    "port",
-    "too_big_rate",
-    "udp_timeout",
-    "weight",
-}
 
 
 def desired_state(
     options: Mapping[str, Any],
     groups: Mapping[str, Sequence[str]],
     hostvars: Mapping[str, Mapping[str, Any]],
+    errors: str = "raise",
+) -> Any:
+    """Fill in the backends of groups, then let the model check and normalise everything.
+
+    errors: "raise" what is wrong as AnsibleFilterError, or "return" it as text.
+    """
+    try:
+        return _desired_state(options, groups, hostvars)
+    except AnsibleFilterError as e:
+        if errors != "return":
+            raise
+        return str(e.message)
+
+
+def _desired_state(
+    options: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    hostvars: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Fill in the backends of groups, then let the model check and normalise everything."""
     given = {name: value for name, value in options.items() if value is not None}
     if "services" not in given:
         raise AnsibleFilterError(
             f"{PREFIX}services: give the services; an empty list is a balancer without any"
         )
     try:
-        return Config.parse(_with_numbers(_with_backends(given, groups, hostvars))).dump()
+        return Config.parse(_with_backends(given, groups, hostvars)).dump()
     except ConfigError as e:
         raise AnsibleFilterError(f"{PREFIX}{e}") from e
 
@@ -120,17 +126,6 @@ def _is_address(value: object) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _with_numbers(value: Any, option: str = "") -> Any:
-    """Numbers that came as text, as from the command line or an INI inventory, as numbers."""
-    if isinstance(value, Mapping):
-        return {key: _with_numbers(item, key) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_numbers(item) for item in value]
-    if option in _NUMBERS and isinstance(value, str) and value.isdecimal():
-        return int(value)
-    return value
 
 
 class FilterModule:

@@ -53,6 +53,8 @@ Network = Union[IPv4Network, IPv6Network]
 ServiceKey = tuple[Address, int, str]
 """Address, port and protocol."""
 
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+"""As text that came from a template, the command line or an INI inventory."""
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
 
@@ -252,8 +254,8 @@ def unicast_address(value: object, where: str) -> Address:
 
 def _service(raw: object, where: str) -> Service:
     options = _mapping(raw, where)
-    _known(options, Service, where)
     name = options.get("name")
+    _known(options, Service, f"services[{name}]" if isinstance(name, str) and name else where)
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"{where}.name", name, "give the service a name; it labels statistics")
     if not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
@@ -403,6 +405,8 @@ def _integer(
 
 
 def _whole(value: object, where: str, low: int, high: int) -> int:
+    if isinstance(value, str) and value.isascii() and value.strip().isdecimal():
+        value = int(value)  # from a template, the command line or an INI inventory
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ConfigError(where, value, f"give a whole number from {low} to {high}")
     return value
@@ -421,6 +425,8 @@ def _boolean(options: Mapping[str, Any], option: str, default: bool, at: str) ->
     value = options.get(option)
     if value is None:
         return default
+    if isinstance(value, str):
+        value = _BOOLEANS.get(value.strip().lower(), value)
     if not isinstance(value, bool):
         raise ConfigError(_join(at, option), value, "give true or false")
     return value

@@ -179,8 +179,6 @@ def test_an_operators_day(lab: Lab, tmp_path: Path) -> None:
         "address": WEB["web2"],
         "weight": 3,
         "state": "drained",
-        "mac": None,
-        "mtu": None,
         "held": True,
     }
     assert enabled["services"][0]["before"] == {"state": "drained", "weight": 3, "held": True}

@@ -199,8 +199,8 @@ def test_apply(lab: Lab, lb1: Host) -> None:
     same = l4lb(lb1, "apply", "--check", "-", given=DEPLOYED)
     assert same == "eth0: nothing to change\n"
     plan = l4lb(lb1, "apply", "--check", "--diff", "-", given=other, code=3)
-    assert '-          {"address": "203.0.113.21", "weight": 1, "state": "enabled"' in plan
-    assert '+        "scheduler": "jhash",' in plan
+    assert "-  - {address: 203.0.113.21, weight: 1, state: enabled}" in plan.splitlines()
+    assert "+  scheduler: jhash" in plan.splitlines()
     assert ", 1 backend added (203.0.113.23), 1 backend removed (203.0.113.21), " in plan
     assert l4lb(lb1, "apply", "--check", "-", given=DEPLOYED) == same, "nothing has changed yet"
 

@@ -325,8 +325,6 @@ def test_from_nothing_to_a_balancer_and_back(lab: Lab, lb1: Host, tmp_path: Path
         "address": WEB["web2"],
         "weight": 1,
         "state": "enabled",
-        "mac": None,
-        "mtu": None,
     }
     assert "sources" not in applied.get("invocation", {}).get("module_args", {})
     for second in (again, checked):
@@ -719,9 +717,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"source_address6": "192.0.2.1"},
         "source_address6: '192.0.2.1': give an IPv6 address or prefix, as in 2001:db8::1",
     ),
-    "typo": ({"services": [service(prot="tcp")]}, "prot. Supported parameters include: address"),
+    "typo": (
+        {"services": [service(prot="tcp")]},
+        "services[web].prot: 'tcp': no such option; use name, address, port, protocol,",
+    ),
     "choice": ({"mode": "fast"}, "value of mode must be one of: auto, native, generic, got: fast"),
-    "type": ({"services": [service(port="http")]}, "'port' is of type str"),
+    "type": (
+        {"services": [service(port="http")]},
+        "services[web].port: 'http': give a whole number from 0 to 65535",
+    ),
     "interface": (
         {"interface": "eth9"},
         "interface: 'eth9': no such interface; this host has lo, eth0, eth1",

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.xdp.l4lb.plugins.filter.desired_state import desired_state
-from ansible_collections.xdp.l4lb.plugins.filter.state_problem import state_problem
 
 GROUPS = {"webservers": ["web2", "web1"], "empty": [], "addresses": ["203.0.113.5"]}
 HOSTVARS: dict[str, dict[str, Any]] = {
@@ -171,5 +170,6 @@ def test_a_problem_as_text_is_the_message_of_the_error() -> None:
     with pytest.raises(AnsibleFilterError) as error:
         backends({"backends": [], "port": 65536})
     wrong = options(backends=[], port=65536)
-    assert state_problem(wrong, GROUPS, HOSTVARS) == str(error.value)
-    assert state_problem(options(backends=[]), GROUPS, HOSTVARS) == ""
+    assert desired_state(wrong, GROUPS, HOSTVARS, errors="return") == str(error.value)
+    right = desired_state(options(backends=[]), GROUPS, HOSTVARS, errors="return")
+    assert right == desired_state(options(backends=[]), GROUPS, HOSTVARS)

@@ -129,9 +129,9 @@ WRONG = {
     ),
     "no service": (options(no_service="reject"), "no_service", "reject", "one of drop, pass"),
     "own address": (
-        options(allow_own_address="yes"),
+        options(allow_own_address="perhaps"),
         "allow_own_address",
-        "yes",
+        "perhaps",
         "give true or false",
     ),
     "negative flow table": (
@@ -175,7 +175,7 @@ WRONG = {
         "\udc80",
         "printable",
     ),
-    "typo": (options(service(prot=80)), "services[0].prot", 80, "use name, address, port"),
+    "typo": (options(service(prot=80)), "services[web].prot", 80, "use name, address, port"),
     "no address": (options(service(address=None)), "services[web].address", None, "not an IP"),
     "bad address": (options(service(address="192.0.2")), "services[web].address", "192.0.2", "192"),
     "leading zero": (
@@ -244,7 +244,19 @@ WRONG = {
     "no port": (options(service(port=None)), "services[web].port", None, "from 0 to 65535"),
     "large port": (options(service(port=70000)), "services[web].port", 70000, "from 0 to 65535"),
     "negative port": (options(service(port=-1)), "services[web].port", -1, "from 0 to 65535"),
-    "port is text": (options(service(port="80")), "services[web].port", "80", "a whole number"),
+    "port in words": (
+        options(service(port="eighty")),
+        "services[web].port",
+        "eighty",
+        "a whole number",
+    ),
+    "port in other digits": (
+        options(service(port="\uff18\uff10")),
+        "services[web].port",
+        "\uff18\uff10",
+        "a whole number",
+    ),
+    "port with a sign": (options(service(port="+80")), "services[web].port", "+80", "a whole"),
     "port is a fraction": (options(service(port=80.0)), "services[web].port", 80.0, "whole number"),
     "port is a truth": (options(service(port=True)), "services[web].port", True, "whole number"),
     "no protocol": (options(service(protocol=None)), "services[web].protocol", None, "tcp, udp"),
@@ -269,9 +281,9 @@ WRONG = {
         "give true or false",
     ),
     "flow table is text": (
-        options(service(flow_table="no")),
+        options(service(flow_table="never")),
         "services[web].flow_table",
-        "no",
+        "never",
         "give true or false",
     ),
     "two of one name": (
@@ -380,9 +392,9 @@ WRONG = {
         "from 576 to 65535",
     ),
     "mtu as text": (
-        options(backend(mtu="1400")),
+        options(backend(mtu="1400 bytes")),
         "services[web].backends[0].mtu",
-        "1400",
+        "1400 bytes",
         "from 576 to 65535",
     ),
     "mac of zeros": (
@@ -543,6 +555,24 @@ def test_defaults() -> None:
         too_big_rate=10000,
         services=(web,),
     )
+
+
+@pytest.mark.parametrize("text", ["80", " 80 ", "080"])
+def test_numbers_may_come_as_text(text: str) -> None:
+    """As from the command line, a template or an INI inventory."""
+    config = Config.parse(
+        options(service(port=text, backends=[{"address": "10.0.0.1", "weight": "3"}]))
+    )
+    assert config.services[0].port == 80
+    assert config.services[0].backends[0].weight == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("yes", True), ("True", True), ("on", True), ("no", False), ("False", False)],
+)
+def test_truth_may_come_as_text(text: str, meant: bool) -> None:
+    assert Config.parse(options(service(flow_table=text))).services[0].flow_table is meant
 
 
 def test_the_canonical_form_of_a_mac() -> None:

@@ -17,8 +17,9 @@ from typing import Any
 from .. import host, link
 from ..balancer import Balancer, Plan
 from ..errors import ConfigError, L4lbError
+from ..listing import listing
 from ..model import Config, interface_name
-from ..saved import saved_interfaces, text
+from ..saved import saved_interfaces
 from .output import show, tell
 
 _WOULD_CHANGE = 3
@@ -113,10 +114,8 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _difference(balancer: Balancer, plan: Plan) -> list[str]:
-    """As a unified diff of what is saved in such a state."""
-    before, after = (
-        (text(state) if state else "").splitlines() for state in (plan.before, plan.after)
-    )
+    """As a unified diff."""
+    before, after = (listing(state).splitlines() for state in (plan.before, plan.after))
     title = f"balancer of {balancer.interface}"
     return list(
         difflib.unified_diff(before, after, f"before: {title}", f"after: {title}", lineterm="")

@@ -80,10 +80,3 @@ def _archive() -> str:
     if not found:
         raise LabError("apt knows no archive of Debian here; is its list of packages current?")
     return found[0]
-
-
-if __name__ == "__main__":
-    try:
-        make(sys.argv[1])
-    except LabError as e:
-        sys.exit(f"roots: {e}")

@@ -137,6 +137,19 @@ def _host_table(plans: dict[str, HostPlan]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _tunnel_end(host: Host, interface: str) -> dict[str, object]:
+    """What decap.py is told of the interface of a server."""
+    plan = host.plan
+    return {
+        "namespace": str(host.network),
+        "interface": interface,
+        "addresses": [str(address.ip) for address in plan.interfaces[interface].addresses],
+        "gue_port": plan.gue_port,
+        "balancers": [str(address.network) for address in plan.balancers] or ["::/0"],
+        "vips": [str(address.network) for address in plan.loopback],
+    }
+
+
 @contextlib.contextmanager
 def _programs(hosts: dict[str, Host], cables: list[network.Cable]) -> Iterator[Callable[[], None]]:
     """Compile decap.c meanwhile, as it takes as long as all the rest; attach it when called.
@@ -146,20 +159,12 @@ def _programs(hosts: dict[str, Host], cables: list[network.Cable]) -> Iterator[C
     (veth_xdp_flush in the kernel's drivers/net/veth.c).
     """
     ends: list[dict[str, object]] = [
-        {"namespace": str(hosts[cable.far].network), "interface": cable.end, "addresses": []}
+        {"namespace": str(hosts[cable.far].network), "interface": cable.end}
         for cable in cables
         if cable.bridge
     ]
     ends += [
-        {
-            "namespace": str(host.network),
-            "interface": host.plan.decapsulate,
-            "addresses": [
-                str(address.ip) for address in host.plan.interfaces[host.plan.decapsulate].addresses
-            ],
-        }
-        for host in hosts.values()
-        if host.plan.decapsulate
+        _tunnel_end(host, host.plan.decapsulate) for host in hosts.values() if host.plan.decapsulate
     ]
     if not ends:
         yield lambda: None

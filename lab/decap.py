@@ -2,78 +2,68 @@
 """Compiles files/bpf/decap.c once and attaches it in several network namespaces.
 
 Run by /usr/bin/python3, to which bcc belongs. Compiles at once, then reads from standard input
-a JSON list of {"namespace": file, "interface": name, "addresses": [those where tunnels end]}.
+a JSON list of {"namespace": file, "interface": name, "addresses": [those where tunnels end],
+"gue_port": there, "balancers": [prefixes of their addresses], "vips": [prefixes]}. One that has
+nothing but a namespace and an interface takes off nothing.
 """
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import ipaddress
 import json
 import os
-import re
 import socket
 import struct
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# As a script this file's directory comes first on the path; the package is one above.
+# As a script this file's directory comes first on the path; the packages are one above.
 sys.path[0] = str(ROOT)
 
 from lab.namespace import network  # noqa: E402
 
 XDP_FLAGS_DRV_MODE = 1 << 2
-# How the kernel's source calls what uname calls otherwise.
-ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
 
-def kernel_headers() -> list[str]:
-    """Compiler flags that find kernel headers; none if bcc finds the running kernel's by itself.
-
-    XDP programs use only what the kernel promises to keep, so the newest installed headers serve.
-    Debian splits a kernel's headers: bcc takes "source", where most are, from the environment
-    and needs to be told of the generated ones in "build".
-    """
-    modules = Path("/lib/modules")
-    if (modules / os.uname().release / "build").exists():
-        return []
-    builds = [path for path in modules.glob("*/build") if path.exists()]
-    if not builds:
-        sys.exit("no kernel headers in /lib/modules: install linux-headers-amd64 or alike")
-    build = max(builds, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)])
-    source = build.with_name("source")
-    os.environ["BCC_KERNEL_SOURCE"] = str(source if source.exists() else build)
-    generated = (
-        f"arch/{ARCHITECTURES.get(os.uname().machine, os.uname().machine)}/include/generated"
-    )
-    parts = ["include", "include/generated/uapi", generated, f"{generated}/uapi"]
-    return [f"-I{build / part}" for part in parts]
+def address_at(index: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
+    """struct address_at of the program."""
+    if isinstance(address, ipaddress.IPv4Address):
+        address = ipaddress.IPv6Address(f"::ffff:{address}")
+    return struct.pack("=I16s", index, address.packed)
 
 
-def tunnel_end(interface: str, address: str) -> bytes:
-    """struct tunnel_end of the program."""
-    parsed = ipaddress.ip_address(address)
-    if isinstance(parsed, ipaddress.IPv4Address):
-        parsed = ipaddress.IPv6Address(f"::ffff:{parsed}")
-    return struct.pack("=I16s", socket.if_nametoindex(interface), parsed.packed)
+def prefix_at(index: int, text: str) -> bytes:
+    """struct prefix_at of the program."""
+    prefix = ipaddress.ip_network(text)
+    length = 32 + prefix.prefixlen + (128 - prefix.max_prefixlen)
+    return struct.pack("=I", length) + address_at(index, prefix.network_address)
 
 
 def main() -> None:
+    """Load the program, and attach it wherever standard input says."""
+    library = "plugins.module_utils"
+    compiler = importlib.import_module(f"{library}.compiler")
+    errors = importlib.import_module(f"{library}.errors")
     try:
-        from bcc import BPF
-    except ImportError:
-        sys.exit("bcc is not installed: apt-get install python3-bpfcc")
-    # As the balancer's program is compiled, and for the same reason (module_utils/compiler.py).
-    flags = ["-fno-strict-overflow", *kernel_headers()]
-    bpf = BPF(text=(ROOT / "files/bpf/decap.c").read_text(), cflags=flags)
-    program = bpf.load_func(b"decap", BPF.XDP)
-    tunnel_ends = bpf[b"tunnel_ends"]
+        loaded = compiler.load((ROOT / "files/bpf/decap.c").read_text(), [], "decap")
+    except errors.L4lbError as e:
+        sys.exit(str(e))
+    maps, libbpf = loaded.maps, ctypes.CDLL("libbpf.so.1")
     for end in json.load(sys.stdin):
         with network(Path(end["namespace"])):
-            for address in end["addresses"]:
-                key = tunnel_end(end["interface"], address)
-                tunnel_ends[tunnel_ends.Key.from_buffer_copy(key)] = tunnel_ends.Leaf(1)
-            bpf.attach_xdp(end["interface"].encode(), program, XDP_FLAGS_DRV_MODE)
+            index = socket.if_nametoindex(end["interface"])
+            for text in end.get("addresses", ()):
+                key = address_at(index, ipaddress.ip_address(text))
+                maps["tunnel_ends"].update(key, struct.pack("!H", end["gue_port"]))
+            for name in ("balancers", "vips"):
+                for text in end.get(name, ()):
+                    maps[name].update(prefix_at(index, text), b"\1")
+            code = libbpf.bpf_xdp_attach(index, loaded.program.fd, XDP_FLAGS_DRV_MODE, None)
+            if code:
+                sys.exit(f"attach to {end['interface']}: {os.strerror(-code)}")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ class HostPlan:
     root: str | None = None
     cpu: int | None = None
     decapsulate: str | None = None
+    balancers: tuple[Address, ...] = ()
+    gue_port: int = 6080
     services: dict[str, Service] = dataclasses.field(default_factory=dict)
 
     @property
@@ -86,7 +88,7 @@ def _host(name: str, plan: dict[str, Any]) -> HostPlan:
         key: Service(tuple(value["command"]), tuple(value.get("ports", ())))
         for key, value in plan.get("services", {}).items()
     }
-    plan = _with_addresses(plan, "loopback")
+    plan = _with_addresses(_with_addresses(plan, "loopback"), "balancers")
     return HostPlan(**{**plan, "interfaces": interfaces, "services": services})
 
 

@@ -7,6 +7,7 @@
 #define QUOTE 256 /* bytes of a packet that an error quotes */
 #define ICMP_HEADER 8
 #define ICMPV6_HEADER 8
+#define LONGEST_BLANK 256 /* bytes of a message that are looked at, to know whether it is zero */
 
 /* A checksum after one of its 16-bit words went from `old` to `new` (RFC 1624, equation 3). */
 static __always_inline __u16 checksum_after(__u16 check, __u16 old, __u16 new)
@@ -69,8 +70,23 @@ static __always_inline void write_own_ipv6(struct ipv6hdr *ip, const struct addr
 	copy_address(&ip->daddr, destination);
 }
 
+/* Whether an ICMP message of `length` bytes is zero behind its checksum, as far as one looks. */
+static __always_inline int is_blank(const __u8 *icmp, const void *end, __u32 length)
+{
+	__u32 at;
+
+	for (at = ICMP_HEADER / 2; at < LONGEST_BLANK; at++) {
+		if (at >= length || icmp + at + 1 > (__u8 *)end)
+			break;
+		if (icmp[at])
+			return 0;
+	}
+	return 1;
+}
+
 /* Answers a ping of a service's address in place: addresses change sides, so the sums stay right
- * but for the type.
+ * but for the type. Where all but that is zero nothing remains to add up, and the checksum is not
+ * the 0 that RFC 1624 gives, but 0xffff.
  */
 static __always_inline int answer_echo(struct xdp_md *ctx, struct packet *packet)
 {
@@ -104,6 +120,8 @@ static __always_inline int answer_echo(struct xdp_md *ctx, struct packet *packet
 	if ((void *)icmp + ICMP_HEADER > end)
 		return drop(DROP_MALFORMED);
 	*check = checksum_after(*check, htons(*icmp << 8), htons(type << 8));
+	if (!*check && is_blank(icmp, end, network_offset(packet) + packet->length - packet->l4))
+		*check = 0xffff;
 	*icmp = type;
 	if (data + 2 * ETH_ALEN > end)
 		return drop(DROP_MALFORMED);
@@ -258,11 +276,13 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, struct service_tab
 	if (packet->defect || packet->fragment || (void *)icmp + ICMP_HEADER > end ||
 	    packet->l4 + ICMP_HEADER > network_offset(packet) + packet->length)
 		return XDP_PASS;
+	packet->forged = is_bad_source(packet);
+	FORGET(packet->forged, ctx->ingress_ifindex);
 	type = *icmp;
 	if (type == (packet->family == 6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO)) {
 		if (!find_service_key(table, packet, 0, PROTOCOL_ANY))
 			return XDP_PASS;
-		return answer_echo(ctx, packet);
+		return packet->forged ? drop(DROP_BAD_SOURCE) : answer_echo(ctx, packet);
 	}
 	if (!is_error(packet, type))
 		return XDP_PASS;

@@ -15,6 +15,7 @@
 #include "packet.h"
 #include "hash.h"
 #include "service.h"
+#include "source.h"
 #include "backend.h"
 #include "flow.h"
 #include "encap.h"
@@ -75,6 +76,8 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 	__u64 flow;
 	int verdict;
 
+	if (packet->forged || is_bad_source(packet))
+		return drop(DROP_BAD_SOURCE);
 	flow = hash_flow(packet, &packet->source, packet->ports, table->seed);
 #ifdef WITH_FLOW_TABLE
 	if (service->flags & SERVICE_FLOW_TABLE)

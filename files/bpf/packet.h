@@ -49,6 +49,7 @@ struct packet {
 	__u8 syn; /* opens a TCP connection */
 	__u8 fragment; /* has no ports, or its other fragments have none */
 	__u8 quotes; /* an ICMP error: ports and so on are those of the flow that it quotes */
+	__u8 forged; /* an ICMP message from a source that no host has */
 	__u32 l4; /* offset of the transport header */
 	enum drop defect; /* why it cannot be balanced, if it is to a service */
 };
@@ -108,12 +109,14 @@ static __always_inline int parse_link(void *data, void *end, struct packet *pack
 }
 
 /* Fills in the IPv4 header at `offset`; less than 0: nothing that could be to a service. Of a
- * `quoted` packet only the head is there, so its length means nothing.
+ * `quoted` packet only the head is there, so its length means nothing; but a first fragment is as
+ * good as a whole packet, for it has the ports.
  */
 static __always_inline int parse_ipv4(void *data, void *end, __u32 offset, struct packet *packet,
 				      int quoted)
 {
 	struct iphdr *ip = data + offset;
+	__u16 is_fragment = quoted ? IP_OFFSET_MASK : IP_OFFSET_MASK | IP_MORE_FRAGMENTS;
 	__u32 header;
 
 	if ((void *)(ip + 1) > end)
@@ -131,7 +134,7 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 offset, struc
 	}
 	if (FIRST_BYTE(ip) >> 4 != IPVERSION || header < sizeof(*ip) || (void *)ip + header > end)
 		packet->defect = DROP_MALFORMED;
-	packet->fragment = !!(ip->frag_off & htons(IP_OFFSET_MASK | IP_MORE_FRAGMENTS));
+	packet->fragment = !!(ip->frag_off & htons(is_fragment));
 	return 0;
 }
 
@@ -147,6 +150,7 @@ static __always_inline int is_extension_header(__u8 protocol)
 static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struct packet *packet,
 				      int quoted)
 {
+	__u16 is_fragment = quoted ? IP6_OFFSET_MASK : IP6_OFFSET_MASK | IP6_MORE_FRAGMENTS;
 	struct ipv6hdr *ip = data + offset;
 	__u8 next, *header;
 	__u32 length;
@@ -181,9 +185,7 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 offset, struc
 		if (!quoted && length + 8 > offset + packet->length)
 			packet->defect = DROP_MALFORMED; /* what follows still tells the protocol */
 		if (next == IPPROTO_FRAGMENT) {
-			__be16 field = *(__be16 *)(header + 2);
-
-			if (field & htons(IP6_OFFSET_MASK | IP6_MORE_FRAGMENTS))
+			if (*(__be16 *)(header + 2) & htons(is_fragment))
 				packet->fragment = 1;
 			next = header[0];
 			length += 8;

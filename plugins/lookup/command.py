@@ -49,8 +49,8 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
 COLLECTION = Path(__file__).resolve().parents[2]
-# Of the distribution, to which its bcc belongs.
-SHEBANG = b"#!/usr/bin/python3\n"
+# Of the distribution, to which its bcc belongs; isolated from variables and files of whoever calls it.
+SHEBANG = b"#!/usr/bin/python3 -I\n"
 MAIN = """\
 try:
     from l4lb.command.main import main

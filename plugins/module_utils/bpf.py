@@ -151,7 +151,7 @@ class Shape:
 
 
 class Map(_Object):
-    """A BPF map with 32-bit keys."""
+    """A BPF map. Keys are numbers of 32 bits where they are not bytes."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
@@ -199,12 +199,12 @@ class Map(_Object):
         _check(result, f"look up {self.name}[{key}]")
         return value.raw
 
-    def update(self, key: int, value: bytes) -> None:
+    def update(self, key: int | bytes, value: bytes) -> None:
         """Write the element at `key`; `value` has the length that `lookup` returns."""
         if len(value) != self._stride:
             raise ValueError(f"{self.name}: {len(value)} bytes for an element of {self._stride}")
         result = _libbpf().bpf_map_update_elem(self.fd, _key(key), value, ctypes.c_uint64(0))
-        _check(result, f"update {self.name}[{key}]")
+        _check(result, f"update {self.name}[{key!r}]")
 
     def delete(self, key: int) -> None:
         """Remove the element at `key` (maps of maps only); absent already is fine."""
@@ -310,5 +310,5 @@ def ticks() -> int:
     return Program(_check(program, "load a program that tells the time")).test_run(bytes(14))[0]
 
 
-def _key(number: int) -> Any:
-    return ctypes.byref(ctypes.c_uint32(number))
+def _key(key: int | bytes) -> Any:
+    return key if isinstance(key, bytes) else ctypes.byref(ctypes.c_uint32(key))

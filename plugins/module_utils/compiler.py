@@ -10,16 +10,17 @@ import os
 import platform
 import re
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .bpf import Map, Program
 from .errors import CompileError, HostError
+from .headers import Headers, find_headers
 from .host import told
 
 _INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
@@ -28,34 +29,6 @@ _CLOCK_MONOTONIC_COARSE = 6
 # and leaves that out; the verifier concludes no such thing, and refuses. So let them overflow.
 _DIALECT = ["-fno-strict-overflow"]
 _ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64", "ppc64le": "powerpc", "s390x": "s390"}
-
-
-@dataclass(frozen=True)
-class Headers:
-    """Kernel headers that bcc can compile with.
-
-    `exact` says whether they are the running kernel's. XDP programs use only the stable user
-    API, so others serve as well where those are not to be had.
-    """
-
-    release: str
-    exact: bool
-    source: str | None = None
-    build: str | None = None
-
-
-def find_headers(root: Path = Path("/lib/modules")) -> Headers | None:
-    """The running kernel's headers, else the newest ones installed; None if there are none."""
-    release = platform.release()
-    if (root / release / "build").is_dir() or Path("/sys/kernel/kheaders.tar.xz").exists():
-        return Headers(release, exact=True)
-    candidates = [path for path in root.glob("*") if (path / "build" / "include").is_dir()]
-    if not candidates:
-        return None
-    newest = max(candidates, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
-    # Debian splits headers into what is generated (build) and what is not (source).
-    source = newest / "source" if (newest / "source" / "include").is_dir() else newest / "build"
-    return Headers(newest.name, exact=False, source=str(source), build=str(newest / "build"))
 
 
 def bcc_version() -> str | None:
@@ -123,9 +96,9 @@ def load(text: str, flags: Sequence[str], function: str) -> Loaded:
         from bcc import BPF
     except (ImportError, OSError) as e:  # OSError: of its C library
         raise HostError(f"bcc does not load: {e}; reinstall python3-bpfcc") from e
-    with _environment(headers), _standard_error() as log:
+    with _found_by_bcc(headers) as header_flags, _standard_error() as log:
         try:
-            module = BPF(text=text.encode(), cflags=[*_header_flags(headers), *_DIALECT, *flags])
+            module = BPF(text=text.encode(), cflags=[*header_flags, *_DIALECT, *flags])
         except Exception as e:
             raise CompileError(f"clang refused {function}: {_first_error(log())}", log()) from e
         try:
@@ -153,34 +126,64 @@ def require_tools() -> Headers:
     return headers
 
 
-def _header_flags(headers: Headers) -> list[str]:
-    if headers.exact:
-        return []
-    architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
-    include = f"{headers.build}/include"
-    generated = f"{headers.build}/arch/{architecture}/include/generated"
-    return [
-        f"-I{folder}"
-        for base in (include, generated)
-        for folder in (base, f"{base}/generated", f"{base}/uapi", f"{base}/generated/uapi")
-        if Path(folder).is_dir()
-    ]
+@contextlib.contextmanager
+def _found_by_bcc(headers: Headers) -> Iterator[list[str]]:
+    """Have bcc take these headers and nothing else; yields the compiler flags that it needs.
+
+    It would also look into the working directory, and in /tmp for what it may have unpacked
+    itself; and it heeds variables, as clang does. Any user could plant something there.
+    """
+    with _unpacked(headers) as (source, build), _working_directory(source):
+        before = dict(os.environ)
+        os.environ.clear()
+        os.environ["BCC_KERNEL_SOURCE"] = str(source)
+        try:
+            yield _header_flags(build)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 @contextlib.contextmanager
-def _environment(headers: Headers) -> Iterator[None]:
-    """libbcc looks for headers here only, unless they are the running kernel's."""
-    name = "BCC_KERNEL_SOURCE"
-    before = os.environ.get(name)
-    if headers.source:
-        os.environ[name] = headers.source
+def _unpacked(headers: Headers) -> Iterator[tuple[Path, Path]]:
+    """Where the headers are, by hand and generated. Raises HostError."""
+    if headers.source.is_dir():
+        yield headers.source, headers.build
+        return
+    with contextlib.ExitStack() as stack:
+        with told("make a temporary directory"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="l4lb-"))
+        try:
+            archive = stack.enter_context(tarfile.open(headers.source))
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(folder)  # noqa: S202 (the kernel made it)
+        except (OSError, tarfile.TarError) as e:
+            raise HostError(f"unpack {headers.source}: {e}") from e
+        yield Path(folder), Path(folder)
+
+
+@contextlib.contextmanager
+def _working_directory(folder: Path) -> Iterator[None]:
+    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
+        os.chdir(folder)
         yield
     finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
+        os.fchdir(before)
+        os.close(before)
+
+
+def _header_flags(build: Path) -> list[str]:
+    """For what is generated; bcc itself knows where the rest is."""
+    architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    include = build / "include"
+    generated = build / "arch" / architecture / "include" / "generated"
+    return [
+        f"-I{folder}"
+        for base in (include, generated)
+        for folder in (base, base / "generated", base / "uapi", base / "generated/uapi")
+        if folder.is_dir()
+    ]
 
 
 @contextlib.contextmanager

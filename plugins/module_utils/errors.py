@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+from .printable import printable
+
 
 class L4lbError(Exception):
-    """Base of everything this library raises on purpose."""
+    """Base of everything this library raises on purpose. Its message is fit for a terminal."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(L4lbError):

@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -94,6 +95,18 @@ def decode(name: str) -> str:
     ).decode()
 
 
+def require_own(directory: Path) -> None:
+    """Raises HostError if a directory is there in which others than root may put something.
+
+    Unless systemd mounts it, anyone may make directories in a bpf file system.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        found = directory.lstat()
+        is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if not is_own or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise HostError(f"{directory} may be changed by others than root; remove it")
+
+
 class Pins:
     """A directory of pins that belong together.
 
@@ -115,12 +128,15 @@ class Pins:
 
     def create(self) -> None:
         """Make the directory, for root only."""
-        with told(f"make {self.directory}"):
-            self.directory.parent.mkdir(mode=0o700, exist_ok=True)
-            self.directory.mkdir(mode=0o700, exist_ok=True)
+        for directory in (self.directory.parent, self.directory):
+            with told(f"make {directory}"):
+                directory.mkdir(mode=0o700, exist_ok=True)
+            require_own(directory)
 
     def program(self) -> Program | None:
-        """The pinned program; None if there is none."""
+        """The pinned program; None if there is none. Raises HostError if it may be anyone's."""
+        require_own(self.directory.parent)
+        require_own(self.directory)
         path = self.directory / "program"
         return Program.open_pin(str(path)) if path.exists() else None  # without libbpf, too
 
@@ -175,8 +191,10 @@ class Pins:
 
 
 def pinned_interfaces(paths: Paths) -> list[str]:
-    """The interfaces that have a balancer, attached or not."""
+    """The interfaces that have a balancer, attached or not. Raises HostError if others than root
+    may have made them up."""
     parent = paths.bpffs / "l4lb"
+    require_own(parent)
     if not parent.is_dir():
         return []
     names = sorted(path.name for path in parent.iterdir() if (path / "program").exists())

@@ -98,7 +98,7 @@ def links() -> list[LinkEntry]:
         found.append(
             LinkEntry(
                 index,
-                attributes[_IFLA_IFNAME].rstrip(b"\0").decode(),
+                attributes[_IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape"),
                 flags,
                 attributes.get(_IFLA_ADDRESS, b""),
                 _number(attributes.get(_IFLA_MTU)),

@@ -16,6 +16,7 @@ import os
 from typing import Any
 
 from .errors import L4lbError
+from .files import read_file
 from .host import Paths, decode, encode, is_empty, told
 from .model import Config
 
@@ -92,10 +93,12 @@ class Saved:
     def _read(self) -> Any:
         """What the file says under "config"; None if there is no file. Raises L4lbError."""
         try:
-            raw = json.loads(self.path.read_bytes())
+            raw = json.loads(read_file(self.path))
             version, config = raw["version"], raw["config"]
         except FileNotFoundError:
             return None
+        except L4lbError as e:
+            raise L4lbError(f"{e}; {_REMEDY}") from e
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
             raise L4lbError(f"{self.path} is not readable ({e!r}); {_REMEDY}") from e
         if version != VERSION or not isinstance(config, dict):

@@ -335,6 +335,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils.listing import listing
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.printable import printable
 
 # Where distributions put the Python that their bcc belongs to.
 INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
@@ -358,7 +359,7 @@ ARGUMENTS = {
     # What is below is the model's to check, whose words are shorter, and which does it faster.
     "services": {"type": "raw", "default": []},
     "replace": {"type": "bool", "default": False},
-    "sources": {"type": "str"},
+    "sources": {"type": "str", "no_log": True},  # every run would write it to the system's log
 }
 
 
@@ -430,14 +431,15 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if plan.changed:
             verify(balancer, desired)
     for warning in plan.warnings:
-        module.warn(warning)
+        module.warn(printable(warning))
+    steps = [printable(step) for step in plan.steps]
     title = f"balancer of {balancer.interface}"
     before = listing(plan.before)
     after = before if plan.before == plan.after else listing(plan.after)
     return {
         **result,
         "changed": plan.changed,
-        "steps": plan.steps,
+        "steps": steps,
         "moves": [asdict(move) for move in plan.moves],
         "others": balancer.others(),
         "diff": {
@@ -445,7 +447,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             "after_header": title,
             "before": before,
             "after": after,
-            "prepared": "".join(f"{step}\n" for step in plan.steps),
+            "prepared": "".join(f"{step}\n" for step in steps),
         },
     }
 

@@ -175,6 +175,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils import host
 from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, Place, operate
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils.model import Backend, unicast_address
+from ansible_collections.xdp.l4lb.plugins.module_utils.printable import printable
 
 
 def order_of(params: dict[str, Any]) -> Order:
@@ -221,10 +222,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     order = order_of(module.params)
     report = operate(order, module.check_mode)
     for warning in report.warnings:
-        module.warn(warning)
+        module.warn(printable(warning))
+    steps = [printable(step) for step in report.steps]
     result: dict[str, Any] = {
-        "changed": bool(report.steps),
-        "steps": report.steps,
+        "changed": bool(steps),
+        "steps": steps,
         "services": [
             {
                 "interface": place.interface,
@@ -241,7 +243,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             "after_header": f"backend {order.address}",
             "before": "".join(as_yaml(place, place.before) for place in report.places),
             "after": "".join(as_yaml(place, place.after) for place in report.places),
-            "prepared": "".join(f"{step}\n" for step in report.steps),
+            "prepared": "".join(f"{step}\n" for step in steps),
         },
     }
     if report.waited:

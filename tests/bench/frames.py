@@ -18,7 +18,7 @@ HEAD_LEN = 64
 """How much of a frame the harness writes anew for each packet."""
 
 MACS = bytes.fromhex("525400000002 525400000001")
-CLIENT, CLIENT6, CLIENT_PORT = "100.64.0.1", "2001:db8:c::1", 40000
+CLIENT, CLIENT6, CLIENT_PORT = "10.64.0.1", "2001:db8:c::1", 40000
 TCP, UDP = 6, 17
 SYN, ACK = 0x02, 0x10
 PAYLOAD = 26
@@ -42,7 +42,7 @@ def traffic(targets: Sequence[Target], protocol: int = TCP, flags: int = ACK) ->
 
 def flow(frame: bytes, number: int) -> bytes:
     """What the harness makes of a frame for this flow."""
-    change = (number * 0x9E3779B1 & 0xFFFFFFFF).to_bytes(4, "little")
+    change = (number * (0x9E3779B1 << 6) & 0xFFFFFFFF).to_bytes(4, "little")
     source = bytes(a ^ b for a, b in zip(frame[26:30], change))
     return frame[:26] + source + frame[30:]
 

@@ -44,7 +44,10 @@ BPF_PROG_ARRAY(programs, PROGRAMS);
 /* Of bytes 24 to 31 of a frame the third to the sixth are IPv4's source address, or some of IPv6's. */
 #define SOURCE_WORD 3
 #define SOURCE_SHIFT 16
-#define GOLDEN 0x9e3779b1U /* odd, so no two of 2^32 flows have the same address */
+/* Odd, so no two of 2^26 flows have the same address. The first six bits that it does not change
+ * keep addresses from being such as no host has.
+ */
+#define GOLDEN (0x9e3779b1U << 6)
 
 int harness(struct xdp_md *ctx)
 {

@@ -233,6 +233,9 @@ def test_remove_and_absent(lb1: Host) -> None:
 WRONG: dict[str, tuple[list[str], Any, str]] = {
     "no such file": (["apply", "/nowhere"], None, "/nowhere: No such file or directory"),
     "a directory": (["apply", "/etc"], None, "/etc: Is a directory"),
+    "a device": (["apply", "/dev/zero"], None, "/dev/zero: not a regular file or a pipe"),
+    "no end": (["apply", "/root/long"], None, "/root/long: longer than 32 MiB, as no configu"),
+    "no end by a pipe": (["apply", "-"], " " * (33 << 20), "standard input: longer than 32 MiB"),
     "no JSON": (["apply", "-"], "{", "standard input is not JSON: Expecting property name"),
     "no text": (["apply", "/usr/bin/env"], None, "/usr/bin/env is not JSON: "),
     "no mapping": (["apply", "-"], [], "standard input: give a mapping of options"),
@@ -253,7 +256,16 @@ WRONG: dict[str, tuple[list[str], Any, str]] = {
 
 @pytest.mark.parametrize(("arguments", "given", "message"), WRONG.values(), ids=WRONG)
 def test_wrong_input(deployed: Host, arguments: list[str], given: Any, message: str) -> None:
+    deployed.run(["truncate", "--size=100G", "/root/long"])
     assert message in l4lb(deployed, *arguments, given=given, code=1)
+    deployed.run(["rm", "/root/long"])
+
+
+def test_a_pipe(deployed: Host) -> None:
+    told = deployed.run(
+        ["bash", "-c", "l4lb apply --check <(sleep 0.1; cat)"], input=json.dumps(DEPLOYED)
+    )
+    assert told.stdout == "eth0: nothing to change\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["x"], ["stats", "--interval", "-1"], ["remove"]])
@@ -426,6 +438,14 @@ def test_restore_goes_on_after_an_error(lb1: Host) -> None:
     assert told.startswith("eth0: nothing to change\na: /etc/l4lb/a.json is not readable")
 
 
+def test_restore_waits_for_nobody(lb1: Host) -> None:
+    lb1.run(["mkfifo", "/etc/l4lb/a.json"])
+    told = l4lb(lb1, "restore", code=1)
+    assert "\neth0       native " in l4lb(lb1, "status")
+    lb1.run(["rm", "/etc/l4lb/a.json"])
+    assert told.startswith("eth0: nothing to change\na: /etc/l4lb/a.json: not a regular file; ")
+
+
 def test_restore_as_the_unit_does(lab: Lab, lb1: Host) -> None:
     """With the capabilities that it has, and a system that is read-only."""
     (capabilities,) = re.findall(r"^CapabilityBoundingSet=(.*)$", UNIT.read_text(), re.MULTILINE)
@@ -448,6 +468,8 @@ def test_the_unit(deployed: Host) -> None:
     deployed.run(["sh", "-c", "cat >/root/l4lb@.service"], input=UNIT.read_text())
     done = deployed.run(["systemd-analyze", "verify", "--man=no", "/root/l4lb@.service"])
     assert done.stdout + done.stderr == ""
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20"]
+    deployed.run([*command, "/root/l4lb@.service"])  # fails if it is worse than 2.0
     deployed.run(["rm", "/root/l4lb@.service"])
 
 

@@ -6,33 +6,23 @@ from __future__ import annotations
 import os
 import random
 import shlex
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import GRE
-from scapy.packet import Packet, Padding, Raw
 
 from lab import Lab, LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = CHECKOUT / "lab/lab.py"
 INVENTORY = CHECKOUT / "lab/inventory.yml"
-ETH_P_ALL = 3
 
-LB1, WEB1, WEB2 = "203.0.113.11", "203.0.113.21", "203.0.113.22"
-LB1_6, WEB1_6, WEB2_6 = "2001:db8:2::11", "2001:db8:2::21", "2001:db8:2::22"
-CLIENT, VIP = "198.51.100.2", "192.0.2.10"
-CLIENT6, VIP6 = "2001:db8:1::2", "2001:db8:ffff::10"
-WEB1_MAC = bytes.fromhex("0200cb007115")
+LB1, WEB1 = "203.0.113.11", "203.0.113.21"
 
 SMALL = """
 hosts:
@@ -89,151 +79,6 @@ def test_a_host_is_its_own(lab: Lab) -> None:
     assert not Path("/etc/l4lb-lab-test").exists()
     with pytest.raises(LabError, match="No such file"):
         lab.host("web2").run(["cat", "/etc/l4lb-lab-test"])
-
-
-# What decap.c makes of a frame to web1.
-
-PAYLOAD = UDP(sport=7, dport=9) / Raw(b"payload")
-INNER4 = IP(src=CLIENT, dst=VIP) / PAYLOAD
-INNER6 = IPv6(src=CLIENT6, dst=VIP6) / PAYLOAD
-INNERS = {"4": INNER4, "6": INNER6}
-
-
-def outer4(payload: bytes | Packet = INNER4, proto: int = 4, **fields: object) -> Packet:
-    return IP(**{"src": LB1, "dst": WEB1, "proto": proto, **fields}) / Raw(bytes(payload))
-
-
-def outer6(payload: bytes | Packet = INNER4, proto: int = 4, **fields: object) -> Packet:
-    return IPv6(**{"src": LB1_6, "dst": WEB1_6, "nh": proto, **fields}) / Raw(bytes(payload))
-
-
-OUTERS: dict[str, Callable[..., Packet]] = {"4": outer4, "6": outer6}
-
-
-def gue(inner: bytes | Packet, **fields: object) -> Packet:
-    return UDP(**{"sport": 50000, "dport": 6080, "chksum": 0, **fields}) / Raw(bytes(inner))
-
-
-def gre(inner: Packet, **fields: object) -> Packet:
-    return GRE(**fields) / inner
-
-
-def shorter(packet: Packet, length: int) -> bytes:
-    """Less of it than it says itself."""
-    return bytes(packet)[:length]
-
-
-def inner_of_length(length: int) -> bytes:
-    """Its own idea of its length; in truth it is as long as ever."""
-    return bytes(INNER4)[:2] + length.to_bytes(2, "big") + bytes(INNER4)[4:]
-
-
-def of_version(version: int, packet: Packet) -> bytes:
-    return bytes([version << 4 | bytes(packet)[0] & 0xF]) + bytes(packet)[1:]
-
-
-DECAPSULATED = {
-    "any outer source": (outer4(src="192.0.2.77"), INNER4),
-    "any outer source, IPv6": (outer6(src="2001:db8::77"), INNER4),
-    "padded": (outer4() / Padding(bytes(40)), INNER4),
-    "padded, IPv6": (outer6() / Padding(bytes(40)), INNER4),
-    "inner shorter than outer": (outer4(bytes(INNER4) + b"more"), INNER4 / Padding(b"more")),
-    "inner of no length": (outer6(b"\x60" + bytes(39), 41), Raw(b"\x60" + bytes(39))),
-}
-for inner_name, inner in INNERS.items():
-    for outer_name, outer in OUTERS.items():
-        name = f"{inner_name} in {outer_name}"
-        DECAPSULATED[name] = (outer(inner, {"4": 4, "6": 41}[inner_name]), inner)
-        DECAPSULATED[f"{name}, GUE"] = (outer(gue(inner), 17), inner)
-        DECAPSULATED[f"{name}, GRE"] = (outer(gre(inner), 47), inner)
-UNTOUCHED = {
-    "no tunnel": INNER4,
-    "no tunnel, IPv6": INNER6,
-    "another host's address": outer4(dst=WEB2),
-    "another host's IPv6 address": outer6(dst=WEB2_6),
-    "the VIP": outer4(dst=VIP),
-    "the IPv6 VIP": outer6(dst=VIP6),
-    "an address that begins like ours": outer6(dst="cb00:7115::"),
-    "wrong checksum": outer4(chksum=0x1234),
-    "options": outer4(options=IPOption_NOP()),
-    "an extension header": outer6(b"\4\0\1\4\0\0\0\0" + bytes(INNER4), 60),
-    "fragment": outer4(frag=2),
-    "more fragments": outer4(flags="MF"),
-    "IPv6 fragment": outer6(b"\4\0\0\1\0\0\0\7" + bytes(INNER4), 44),
-    "longer than the frame": outer4(len=200),
-    "longer than the frame, IPv6": outer6(plen=200),
-    "shorter than its header": outer4(len=19),
-    "inner longer than outer": outer4(inner_of_length(len(INNER4) + 1)),
-    "inner longer than outer, IPv6": outer6(INNER6, 41, plen=len(INNER6) - 1),
-    "inner shorter than a header": outer4(inner_of_length(19)),
-    "inner not IPv4": outer4(of_version(6, INNER4)),
-    "inner not IPv6": outer4(of_version(4, INNER6), 41),
-    "too short for an inner header": outer4(shorter(INNER4, 12)),
-    "too short for an inner IPv6 header": outer6(shorter(INNER6, 39), 41),
-    "other protocol": outer4(proto=50),
-    "other UDP port": outer4(gue(INNER4, dport=6081), 17),
-    "UDP checksum": outer4(gue(INNER4, chksum=1), 17),
-    "UDP longer than the packet": outer4(gue(INNER4, len=len(INNER4) + 9), 17),
-    "UDP shorter than the packet": outer6(gue(INNER6, len=len(INNER6) + 7), 17),
-    "GUE with a header": outer4(gue(b"\0\4\0\0" + bytes(INNER4)), 17),
-    "GUE of nothing": outer4(gue(b""), 17),
-    "GUE too short": outer6(gue(shorter(INNER6, 39)), 17),
-    "GRE checksum": outer4(gre(INNER4, chksum_present=1), 47),
-    "GRE key": outer4(gre(INNER4, key_present=1, key=7), 47),
-    "GRE sequence number": outer6(gre(INNER4, seqnum_present=1), 47),
-    "GRE version": outer4(b"\0\1" + bytes(gre(INNER4))[2:], 47),
-    "GRE of something else": outer4(gre(INNER4, proto=0x6558), 47),
-    "GRE of the other family": outer4(gre(INNER4, proto=0x86DD), 47),
-    "GRE cut off": outer4(b"\0\0\x08", 47),
-}
-
-
-@pytest.fixture(scope="module")
-def wire(lab: Lab) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """What lb1 sends, and what web1's stack gets."""
-    sent = lab.host("lb1").socket(socket.AF_PACKET, socket.SOCK_RAW)
-    seen = lab.host("web1").socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-    with sent, seen:
-        sent.bind(("eth0", 0))
-        seen.settimeout(2)
-        yield sent, seen
-
-
-@pytest.mark.parametrize(
-    ("packet", "expected"),
-    [pytest.param(*case, id=name) for name, case in DECAPSULATED.items()]
-    + [pytest.param(packet, packet, id=name) for name, packet in UNTOUCHED.items()],
-)
-@pytest.mark.parametrize("tags", [0, 1, 2])
-def test_decapsulation(
-    wire: tuple[socket.socket, socket.socket], packet: Packet, expected: Packet, tags: int
-) -> None:
-    sent, seen = wire
-    addresses = WEB1_MAC + bytes.fromhex("020000000001")
-    tag = bytes.fromhex("81000007")
-    sent.send((addresses + tag * tags + with_type(packet)).ljust(60, b"\0"))
-    while not (frame := seen.recv(2048)).startswith(addresses):
-        pass
-    # The stack has taken off the first tag, and would cut the padding off later.
-    wanted = addresses + tag * (tags - 1) + with_type(expected)
-    assert frame.rstrip(b"\0") == wanted.rstrip(b"\0")
-
-
-def with_type(packet: Packet) -> bytes:
-    """The packet behind its EtherType."""
-    return bytes.fromhex({4: "0800", 6: "86dd"}[bytes(packet)[0] >> 4]) + bytes(packet)
-
-
-def test_a_tunnelled_request_is_answered_directly(
-    lab: Lab, wire: tuple[socket.socket, socket.socket]
-) -> None:
-    request = IP(src=CLIENT, dst=VIP) / ICMP(id=77) / Raw(b"who?")
-    with lab.host("client").socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as client:
-        client.settimeout(2)
-        wire[0].send(WEB1_MAC + bytes.fromhex("0200000000010800") + bytes(outer4(request)))
-        answer = IP(client.recv(2048))
-    assert (answer.src, answer.dst, answer[ICMP].id) == (VIP, CLIENT, 77)
-    assert answer[Raw].load == b"who?"
 
 
 # Ansible reaches the hosts.

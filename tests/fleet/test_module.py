@@ -56,7 +56,8 @@ def topology() -> dict[str, Any]:
     hosts["lb2"]["bpffs"] = False
     for name in WEB:
         loopback = [*hosts[name]["loopback"], f"{OTHER_VIP}/32"]
-        hosts[name] = {**hosts[name], "loopback": loopback}
+        balancers = [*hosts[name]["balancers"], "10.77.0.2"]
+        hosts[name] = {**hosts[name], "loopback": loopback, "balancers": balancers}
     hosts["web4"]["loopback"] = [*hosts["web4"]["loopback"], f"{ROUTED}/32"]
     return plan
 

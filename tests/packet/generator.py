@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from tests.packet.harness import backends
@@ -39,6 +40,11 @@ ADDRESSES: dict[int, list[str]] = {
     6: ["2001:db8::10", "2001:db8::11", "c000:20a::"],
 }
 STRANGERS: dict[int, list[str]] = {4: ["192.0.2.99"], 6: ["2001:db8::99"]}
+FORGED: dict[int, list[Address]] = {
+    4: [IPv4Address(text) for text in ("0.0.0.1", "127.0.0.1", "239.1.2.3", "255.255.255.255")],
+    6: [IPv6Address(text) for text in ("::", "::1", "ff02::1", "::ffff:198.51.100.7")],
+}
+"""Sources that no host has."""
 PORTS = [0, 1, 53, 443, 8080, 65535]
 CLIENTS = 100
 """Few enough that the flow table forgets none of their flows, and flows come again."""
@@ -124,6 +130,8 @@ class Traffic:
         if rng.random() < 0.1:
             destination = rng.choice(STRANGERS[version] + ADDRESSES[version])
         client, client_port = rng.choice(self._clients[version])
+        if rng.random() < 0.03:
+            client = rng.choice([*FORGED[version], ip_address(destination)])
         port = target["port"] if rng.random() < 0.8 else rng.choice(PORTS)
         protocol = target["protocol"] if rng.random() < 0.9 else rng.choice(["tcp", "udp"])
         fields: dict[str, Any] = {
@@ -145,7 +153,8 @@ class Traffic:
             segment = echo[0](echo[1], rng.choice([0, 0, 1]), data=b"\xda" * self._size())
         else:
             segment = self._error(version, destination, port, client, client_port, protocol)
-            client = rng.choice(self._clients[version])[0]
+            if rng.random() < 0.97:
+                client = rng.choice(self._clients[version])[0]
         if rng.random() < 0.02:
             fields["protocol"] = rng.choice([0, 1, 4, 41, 44, 47, 50, 58, 59, rng.getrandbits(8)])
         self._ip_extras(version, fields)

@@ -48,6 +48,7 @@ from tests.packet.wire import (
     Packet,
     ipv4_header,
     ipv6_header,
+    is_bad_source,
     parse,
     pseudo_header,
     quoted,
@@ -202,6 +203,8 @@ class Model:
             if self.is_icmp(packet):
                 return self.process_icmp(frame, packet)
             service = self.service_of(packet)
+            if is_bad_source(packet.source, packet.destination):
+                raise DroppedError("bad_source")
             flow = Flow(packet.source, packet.source_port, packet.destination_port)
             backend = self.choose(
                 service, flow, opens=packet.tcp_flags & (SYN | ACK) == SYN, remember=True
@@ -225,7 +228,10 @@ class Model:
     def process_icmp(self, frame: bytes, packet: Packet) -> Outcome:
         """Answer pings, and take errors to the backend whose packet they are about."""
         kind = frame[packet.transport]
+        forged = is_bad_source(packet.source, packet.destination)
         if kind == ECHO_REQUEST[packet.version] and packet.destination in self._addresses:
+            if forged:
+                raise DroppedError("bad_source")
             count(self.statistics.answers, "echo_reply")
             return Outcome(Verdict.TX, echo_reply(frame, packet))
         if kind not in ERRORS[packet.version]:
@@ -234,6 +240,8 @@ class Model:
         if quote is None or quote.source != packet.destination:
             raise NotForUsError
         service = self.lookup(quote.source, quote.source_port, quote.protocol)
+        if forged or is_bad_source(quote.destination, quote.source):
+            raise DroppedError("bad_source")
         flow = Flow(quote.destination, quote.destination_port, quote.source_port)
         backend = self.choose(service, flow, opens=False, remember=False)
         return self.forward(frame, packet, service, flow, backend)
@@ -421,14 +429,23 @@ def echo_reply(frame: bytes, packet: Packet) -> bytes:
     """The answer to a ping: all as it came but for type, direction and time to live."""
     made = bytearray(frame)
     made[0:6], made[6:12] = frame[6:12], frame[0:6]
+    pseudo = b""
     if packet.version == 4:
         swap(made, packet.start + 12, 4)
-        replace(made, packet.start + 8, bytes([TTL]), checksum=packet.start + 10)
+        replace(made, packet.start + 8, TTL, checksum=packet.start + 10, covered=packet.header)
     else:
         swap(made, packet.start + 8, 16)
         made[packet.start + 7] = TTL
-    reply = bytes([ECHO_REPLY[packet.version]])
-    replace(made, packet.transport, reply, checksum=packet.transport + 2)
+        length = packet.end - packet.transport
+        pseudo = pseudo_header(packet.source, packet.destination, ICMP[6], length)
+    replace(
+        made,
+        packet.transport,
+        ECHO_REPLY[packet.version],
+        checksum=packet.transport + 2,
+        covered=slice(packet.transport, packet.end),
+        pseudo=pseudo,
+    )
     return bytes(made)
 
 
@@ -438,13 +455,24 @@ def swap(made: bytearray, start: int, size: int) -> None:
     made[start:middle], made[middle:end] = made[middle:end], made[start:middle]
 
 
-def replace(made: bytearray, at: int, byte: bytes, *, checksum: int) -> None:
-    """Replace the first byte of a 16-bit word that a checksum covers."""
+def replace(
+    made: bytearray, at: int, byte: int, *, checksum: int, covered: slice, pseudo: bytes = b""
+) -> None:
+    """Replace the first byte of a 16-bit word that a checksum covers.
+
+    The checksum is computed anew if it was right. A wrong one changes by as much, so that it stays
+    wrong (RFC 1624, equation 3).
+    """
+    was_right = ones_complement_sum(pseudo + made[covered]) == 0xFFFF
     (before,) = struct.unpack_from("!H", made, at)
-    made[at : at + 1] = byte
+    made[at] = byte
     (after,) = struct.unpack_from("!H", made, at)
     (old,) = struct.unpack_from("!H", made, checksum)
-    struct.pack_into("!H", made, checksum, updated_checksum(old, before, after))
+    new = updated_checksum(old, before, after)
+    if was_right:
+        struct.pack_into("!H", made, checksum, 0)
+        new = ones_complement_sum(pseudo + made[covered]) ^ 0xFFFF
+    struct.pack_into("!H", made, checksum, new)
 
 
 def too_big(frame: bytes, packet: Packet, mtu: int) -> bytes:

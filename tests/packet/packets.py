@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Union
 
 from tests.packet.hashing import ones_complement_sum
+from tests.packet.wire import no_host_has
 
 Address = Union[IPv4Address, IPv6Address]
 
@@ -287,10 +288,14 @@ def packet_of(whole: bytes) -> bytes:
 
 
 def random_flow(rng: random.Random) -> tuple[IPv4Address, int]:
-    """A client: address and port, any bits."""
-    return IPv4Address(rng.getrandbits(32)), rng.getrandbits(16)
+    """A client: address and port, any bits that a host may have."""
+    while no_host_has(address := IPv4Address(rng.getrandbits(32))):
+        pass
+    return address, rng.getrandbits(16)
 
 
 def random_flow6(rng: random.Random) -> tuple[IPv6Address, int]:
     """The same of IPv6."""
-    return IPv6Address(rng.getrandbits(128)), rng.getrandbits(16)
+    while no_host_has(address := IPv6Address(rng.getrandbits(128))):
+        pass
+    return address, rng.getrandbits(16)

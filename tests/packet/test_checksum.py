@@ -1,7 +1,9 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checksum of the outer header, for more addresses than anyone would configure."""
+"""Every checksum that the program writes against a full computation: of outer headers, for more
+addresses than anyone would configure, and those that it brings up to date, whatever they were.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,20 @@ from typing import Any
 import pytest
 
 from tests.packet.flows import JHASH_SLOTS
-from tests.packet.harness import LONGEST_FRAME, Balancer, service
+from tests.packet.harness import LONGEST_FRAME, VIPS, Balancer, backends, service
 from tests.packet.hashing import jhash_2words, ones_complement_sum
 from tests.packet.packets import (
+    ACK,
     CLIENT,
     ETHERNET_HEADER,
     IPV4_HEADER,
+    IPV6_HEADER,
     UDP_HEADER,
     frame,
+    icmp,
+    icmp6,
     packed,
+    tcp,
     udp,
 )
 from tests.packet.wire import PORTS
@@ -32,6 +39,9 @@ SOURCES = 2
 
 OVERHEAD = 2 * IPV4_HEADER + UDP_HEADER
 LONGEST = LONGEST_FRAME - ETHERNET_HEADER + IPV4_HEADER
+
+EVERY_CHECKSUM = set(range(0xFFFF))
+"""That anything can have which is not all zero: it has no 0xFFFF."""
 
 
 def unicast(rng: random.Random) -> str:
@@ -139,3 +149,73 @@ def test_outer_checksum_at_the_edges(balancer: Balancer, source: str, server: st
     for outcome in balancer.send_all(frames):
         assert outcome.frame is not None
         assert ones_complement_sum(outcome.frame[14:34]) == 0xFFFF
+
+
+def header_checksum(packet: bytes) -> tuple[int, int]:
+    """What the header of IPv4 has, and what a full computation gives."""
+    header = packet[: (packet[0] & 0x0F) * 4]
+    (found,) = struct.unpack_from("!H", header, 10)
+    return found, ones_complement_sum(header[:10] + header[12:]) ^ 0xFFFF
+
+
+def icmp_checksum(packet: bytes) -> tuple[int, int]:
+    """The same of a message of ICMP or ICMPv6, behind a header without options."""
+    pseudo = b""
+    message = packet[IPV4_HEADER:]
+    if packet[0] >> 4 == 6:
+        message = packet[IPV6_HEADER:]
+        pseudo = packet[8:IPV6_HEADER] + struct.pack("!II", len(message), 58)
+    (found,) = struct.unpack_from("!H", message, 2)
+    return found, ones_complement_sum(pseudo + message[:2] + message[4:]) ^ 0xFFFF
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_every_checksum_of_a_ping(shipped: Balancer, version: int) -> None:
+    shipped.configure(service(address=VIPS[version], backends=backends(1, version=version)))
+    message, kind = {4: (icmp, 8), 6: (icmp6, 128)}[version]
+    fields: list[dict[str, Any]] = [{} for _ in range(0x10000)]
+    if version == 4:
+        fields = [{"identification": number} for number in range(0x10000)]
+    frames = [
+        frame(message(kind, rest=number), destination=VIPS[version], **fields[number])
+        for number in range(0x10000)
+    ]
+    assert {icmp_checksum(sent[ETHERNET_HEADER:])[0] for sent in frames} == EVERY_CHECKSUM
+    if version == 4:
+        assert {header_checksum(sent[ETHERNET_HEADER:])[0] for sent in frames} == EVERY_CHECKSUM
+    for outcome in shipped.send_all(frames):
+        assert outcome.frame is not None
+        answer = outcome.frame[ETHERNET_HEADER:]
+        assert len(set(icmp_checksum(answer))) == 1
+        if version == 4:
+            assert len(set(header_checksum(answer))) == 1
+
+
+@pytest.mark.parametrize(("version", "mtu"), [(4, 600), (6, 1320)])
+def test_every_checksum_of_packet_too_big(shipped: Balancer, version: int, mtu: int) -> None:
+    shipped.configure(
+        service(address=VIPS[version], backends=backends(1, version=version)), mtu=mtu
+    )
+    seen = set()
+    for outcome in shipped.send_all(
+        frame(
+            tcp(flags=ACK, data=struct.pack("!H", number) + bytes(mtu)), destination=VIPS[version]
+        )
+        for number in range(0x10000)
+    ):
+        assert outcome.frame is not None
+        found, full = icmp_checksum(outcome.frame[ETHERNET_HEADER:])
+        assert found == full
+        seen.add(found)
+    assert seen == EVERY_CHECKSUM
+
+
+def test_every_time_to_live_of_a_ping(balancer: Balancer) -> None:
+    balancer.configure(service())
+    for outcome in balancer.send_all(
+        frame(icmp(8), destination=VIPS[4], ttl=ttl, identification=number)
+        for ttl in range(256)
+        for number in (*range(8), *range(0x7F00, 0x8100, 0x3F), *range(0xFFF8, 0x10000))
+    ):
+        assert outcome.frame is not None
+        assert len(set(header_checksum(outcome.frame[ETHERNET_HEADER:]))) == 1

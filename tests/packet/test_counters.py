@@ -85,7 +85,7 @@ def test_mixed_traffic(shipped: Balancer, rng: random.Random) -> None:
     shipped.send_all(frames)
     counted = shipped.counted()
     assert counted == shipped.model.statistics
-    assert set(counted.drops) == {"fragment", "malformed", "no_backend"}
+    assert set(counted.drops) == {"bad_source", "fragment", "malformed", "no_backend"}
     for name, total in counted.services.items():
         parts = [tally for (owner, _), tally in counted.backends.items() if owner == name]
         assert total.packets == sum(part.packets for part in parts)

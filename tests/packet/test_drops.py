@@ -30,6 +30,7 @@ REASONS = (
     "forwarding_off",
     "too_big",
     "no_room",
+    "bad_source",
 )
 
 
@@ -229,7 +230,7 @@ def test_no_usable_backend(
     assert balancer.counted().drops == {"no_backend": 100}
 
 
-TO_COME = {"bad_source", "ttl_expired", "no_service", "limited", "no_egress"}
+TO_COME = {"ttl_expired", "no_service", "limited", "no_egress"}
 
 
 def test_reasons_are_named(balancer: Balancer) -> None:

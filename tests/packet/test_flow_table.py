@@ -18,10 +18,10 @@ from tests.packet.harness import VIP, VIPS, Balancer, backends, service
 from tests.packet.model import Outcome
 from tests.packet.packets import (
     ACK,
+    CLIENT6,
     SYN,
     frame,
     random_flow,
-    random_flow6,
     tcp,
     udp,
 )
@@ -244,7 +244,7 @@ def test_services_do_not_share_flows(balancer: Balancer) -> None:
 def test_every_part_of_a_flow_counts(balancer: Balancer, rng: random.Random, version: int) -> None:
     """Any other client, client's port or port is another flow."""
     balancer.configure(web(version, port=0), flow_table_size=SIZE, hash_seed=7)
-    source, port = (random_flow if version == 4 else random_flow6)(rng)
+    source, port = ip_address({4: "10.1.2.3", 6: CLIENT6}[version]), rng.getrandbits(16)
     flows = [(source, port, 443), (source, port ^ 1, 443), (source, port, 444), (source, 443, port)]
     flows += [
         (type(source)(int(source) ^ 1 << bit), port, 443) for bit in range(source.max_prefixlen)
@@ -394,4 +394,4 @@ def test_a_flood_counts_exactly_however_small_the_table(
     balancer.send_all(frames)
     flows = balancer.check().flows
     assert flows["misses"] == 3000
-    assert flows["replacements"] > 3000 - 1024
+    assert flows["replacements"] >= 3000 - 1024

@@ -26,6 +26,7 @@ from tests.packet.packets import (
     Transport,
     authentication,
     extension,
+    fragment_header,
     frame,
     hop_by_hop,
     icmp,
@@ -76,7 +77,6 @@ SERVICES = [
         pytest.param({"tos": 0xFF}, id="type of service"),
         pytest.param({"padding": b"\xa5" * 9}, id="padding"),
         pytest.param({"tags": [5, 6]}, id="two tags"),
-        pytest.param({"source": "own"}, id="from the service itself"),
         pytest.param({"more": True}, id="options"),
     ],
 )
@@ -85,8 +85,6 @@ def test_ping_is_answered(balancer: Balancer, version: int, fields: dict[str, An
     fields = dict(fields)
     if fields.pop("more", None):
         fields = {"options": bytes(8)} if version == 4 else {"extensions": [hop_by_hop(), ATOMIC]}
-    if "source" in fields:
-        fields["source"] = VIPS[version]
     balancer.configure(*SERVICES)
     for destination in (VIPS[version], ONLY_UDP[version]):
         outcome = balancer.send(frame(PINGS[version](), destination=destination, **fields))
@@ -145,6 +143,50 @@ def test_every_ping_has_right_checksums(
     for outcome in balancer.send_all(frames):
         assert outcome.frame is not None
         assert checksums_hold(outcome.frame[14:])
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("rest", "data"),
+    [
+        pytest.param(0, b"", id="nothing but zeros"),
+        pytest.param(0, bytes(1), id="one more"),
+        pytest.param(0, bytes(55), id="an odd number"),
+        pytest.param(0, bytes(56), id="as many as usual"),
+        pytest.param(0, bytes(1472), id="as many as fit"),
+        pytest.param(0xFFFF, b"", id="words that add up to zero"),
+        pytest.param(0x1234EDCB, b"", id="two such words"),
+        pytest.param(0, b"\xff\xff", id="a word behind zeros"),
+        pytest.param(0, b"\x12\x34\xed\xcb", id="two words behind zeros"),
+        pytest.param(0, bytes(49) + b"\xff\0\xff\0\0", id="an odd byte among the last"),
+        pytest.param(0, bytes(244) + b"\x7f\xff\x80\0", id="the last bytes that are looked at"),
+        pytest.param(0, bytes(55) + b"\xff\0\xff", id="the last byte"),
+        pytest.param(0, b"\0\1", id="no such word"),
+    ],
+)
+@pytest.mark.parametrize("padding", [b"", b"\xff"])
+def test_a_checksum_that_is_zero_or_nearly(
+    balancer: Balancer, version: int, rest: int, data: bytes, padding: bytes
+) -> None:
+    """Of nothing but zeros the sum is 0 and so its complement 0xFFFF; of words that add up to zero
+    it is 0xFFFF, and the complement 0 (RFC 1071, RFC 1624 section 3)."""
+    balancer.configure(*SERVICES)
+    sent = frame(
+        MESSAGES[version]({4: 8, 6: 128}[version], rest=rest, data=data),
+        destination=VIPS[version],
+        padding=padding,
+    )
+    outcome = balancer.send(sent)
+    assert outcome.verdict is Verdict.TX
+    assert outcome.frame is not None
+    packet = outcome.frame[14 : len(outcome.frame) - len(padding)]
+    assert checksums_hold(packet)
+    at = {4: 20, 6: 40}[version]
+    message = bytes([{4: 0, 6: 129}[version], 0, 0, 0]) + sent[14 + at + 4 : 14 + len(packet)]
+    pseudo = packet[8:40] + struct.pack("!II", len(message), 58) if version == 6 else b""
+    full = ones_complement_sum(pseudo + message) ^ 0xFFFF
+    assert struct.unpack_from("!H", packet, at + 2) == (full,)
+    balancer.check()
 
 
 def test_a_checksum_at_its_edges(balancer: Balancer) -> None:
@@ -224,6 +266,12 @@ def quote_of(version: int, segment: bytes | None = None, /, **fields: Any) -> by
     return PACKETS[version](segment, **{**addresses, **fields})
 
 
+def first_fragment(version: int, segment: bytes, /, **fields: Any) -> bytes:
+    """The beginning of a long answer of a service, as an error quotes it."""
+    kind: dict[str, Any] = {"flags": 0x2000} if version == 4 else {"extensions": [FIRST_FRAGMENT]}
+    return quote_of(version, segment, **kind, **fields)
+
+
 def error_about(version: int, quote: bytes, /, **fields: Any) -> bytes:
     """An error that a router sends about this packet."""
     message = MESSAGES[version]({4: 11, 6: 3}[version], data=quote)
@@ -231,6 +279,22 @@ def error_about(version: int, quote: bytes, /, **fields: Any) -> bytes:
         message,
         **{"source": ROUTERS[version], "destination": VIPS[version], **fields},
     )
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_an_error_in_fragments(balancer: Balancer, version: int, offset: int) -> None:
+    """It need not be whole, so nobody knows what it is about."""
+    balancer.configure(*SERVICES)
+    fields: dict[str, Any] = (
+        {"flags": 0x2000 + offset}
+        if version == 4
+        else {"extensions": [fragment_header(offset, more=True)]}
+    )
+    for quote in (quote_of(version), first_fragment(version, tcp(source_port=443))):
+        sent = error_about(version, quote, **fields)
+        assert balancer.send(sent) == Outcome(Verdict.PASS, sent)
+    balancer.check()
 
 
 QUOTES4: dict[str, tuple[bytes, bool]] = {
@@ -246,8 +310,15 @@ QUOTES4: dict[str, tuple[bytes, bool]] = {
     "version 6": (quote_of(4, version=6), False),
     "header of 16 bytes": (quote_of(4, header_words=4), False),
     "header longer than the quote": (quote_of(4, header_words=15)[:40], False),
-    "first fragment": (quote_of(4, flags=0x2000), False),
+    "first fragment": (quote_of(4, flags=0x2000), True),
+    "first fragment with DF": (quote_of(4, flags=0x6000), True),
+    "first fragment with options": (quote_of(4, flags=0x2000, options=bytes(40)), True),
+    "first fragment, eight bytes": (quote_of(4, flags=0x2000)[:28], True),
+    "first fragment, seven bytes": (quote_of(4, flags=0x2000)[:27], False),
+    "first fragment of another port": (quote_of(4, tcp(source_port=444), flags=0x2000), False),
+    "middle fragment": (quote_of(4, flags=0x2001), False),
     "last fragment": (quote_of(4, flags=0x0010), False),
+    "last fragment, greatest offset": (quote_of(4, flags=0x1FFF), False),
     "no DF": (quote_of(4, flags=0), True),
     "another source": (quote_of(4, source=STRANGERS[4]), False),
     "another port": (quote_of(4, tcp(source_port=444)), False),
@@ -276,8 +347,28 @@ QUOTES6: dict[str, tuple[bytes, bool]] = {
     "nine extension headers": (quote_of(6, extensions=[extension(DESTINATION)] * 9), False),
     "half an extension header": (quote_of(6, extensions=[hop_by_hop()])[:44], False),
     "atomic fragment": (quote_of(6, extensions=[ATOMIC]), True),
-    "first fragment": (quote_of(6, extensions=[FIRST_FRAGMENT]), False),
+    "first fragment": (quote_of(6, extensions=[FIRST_FRAGMENT]), True),
+    "first fragment, reserved bits": (
+        quote_of(6, extensions=[fragment_header(more=True, reserved=3)]),
+        True,
+    ),
+    "first fragment between extension headers": (
+        quote_of(6, extensions=[hop_by_hop(), FIRST_FRAGMENT, extension(DESTINATION)]),
+        True,
+    ),
+    "first fragment, eight bytes": (quote_of(6, extensions=[FIRST_FRAGMENT])[:56], True),
+    "first fragment, seven bytes": (quote_of(6, extensions=[FIRST_FRAGMENT])[:55], False),
+    "first fragment, half a header": (quote_of(6, extensions=[FIRST_FRAGMENT])[:44], False),
+    "first fragment of another port": (
+        quote_of(6, tcp(source_port=444), extensions=[FIRST_FRAGMENT]),
+        False,
+    ),
+    "middle fragment": (quote_of(6, extensions=[fragment_header(1, more=True)]), False),
     "last fragment": (quote_of(6, extensions=[LAST_FRAGMENT]), False),
+    "last fragment of the first": (
+        quote_of(6, extensions=[FIRST_FRAGMENT, LAST_FRAGMENT]),
+        False,
+    ),
     "hop limit 0": (quote_of(6, ttl=0), True),
     "a longer packet": (quote_of(6, payload_length=1460)[:48], True),
     "version 4": (quote_of(6, version=4), False),
@@ -336,11 +427,15 @@ def test_an_error_goes_where_its_flow_goes(
             there = segment(source_port=client_port, port=port)
             back = segment(source_port=port, port=client_port)
             sent = frame(there, source=client, destination=VIPS[version])
-            quote = quote_of(version, back, destination=client)
-            first, second = balancer.send_all([sent, error_about(version, quote)])
-            assert first.frame is not None
-            assert second.frame is not None
-            assert first.frame[at] == second.frame[at]
+            outcomes = balancer.send_all(
+                [
+                    sent,
+                    error_about(version, quote_of(version, back, destination=client)),
+                    error_about(version, first_fragment(version, back, destination=client)),
+                ]
+            )
+            assert len({outcome.frame[at] for outcome in outcomes if outcome.frame}) == 1
+            assert {outcome.verdict for outcome in outcomes} == {Verdict.TX}
     balancer.check()
 
 

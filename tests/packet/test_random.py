@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import random
 import struct
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from tests.packet.generator import (
     CHAINS,
     ENCAPSULATIONS,
     FLOW_TABLE_SIZE,
+    FORGED,
     LONG,
     PORTS,
     STRANGERS,
@@ -100,9 +101,10 @@ def test_volume(
 
 
 def addresses(version: int) -> st.SearchStrategy[Any]:
-    """A client's."""
+    """A client's, or a forged one."""
     any_bits = st.integers(0, 2 ** {4: 32, 6: 128}[version] - 1)
-    return any_bits.map({4: IPv4Address, 6: IPv6Address}[version])
+    forged = st.sampled_from([*FORGED[version], *map(ip_address, ADDRESSES[version])])
+    return any_bits.map({4: IPv4Address, 6: IPv6Address}[version]) | forged
 
 
 @st.composite

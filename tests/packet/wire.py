@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Union
 
 from tests.packet.hashing import ones_complement_sum
@@ -57,8 +57,25 @@ EXTENSIONS = {0, 43, FRAGMENT_HEADER, AUTHENTICATION_HEADER, 60, 135}
 """Hop-by-hop options, routing, fragment, authentication, destination options, mobility."""
 MOST_EXTENSIONS = 8
 SMALLEST_EXTENSION = 8
+ANY_FRAGMENT, NOT_THE_FIRST = 0xFFF9, 0xFFF8
+"""Offset and more-fragments bit of IPv6's fragment header, and the offset alone."""
 FURTHEST_HEADER = 2047
 """How many bytes into a frame the last header may start."""
+
+BAD_SOURCES: dict[int, list[IPv4Network] | list[IPv6Network]] = {
+    4: [
+        IPv4Network("0.0.0.0/8"),
+        IPv4Network("127.0.0.0/8"),
+        IPv4Network("224.0.0.0/4"),
+        IPv4Network("255.255.255.255/32"),
+    ],
+    6: [
+        IPv6Network("::/128"),
+        IPv6Network("::1/128"),
+        IPv6Network("ff00::/8"),
+        IPv6Network("::ffff:0:0/96"),
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,11 @@ class Packet:
     @property
     def end(self) -> int:
         return self.start + self.length
+
+    @property
+    def header(self) -> slice:
+        """Where in the frame the header of IPv4 is, options included."""
+        return slice(self.start, self.transport)
 
 
 @dataclass(frozen=True)
@@ -197,12 +219,14 @@ def parse_ipv6(frame: bytes, start: int) -> Packet:
     )
 
 
-def walk(frame: bytes, protocol: int, offset: int, end: int) -> Chain:
+def walk(frame: bytes, protocol: int, offset: int, end: int, stops: int = ANY_FRAGMENT) -> Chain:
     """Follow IPv6 extension headers (RFC 8200 section 4) up to the transport header.
 
     A fragment ends the way: its next header may be in another fragment. One that is the whole
     packet (RFC 6946) is no fragment. What the last header says to follow counts even if that is not
     there: so it is known whose packet is cut short.
+
+    stops: bits of the offset and its flag that make a fragment.
     """
     for count in range(MOST_EXTENSIONS + 1):
         if offset > FURTHEST_HEADER:
@@ -218,14 +242,15 @@ def walk(frame: bytes, protocol: int, offset: int, end: int) -> Chain:
             length = (size + 2) * 4
         else:
             length = (size + 1) * 8
-        if protocol == FRAGMENT_HEADER and position & 0xFFF9:
+        if protocol == FRAGMENT_HEADER and position & stops:
             return Chain(next_header, offset + length, fragment=True)
         protocol, offset = next_header, offset + length
     return Chain(protocol, offset, malformed=True)
 
 
 def quoted(frame: bytes, packet: Packet) -> Quote | None:
-    """What an ICMP error quotes, if that has ports; senders cut it off anywhere behind those."""
+    """What an ICMP error quotes, if that has ports; senders cut it off anywhere behind those. Of a
+    fragmented packet the first fragment has them: none is shorter than eight bytes."""
     start, end = packet.transport + ICMP_HEADER, packet.end
     if packet.version == 4:
         if end - start < IPV4_HEADER.size:
@@ -233,7 +258,7 @@ def quoted(frame: bytes, packet: Packet) -> Quote | None:
         first, _, _, _, flags, _, protocol, _, source, destination = IPV4_HEADER.unpack_from(
             frame, start
         )
-        if first >> 4 != 4 or first & 0x0F < 5 or flags & (MORE_FRAGMENTS | FRAGMENT_OFFSET):
+        if first >> 4 != 4 or first & 0x0F < 5 or flags & FRAGMENT_OFFSET:
             return None
         transport = start + (first & 0x0F) * 4
         addresses: tuple[Address, Address] = IPv4Address(source), IPv4Address(destination)
@@ -243,7 +268,7 @@ def quoted(frame: bytes, packet: Packet) -> Quote | None:
         word, _, next_header, _, source, destination = IPV6_HEADER.unpack_from(frame, start)
         if word >> 28 != 6:
             return None
-        chain = walk(frame, next_header, start + IPV6_HEADER.size, end)
+        chain = walk(frame, next_header, start + IPV6_HEADER.size, end, stops=NOT_THE_FIRST)
         if chain.malformed or chain.fragment:
             return None
         protocol, transport = chain.protocol, chain.offset
@@ -251,6 +276,17 @@ def quoted(frame: bytes, packet: Packet) -> Quote | None:
     if protocol not in PROTOCOL_NAMES or end - transport < 8:
         return None
     return Quote(*addresses, protocol, *PORTS.unpack_from(frame, transport))
+
+
+def is_bad_source(source: Address, destination: Address) -> bool:
+    """Whether no host may send from this address to that one."""
+    return source == destination or no_host_has(source)
+
+
+def no_host_has(address: Address) -> bool:
+    """Whether an address is unspecified, loopback, multicast, broadcast, or one that only sockets
+    know (RFC 1122 section 3.2.1.3, RFC 4291 section 2)."""
+    return any(address in network for network in BAD_SOURCES[address.version])
 
 
 def ipv4_header(

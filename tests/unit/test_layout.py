@@ -118,7 +118,7 @@ def used(constant: str) -> bool:
     return len(re.findall(rf"\b{constant}\b", CODE)) > 1
 
 
-TO_COME = {"bad_source", "ttl_expired", "no_service", "limited", "no_egress"}
+TO_COME = {"ttl_expired", "no_service", "limited", "no_egress"}
 
 
 def test_each_reason_to_drop_is_used_and_says_what_to_do() -> None:

@@ -51,7 +51,9 @@ def test_what_is_in_it() -> None:
 def test_it_runs(tmp_path: Path) -> None:
     file = tmp_path / "l4lb"
     file.write_bytes(command.build())
-    run = [sys.executable, str(file), "--version"]
+    interpreter, *options = file.read_bytes().partition(b"\n")[0].decode().split()
+    assert interpreter == "#!/usr/bin/python3"
+    run = [sys.executable, *options, str(file), "--version"]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     assert done.stdout == f"l4lb {VERSION}\n"
 

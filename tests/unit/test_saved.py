@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,25 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"write .*/eth0\.json\.new: Not a directory"):
         saved.prepare(SOME)
     saved.abandon()
+
+
+def test_what_is_no_file(paths: Paths) -> None:
+    saved = Saved("eth0", paths)
+    paths.etc.mkdir(parents=True)
+    os.mkfifo(saved.path)
+    with pytest.raises(L4lbError, match=r"eth0\.json: not a regular file; apply the config"):
+        saved.read()
+    assert not saved.holds(config())
+    saved.path.unlink()
+    saved.path.symlink_to("/dev/zero")
+    with pytest.raises(L4lbError, match=r"eth0\.json: not a regular file; apply the config"):
+        saved.read()
+
+
+def test_what_has_no_end(paths: Paths) -> None:
+    saved = Saved("eth0", paths)
+    paths.etc.mkdir(parents=True)
+    saved.path.touch()
+    os.truncate(saved.path, 1 << 40)
+    with pytest.raises(L4lbError, match=r"eth0\.json: longer than 32 MiB, .*; apply the config"):
+        saved.read()

@@ -17,6 +17,7 @@ from typing import Any
 from .. import host, link
 from ..balancer import Balancer, Plan
 from ..errors import ConfigError, L4lbError
+from ..files import read_all, read_file
 from ..listing import listing
 from ..model import Config, interface_name
 from ..saved import saved_interfaces
@@ -37,7 +38,7 @@ def add_commands(commands: Any) -> None:
         '  {"interface": "eth0", "services": [{"name": "web", "address": "192.0.2.10",\n'
         '   "port": 80, "protocol": "tcp", "backends": [{"address": "203.0.113.21"}]}]}',
     )
-    command.add_argument("file", metavar="FILE", help="- is standard input")
+    command.add_argument("file", metavar="FILE", help="a file or a pipe; - is standard input")
     command.add_argument(
         "--check",
         action="store_true",
@@ -102,7 +103,8 @@ def _read(name: str) -> dict[str, Any]:
     """The options in a file. Raises L4lbError."""
     shown = "standard input" if name == "-" else name
     try:
-        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        stdin = sys.stdin.buffer
+        raw = read_all(stdin, shown) if name == "-" else read_file(Path(name), or_pipe=True)
         given = json.loads(raw)
     except OSError as e:
         raise L4lbError(f"{shown}: {e.strerror}") from e

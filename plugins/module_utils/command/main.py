@@ -15,8 +15,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..errors import L4lbError
+from ..printable import printable
 from . import change, flow, view
 from .output import tell
 
@@ -29,10 +31,20 @@ exit codes:
   130  interrupted by Ctrl-C, 141 by the end of a pipe
 """
 
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where libraries find the programs that they run, as pyroute2 does, whatever the caller has."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong with arguments without repeating what a terminal would obey."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
 
 def parser(version: str) -> argparse.ArgumentParser:
     """All that the command takes."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="l4lb",
         description="Look at the XDP layer-4 load balancer of this host, and change it.",
         epilog=EXIT_CODES + "\nl4lb COMMAND --help says more about one of them.",
@@ -49,6 +61,7 @@ def parser(version: str) -> argparse.ArgumentParser:
 
 def main(version: str, arguments: Sequence[str] | None = None) -> int:
     """Run as a command; returns the exit code."""
+    os.environ["PATH"] = _PATH
     options = parser(version).parse_args(arguments)
     try:
         code: int = options.run(options)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the command writes, and where."""
+"""What the command writes, and where: all of it goes through here."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from ..printable import printable
 
-def show(lines: Iterable[str]) -> None:
+
+def show(lines: Iterable[str], end: str = "\n") -> None:
     """Write lines to standard output."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.write("".join(f"{printable(line)}{end}" for line in lines))
 
 
 def show_json(value: Any) -> None:
     """Write JSON, one line, to standard output."""
-    show([json.dumps(value)])
+    show([json.dumps(value).replace("\x7f", "\\u007f")])  # of all that json leaves to terminals
 
 
 def tell(message: str) -> None:
     """Write a message, one line whatever it holds, to standard error."""
-    sys.stderr.write(f"l4lb: {' '.join(message.split())}\n")
+    sys.stderr.write(f"l4lb: {printable(' '.join(message.split()))}\n")

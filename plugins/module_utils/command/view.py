@@ -14,6 +14,7 @@ from typing import Any
 from .. import host
 from ..balancer import Balancer, Live
 from ..errors import ConfigError
+from ..printable import printable
 from ..sampler import Sampler
 from ..saved import saved_interfaces
 from ..table import table
@@ -112,8 +113,9 @@ def _mode(live: Live) -> str:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    shown = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
 
 
 # stats
@@ -150,7 +152,7 @@ def _show(balancers: dict[str, Any], options: argparse.Namespace, again: bool) -
         if len(lines) > height:
             lines[height - 1 :] = [f"… {len(lines) - height + 1} more lines"]
         sys.stdout.write(_HOME)
-        show(f"{line}{_CLEAR_LINE}" for line in lines)
+        show(lines, end=f"{_CLEAR_LINE}\n")
         sys.stdout.write(_CLEAR_REST)
     else:
         show([""] * again + lines)

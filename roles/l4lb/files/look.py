@@ -3,16 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print as JSON what a host has of what a balancer needs.
 
-The role gives this to /usr/bin/python3, whichever that is: it must run on any Python 3.
+The role gives this to /usr/bin/python3, whichever that is: it must run on any Python 3. Before it
+the role puts plugins/module_utils/headers.py.
 """
 
 import json
 import os
 import platform
-import re
 from pathlib import Path
-
-KERNEL_HEADERS = Path("/sys/kernel/kheaders.tar.xz")
 
 
 def loads(module, attribute):
@@ -24,16 +22,12 @@ def loads(module, attribute):
     return True
 
 
-def headers():
-    """The kernel whose headers are here: the running one, else the newest, else None."""
-    release = platform.release()
-    modules = Path("/lib/modules")
-    if (modules / release / "build/include").is_dir() or KERNEL_HEADERS.exists():
-        return release
-    found = [path.parts[3] for path in modules.glob("*/build/include")]
-    return max(found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)], default=None)
+def printable(name):
+    """The name of an interface; one that a terminal would take for an order is spelt out."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
+headers = find_headers()  # noqa: F821 (see above)
 print(
     json.dumps(
         {
@@ -41,8 +35,8 @@ print(
             "python": ".".join(platform.python_version_tuple()[:2]),
             "release": platform.release(),
             "machine": platform.machine(),
-            "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
-            "headers": headers(),
+            "interfaces": sorted(printable(path.name) for path in Path("/sys/class/net").iterdir()),
+            "headers": headers and headers.release,
             "systemd": Path("/run/systemd/system").is_dir(),
             # The bcc of PyPI is something else, and has no BPF.
             "bcc": loads("bcc", "BPF"),

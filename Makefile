@@ -20,7 +20,7 @@ demo-clean: python ## remove what make demo left behind (root)
 	@lab/demo clean
 
 test: ## everything below, in order, with the time of each stage (root)
-	@tools/stages lint unit sanity packet fleet molecule
+	@tools/stages lint unit sanity packet fleet molecule userlands
 
 lint: python ## style and types of Python, C, YAML, shell and Ansible content
 	@tools/lint
@@ -48,6 +48,10 @@ fleet: setup ## several balancers in the laboratory (root)
 molecule: setup ## the role in the laboratory, from virgin hosts to removal (root)
 	@molecule test
 
+userlands: ## balancers with the files of Debian 13: its compiler, its Python, its tools (root)
+	@tools/setup userlands
+	@python -m pytest tests/userlands
+
 bench: setup ## what packets and changes cost, against the targets; build/bench.json (root)
 	@python -m tests.bench
 
@@ -67,4 +71,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule bench figures kernels setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands bench figures kernels setup python clean

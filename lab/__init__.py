@@ -18,9 +18,10 @@ import os
 import shutil
 from pathlib import Path
 
-from lab import topology
+from lab import roots, topology
 from lab.build import build, check_machine
-from lab.host import Host, call
+from lab.command import call
+from lab.host import Host
 from lab.topology import NAME, LabError
 
 __all__ = ["DEFAULT", "LABS", "TOPOLOGY", "Host", "Lab", "LabError"]
@@ -68,6 +69,8 @@ class Lab:
                 raise LabError(f"laboratory {self.name!r} is up with another topology")
             return False
         check_machine({name: host.plan for name, host in hosts.items()})
+        for root in sorted({host.plan.root for host in hosts.values() if host.plan.root}):
+            roots.make(root)
         self.down()  # what an interrupted up() may have left
         try:
             self._mount()

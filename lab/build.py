@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import network
+from lab import namespace, network
 from lab.topology import HostPlan, LabError
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def check_machine(plans: dict[str, HostPlan]) -> None:
     """Find out before anything is built what would stop it."""
     if os.geteuid() != 0:
         raise LabError("a laboratory needs root")
-    services = (service.command[0] for plan in plans.values() for service in plan.services.values())
+    here = [plan for plan in plans.values() if not plan.root]
+    services = (service.command[0] for plan in here for service in plan.services.values())
     needed = {"ethtool", "ip", "nsenter", "sysctl", *services}
     missing = sorted(command for command in needed if not shutil.which(command))
     if missing:
@@ -51,8 +52,9 @@ def build(hosts: dict[str, Host]) -> None:
     plans = {name: host.plan for name, host in hosts.items()}
     cables = network.cables(plans)
     table = _host_table(plans)
+    pinned = namespace.pinned(next(iter(hosts.values())).directory.parent)
     with _programs(hosts, cables) as attach:
-        _each(hosts, lambda host: host.create(table))
+        _each(hosts, lambda host: host.create(table, pinned))
         _each(hosts, _sysctls)
         _each(hosts, lambda host: _add_links(host, hosts, cables))
         _each(hosts, lambda host: _start_links(host, cables))

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import namespace, processes
+from lab import namespace, processes, roots
+from lab.command import call
 from lab.topology import LabError
 
 if TYPE_CHECKING:
@@ -40,9 +41,10 @@ etc/systemd/system/l4lb* etc/systemd/system/*/l4lb*
 root/.local/lib/python3* usr/local/lib/python3*/dist-packages/*
 """
 
-# The root of a host: the machine's own as it is, with a layer above it that takes every write.
-# An overlay shows one file system without what is mounted in it, hence the mounts that follow.
-# The checkout may be one of those; read-only, as a host has no reason to change it.
+# The root of a host: the machine's own as it is, or a tree of lab/roots.py, with a layer above it
+# that takes every write. An overlay shows one file system without what is mounted in it, hence the
+# mounts that follow. The checkout may be one of those; read-only, as a host has no reason to change
+# it.
 ROOT = """
 umask 022
 cd "$DIRECTORY"
@@ -87,8 +89,11 @@ class Host:
         """The first IPv6 address."""
         return next(str(address.ip) for address in self.plan.addresses if address.version == 6)
 
-    def create(self, host_table: str) -> None:
-        """Make the namespaces and the root file system; there is no network in it yet."""
+    def create(self, host_table: str, pinned: list[str]) -> None:
+        """Make the namespaces, by a command that begins so, and the root file system.
+
+        There is no network in it yet.
+        """
         (self.directory / "processes").mkdir(parents=True)
         for name in KINDS.values():
             (self.directory / name).touch()
@@ -97,13 +102,12 @@ class Host:
             "CHECKOUT": str(CHECKOUT),
             "NAME": self.name,
             "HOST_TABLE": host_table,
-            "LOWER": MACHINE,
+            "LOWER": str(roots.tree(self.plan.root)) if self.plan.root else MACHINE,
             "TAINTS": " ".join(TAINTS.split()),
         }
         script = ROOT + (BPFFS if self.plan.bpffs else "")
-        call(
-            ["unshare", *self._namespaces(), "sh", "-ec", script], env={**ENVIRONMENT, **variables}
-        )
+        command = [*pinned, "unshare", *self._namespaces(), "sh", "-ec", script]
+        call(command, env={**ENVIRONMENT, **variables})
 
     def inside(self, *command: str) -> list[str]:
         """The command that runs a command in this host."""
@@ -171,17 +175,3 @@ class Host:
 
     def _record(self, name: str) -> Path:
         return self.directory / "processes" / f"{name}.pid"
-
-
-def call(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command and wait. What it wrote is in the error if it fails."""
-    settings = {"check": True, "text": True, "capture_output": True, "umask": 0o022, **options}
-    if "input" not in settings:
-        settings.setdefault("stdin", subprocess.DEVNULL)
-    try:
-        return subprocess.run(command, **settings)
-    except FileNotFoundError as e:
-        raise LabError(f"{e.filename} is not installed") from e
-    except subprocess.CalledProcessError as e:
-        output = f"{e.stdout or ''}{e.stderr or ''}".strip()
-        raise LabError(f"{' '.join(command)}: exit code {e.returncode}\n{output}") from e

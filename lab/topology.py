@@ -14,6 +14,9 @@ Address = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 # Host names are names of directories and of a bridge's ports.
 NAME = re.compile(r"[a-z][a-z0-9-]{0,9}")
 
+# Userlands that hosts may have (lab/roots.py), and what the distribution calls them.
+ROOTS = {"debian-12": "bookworm", "debian-13": "trixie"}
+
 
 class LabError(Exception):
     """What a laboratory cannot do, in words for the person who asked."""
@@ -45,6 +48,7 @@ class HostPlan:
     routes: tuple[str, ...] = ()
     sysctls: dict[str, Any] = dataclasses.field(default_factory=dict)
     bpffs: bool = True
+    root: str | None = None
     cpu: int | None = None
     decapsulate: str | None = None
     balancers: tuple[Address, ...] = ()
@@ -98,6 +102,8 @@ def _check(hosts: dict[str, HostPlan]) -> None:
             peer, _, end = settings.to.partition("/")
             if settings.to and end not in (hosts[peer].interfaces if peer in hosts else ()):
                 raise ValueError(f"{name}/{interface}: there is no {settings.to!r} to connect to")
+        if plan.root and plan.root not in ROOTS:
+            raise ValueError(f"{name}: there is no root {plan.root!r}, but {', '.join(ROOTS)}")
         if plan.decapsulate and plan.decapsulate not in plan.interfaces:
             raise ValueError(
                 f"{name}: there is no interface {plan.decapsulate!r} to decapsulate on"

@@ -25,7 +25,7 @@ mount -t tmpfs tmpfs /run
 mkdir /run/etc /run/etc-work /run/usr /run/usr-work
 mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc-work overlay /etc
 mount -t overlay -o lowerdir=/usr,upperdir=/run/usr,workdir=/run/usr-work overlay /usr
-rm -rf /etc/l4lb
+rm -rf /etc/l4lb /usr/lib/l4lb /usr/sbin/l4lb
 """
 
 

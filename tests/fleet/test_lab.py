@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -289,6 +290,21 @@ def test_up_after_an_interrupted_up() -> None:
     assert traces(lab, namespaces) == []
 
 
+def test_up_where_namespaces_are_young(tmp_path: Path) -> None:
+    """As in a container: the mount namespace outside is about as old as those of the hosts."""
+    topology = tmp_path / "small.yml"
+    topology.write_text(SMALL)
+    lab = [sys.executable, str(COMMAND), "--name", unused("y").name]
+    up, down = [*lab, "up", "--topology", str(topology)], [*lab, "down"]
+    cpus = sorted(os.sched_getaffinity(0))
+    everywhere = f"taskset --cpu-list {','.join(map(str, cpus))}"
+    for cpu in {cpus[0], cpus[-1]}:
+        inside = f"{everywhere} {shlex.join(up)} && {shlex.join(down)}"
+        command = ["taskset", "--cpu-list", str(cpu), "unshare", "--mount", "sh", "-c", inside]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -296,6 +312,7 @@ def test_up_after_an_interrupted_up() -> None:
         (("{to: two/eth0", "{via: two/eth0"), "unexpected keyword argument 'via'"),
         (("198.51.100.1/30", "198.51.100.256/30"), "198.51.100.256"),
         (("bpffs: false", "decapsulate: eth1"), "one: there is no interface 'eth1'"),
+        (("bpffs: false", "root: debian-1"), "one: there is no root 'debian-1', but debian-12, "),
         (("  two:", "  Two:"), "host name 'Two'"),
     ],
 )

@@ -133,7 +133,9 @@ def _found_by_bcc(headers: Headers) -> Iterator[list[str]]:
     It would also look into the working directory, and in /tmp for what it may have unpacked
     itself; and it heeds variables, as clang does. Any user could plant something there.
     """
-    with _unpacked(headers) as (source, build), _working_directory(source):
+    with contextlib.ExitStack() as stack:
+        source, build = stack.enter_context(_unpacked(headers))
+        stack.enter_context(_working_directory(source))
         before = dict(os.environ)
         os.environ.clear()
         os.environ["BCC_KERNEL_SOURCE"] = str(source)

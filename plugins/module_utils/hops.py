@@ -112,7 +112,7 @@ def needed_by_others(interface: str, paths: Paths) -> Needs | None:
 
 def _pinned(pins: Pins) -> tuple[DataPath, Manifest] | None:
     """A data path, and what it holds; None if there is none, or it is of another version."""
-    for _ in range(_TRIES):
+    for _try in range(_TRIES):
         program = pins.program()
         data_path = DataPath.of(program) if program else None
         manifest = data_path.read() if data_path else None

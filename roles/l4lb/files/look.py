@@ -28,7 +28,7 @@ def printable(name):
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
-headers = find_headers()  # noqa: F821 (see above)
+headers = find_headers()  # noqa: F821 # pylint: disable=undefined-variable # (see above)
 print(
     json.dumps(
         {

@@ -97,6 +97,10 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 
 	if (backend->flags & BACKEND_HAS_NEXTHOP)
 		return &backend->nexthop;
+	if (is_tagged(packet) && !vlan_receiver(ctx, table, packet)) {
+		*verdict = XDP_PASS; /* the host takes no part in this VLAN */
+		return NULL;
+	}
 	now = bpf_jiffies64();
 	if (cpu->ifindex && now - cpu->asked < TICKS_PER_SECOND)
 		return &cpu->nexthop;

@@ -2,7 +2,6 @@
 /* Which frames are for this host: by the MAC address that they are to. */
 #pragma once
 
-#define VLAN_ID_MASK 0x0fff
 #define ASKED_PER_SECOND 4
 
 /* What routing last said about the interface, per CPU; and with which questions it was found, which
@@ -18,23 +17,6 @@ struct routed_mac {
 };
 
 TABLE("percpu_array", struct routed_mac, routed_macs, 1);
-
-/* The interface by which the host's stack receives what is to the interface itself, with the frame's
- * VLAN tag or without: a VLAN device, or the bridge that one is a port of; 0: the host has none.
- */
-static __always_inline __u32 vlan_receiver(struct xdp_md *ctx, const struct service_table *table,
-					   const struct packet *packet)
-{
-	void *data = (void *)(long)ctx->data;
-	__u32 vlan = 0;
-
-	if (is_tagged(packet)) {
-		if (data + sizeof(struct ethhdr) + sizeof(__be16) > (void *)(long)ctx->data_end)
-			return 0;
-		vlan = ntohs(*(__be16 *)(data + sizeof(struct ethhdr))) & VLAN_ID_MASK;
-	}
-	return table->receivers[vlan];
-}
 
 /* The number of a backend that takes new flows, not always the same; 0 if the service has none. */
 static __always_inline __u32 any_backend(const struct service *service, struct routed_mac *known)

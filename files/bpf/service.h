@@ -2,6 +2,7 @@
 /* Services, and the lookup table of each: which backend a new flow is for. */
 #pragma once
 
+#define VLAN_ID_MASK 0x0fff
 #define SERVICE_BITS 15
 #define SERVICE_SLOTS (1 << SERVICE_BITS)
 #define SERVICE_PROBES 32
@@ -55,6 +56,23 @@ struct service_table {
 	struct service slots[SERVICE_SLOTS];
 };
 ASSERT_SIZE(struct service_table, 17280 + 32 * SERVICE_SLOTS);
+
+/* The interface by which the host's stack receives what is to the interface itself, with the frame's
+ * VLAN tag or without: a VLAN device, or the bridge that one is a port of; 0: the host has none.
+ */
+static __always_inline __u32 vlan_receiver(struct xdp_md *ctx, const struct service_table *table,
+					   const struct packet *packet)
+{
+	void *data = (void *)(long)ctx->data;
+	__u32 vlan = 0;
+
+	if (is_tagged(packet)) {
+		if (data + sizeof(struct ethhdr) + sizeof(__be16) > (void *)(long)ctx->data_end)
+			return 0;
+		vlan = ntohs(*(__be16 *)(data + sizeof(struct ethhdr))) & VLAN_ID_MASK;
+	}
+	return table->receivers[vlan];
+}
 
 /* Slot -> number of a backend, or 0 where there is none, in 16 bits each. A table in use is never
  * written: a service is given another one. To bcc it is a string, see TABLE_OF.

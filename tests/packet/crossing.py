@@ -77,6 +77,6 @@ def balancer_on(
         every_feature=every_feature,
         flags=flags,
         standstill=standstill,
-        host=Host(macs, FORWARDS, frozenset(forwarded)),
+        host=Host(macs, FORWARDS, frozenset(forwarded), RECEIVERS.by_vlan),
         receivers=RECEIVERS,
     )

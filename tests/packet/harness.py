@@ -76,6 +76,9 @@ NO_LIMIT = 2**32 - 1
 LONG_SECONDS = ["-UTICKS_PER_SECOND", "-DTICKS_PER_SECOND=0x100000"]
 """More than an hour each: what a second brings does not come while a test lasts."""
 
+IN_EVERY_VLAN = dict.fromkeys(range(4096), 0x7FFFFFFF)
+"""As if there was a device for each; it is none that routing knows."""
+
 LONGEST_FRAME = 3520
 """What fits a test run: a page, less the headroom of 256 bytes and the kernel's 320 at the end."""
 
@@ -212,7 +215,7 @@ class Balancer:
         self._address = IPv4Address(own[0]) if own[0] else None
         self._address6 = IPv6Address(own[1]) if own[1] else None
         self._host = host
-        self._receivers = receivers or Receivers()
+        self._receivers = receivers or Receivers(by_vlan=IN_EVERY_VLAN)
         self._compiled: dict[tuple[str, ...], DataPath] = {}
         self._written: tuple[Config, Source] | None = None
         self._before = Statistics()

@@ -128,11 +128,13 @@ class Host:
     macs: MAC addresses of what stands on the interface.
     forwards: what comes in by which MAC address of a macvlan, or else in which VLAN (0: in none).
     forwarded: addresses that it would forward packets to.
+    vlans: those whose frames it receives.
     """
 
     macs: frozenset[bytes] = frozenset()
     forwards: Mapping[bytes | int, bool] = field(default_factory=dict)
     forwarded: Container[Address] = frozenset()
+    vlans: Container[int] = range(4096)
 
 
 @dataclass(frozen=True)
@@ -404,7 +406,7 @@ class Model:
     ) -> Outcome:
         """Send a packet to its backend, if it fits; its sender is told if it does not. As at any
         router it has a hop less to go, and ends where it has none (RFC 1812 section 5.3.1)."""
-        hop = self.next_hop(service, backend)
+        hop = self.next_hop(service, backend, vlan_of(frame, packet))
         if packet.ttl <= 1:
             raise DroppedError("ttl_expired")
         limits = (hop.mtu, hop.route_mtu, backend.mtu)
@@ -431,8 +433,9 @@ class Model:
         self.statistics.backends.setdefault((service.name, backend.address), Tally()).add(len(sent))
         return Outcome(Verdict.TX if hop.same_interface else Verdict.REDIRECT, sent)
 
-    def next_hop(self, service: Service, backend: Backend) -> Hop:
-        """Where the frame goes: to the MAC address that was given, else as the kernel says."""
+    def next_hop(self, service: Service, backend: Backend, vlan: int) -> Hop:
+        """Where the frame goes: to the MAC address that was given, else as the kernel says, if the
+        host takes part in the VLAN that it came in."""
         given = backend.mac or self.config.gateway_mac
         if given:
             return Hop(
@@ -442,6 +445,8 @@ class Model:
                 mtu=self.interface.mtu,
                 tags=None,
             )
+        if vlan and vlan not in self.host.vlans:
+            raise NotForUsError
         found = self.fib.get(backend.address, "no_route")
         if found == "forwarding_off":  # not a word about the way, so the last one holds
             found = self._last_hops.get((service.name, backend.address), found)

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils.image import Receivers
 from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
 
 from tests.packet.harness import VIPS, Balancer, Namespace, service
-from tests.packet.model import Address, Hop, Outcome, Verdict
+from tests.packet.model import Address, Hop, Host, Outcome, Verdict
 from tests.packet.packets import frame, mac, tcp
 
 OWN_MAC, SERVER_MAC, OTHER_MAC = "52:54:00:01:00:01", "52:54:00:01:00:0b", "52:54:00:01:00:0c"
@@ -185,6 +186,37 @@ def test_an_interface_that_was_not_settled(versatile: Balancer) -> None:
         assert outcomes == [Outcome(Verdict.DROP, None)] * 3
         time.sleep(1.1)
     assert versatile.check().drops == {"no_egress": 6}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_frames_of_a_vlan_that_the_host_is_not_in(network: Namespace, version: int) -> None:
+    """They are others', unless a MAC address is given, which needs no device."""
+    balancer = Balancer(
+        network,
+        fib={ip_address(SERVERS[version]): hop(transmits=True)},
+        egresses={(index(network, "named"), ""): Egress()},
+        host=Host(vlans=frozenset({100})),
+        receivers=Receivers(by_vlan={0: 1, 100: index(network, "below")}),
+    )
+    balancer.configure(
+        service("routed", address=VIPS[version], port=1, backends=[{"address": SERVERS[version]}]),
+        service(
+            "given",
+            address=VIPS[version],
+            port=2,
+            backends=[{"address": "192.0.2.9", "mac": OTHER_MAC}],
+        ),
+    )
+
+    def verdicts(*tags: int | tuple[int, int]) -> list[Verdict]:
+        frames = [frame(tcp(port=port), destination=VIPS[version], tags=tags) for port in (1, 2)]
+        return [outcome.verdict for outcome in balancer.send_all(frames)]
+
+    for known in ((), (0,), (0x2000,), (100,), (100, 200), (0x6064,)):
+        assert verdicts(*known) == [Verdict.TX, Verdict.TX]
+    for unknown in ((200,), (200, 100), ((PROVIDER, 200), (CUSTOMER, 100))):
+        assert verdicts(*unknown) == [Verdict.PASS, Verdict.TX]
+    balancer.check()
 
 
 def test_the_next_hop_decides_where_it_matters(versatile: Balancer) -> None:

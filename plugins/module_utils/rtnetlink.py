@@ -197,12 +197,7 @@ def addresses() -> list[AddressEntry]:
 
 def addressed() -> set[int]:
     """The interfaces that have addresses which hold beyond their link."""
-    return {
-        _ADDRESS.unpack_from(body)[2]
-        for family in (AF_INET, AF_INET6)
-        for body in _dump(_GETADDR, family, _ADDRESS)
-        if _ADDRESS.unpack_from(body)[1] < _RT_SCOPE_LINK
-    }
+    return {entry.index for entry in addresses() if entry.scope < _RT_SCOPE_LINK}
 
 
 def neighbours() -> list[NeighbourEntry]:

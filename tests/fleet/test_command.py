@@ -591,7 +591,7 @@ def test_an_apply_whose_mode_is_refused(lab: Lab, lb1: Host) -> None:
     """With other backends in the same run, with and without other features."""
     generic = {**DEPLOYED, "mode": "generic"}
     l4lb(lb1, "apply", "-", given=generic)
-    for scheduler in ("maglev", "jhash"):
+    for port, scheduler in ((24000, "maglev"), (24010, "jhash")):
         services = [service("web2", "web3", scheduler=scheduler)]
         native = {**OTHER, "mode": "native", "services": services}
         before = state(lb1)
@@ -599,7 +599,7 @@ def test_an_apply_whose_mode_is_refused(lab: Lab, lb1: Host) -> None:
             told = l4lb(lb1, "apply", "-", given=native, code=1)
         assert told == "attach to eth0 in mode native: Numerical result out of range"
         assert state(lb1) == before
-        assert {who(lab, 24000 + n) for n in range(8)} == {"web1", "web2"}
+        assert {who(lab, port + n) for n in range(8)} == {"web1", "web2"}
     assert l4lb(lb1, "apply", "-", given=generic) == "eth0: nothing to change\n"
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from . import compiler, devices, hops, host, link, lock, neighbours
+from . import bpf, compiler, devices, hops, host, link, lock, neighbours
 from .bpf import Program
 from .datapath import DataPath, Staged, reusable_maps
 from .errors import L4lbError
@@ -102,6 +102,7 @@ class Setup(Change):
         """All that can fail, but for what the driver may refuse."""
         link.require_pyroute2()
         if self.plan.load:
+            bpf.require()
             self.headers = compiler.require_tools()
         self._locked(self._register, undo)
         if self.plan.load:

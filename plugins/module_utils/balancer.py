@@ -27,6 +27,7 @@ from . import (
     hops,
     host,
     image,
+    kernel,
     layout,
     link,
     local,
@@ -324,6 +325,8 @@ class Balancer:
             plan.steps.append(f"replace the XDP program {live.foreign.name!r}")
         plan.build = build or self._build(live, desired)
         plan.load = not build and self._plan_load(live, plan)
+        if plan.load:
+            kernel.require()
         if live.data_path and live.manifest is None and "flows" in live.data_path.maps:
             plan.steps.append("flows remembered so far are forgotten")
         wrong_mode = config.mode not in ("auto", live.mode)

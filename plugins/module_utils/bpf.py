@@ -42,7 +42,10 @@ def _libbpf() -> Any:
     try:
         return ctypes.CDLL("libbpf.so.1")
     except OSError as e:
-        raise HostError(f"libbpf 1.x is missing ({e}); install libbpf1 or python3-bpfcc") from e
+        raise HostError(
+            f"libbpf 1.x is missing ({e}); install libbpf1 (libbpf on Fedora and RHEL), which "
+            "Debian has from 12 on, Ubuntu from 24.04, and RHEL from 9.2"
+        ) from e
 
 
 def _check(result: int, what: str) -> int:
@@ -330,13 +333,33 @@ class Program(_Object):
         return options.retval, out.raw[: options.data_size_out]
 
 
+def require() -> None:
+    """Raises HostError if libbpf is missing."""
+    _libbpf()
+
+
+def is_there() -> bool:
+    """Whether libbpf is."""
+    try:
+        require()
+    except HostError:
+        return False
+    return True
+
+
+@functools.cache
+def takes_xdp_programs() -> bool:
+    """Whether the kernel does."""
+    found: int = _libbpf().libbpf_probe_bpf_prog_type(_PROGRAM_XDP, None)
+    return found == 1
+
+
 @functools.cache
 def has_helper(number: int) -> bool:
     """Whether the kernel lets XDP programs call this helper function (enum bpf_func_id)."""
-    try:
-        found: int = _libbpf().libbpf_probe_bpf_helper(_PROGRAM_XDP, number, None)
-    except HostError:  # what is missing here is told when it is needed
+    if not is_there():  # that is told when it is needed
         return False
+    found: int = _libbpf().libbpf_probe_bpf_helper(_PROGRAM_XDP, number, None)
     return found == 1
 
 

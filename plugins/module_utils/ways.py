@@ -39,6 +39,7 @@ class Ways:
     generic: in this mode.
     bridged: it matters which the next hops are.
     known: from earlier.
+    refused: the mode is native, and the driver of the balanced interface takes no programs.
     """
 
     ingress: int
@@ -51,6 +52,7 @@ class Ways:
     generic: bool
     bridged: bool
     known: Known
+    refused: bool
     _keys: Mapping[Address, EgressKey]
 
     def complete(self, source: Source) -> Source:
@@ -68,6 +70,11 @@ class Ways:
     def judge(self, accepted: bool) -> list[str]:
         """What speaks against these ways. Raises HostError for what can never be, unless that was
         accepted once."""
+        if self.refused:
+            raise HostError(
+                f"the driver of {self.name(self.ingress)} takes no XDP program in mode native; set "
+                "mode to generic or auto"
+            )
         never, not_yet = self.problems()
         if never and not accepted:
             raise HostError(never[0])
@@ -111,7 +118,8 @@ def look(backends: Iterable[Address], ingress: int, mode: str, known: Known | No
     bridged = egress.leading_to_bridges(links)
     used = {route.index for route in routes.values() if route}
     host = devices.surroundings(links, heard=bool(used & bridged))
-    generic = mode == "generic" or (mode == "auto" and not egress.is_native(ingress, host))
+    native = egress.is_native(ingress, host)
+    generic = mode == "generic" or (mode == "auto" and not native)
     exits = Exits(ingress, host, generic)
     bridged = set() if generic else used & bridged
     keys = _keys(routes, bridged)
@@ -129,6 +137,7 @@ def look(backends: Iterable[Address], ingress: int, mode: str, known: Known | No
         generic,
         bool(bridged),
         known,
+        mode == "native" and not native,
         keys,
     )
 

@@ -347,7 +347,7 @@ from ansible.module_utils.common.respawn import (
     probe_interpreters_for_module,
     respawn_module,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, host, link
+from ansible_collections.xdp.l4lb.plugins.module_utils import bpf, compiler, host, link
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
     CompileError,
@@ -413,6 +413,7 @@ def warn_of_missing(module: AnsibleModule) -> None:
     """Say in check mode what a real run would fail for, as it may be installed by then."""
     try:
         link.require_pyroute2()
+        bpf.require()
         compiler.require_tools()
     except HostError as e:
         module.warn(f"a real run would stop here: {e}")

@@ -361,3 +361,15 @@ def test_an_interface_that_takes_nothing(lb1: Balancer, device: str, why: str) -
         assert "error" not in lb1.do("apply", wanted)
     finally:
         lb1.host.ip([f"link delete {name}"])
+
+
+def test_a_driver_that_takes_no_programs(lb1: Balancer) -> None:
+    """Mode native is refused in check mode already, where the kernel says so."""
+    bridge = Balancer(lb1.host, "br1")
+    wanted = {**config("inner1"), "interface": "br1"}
+    for action in ("plan", "apply"):
+        refused = bridge.do(action, {**wanted, "mode": "native"})
+        assert refused["error"] == (
+            "the driver of br1 takes no XDP program in mode native; set mode to generic or auto"
+        )
+    assert "error" not in bridge.do("plan", {**wanted, "mode": "auto"})

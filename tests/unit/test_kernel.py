@@ -1,0 +1,67 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a kernel must have: asked for by function, not by version."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils import bpf, kernel
+from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError
+
+SOURCES = [path for path in Path("files/bpf").glob("*.[ch]") if path.name != "decap.c"]
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """What the kernel has not, to add to; its version says nothing."""
+    lacks: set[int] = set()
+    monkeypatch.setattr("platform.release", lambda: "5.14.0-427.el9.x86_64")
+    monkeypatch.setattr(bpf, "is_there", lambda: True)
+    monkeypatch.setattr(bpf, "takes_xdp_programs", lambda: 0 not in lacks)
+    monkeypatch.setattr(bpf, "has_helper", lambda number: number not in lacks)
+    return lacks
+
+
+def test_all_that_the_program_calls_is_asked_for() -> None:
+    called = set()
+    for path in SOURCES:
+        called |= set(re.findall(r"\b(bpf_\w+)\(", path.read_text()))
+    assert called == {*kernel.HELPERS, *kernel.OPTIONAL_HELPERS}
+
+
+@pytest.mark.usefixtures("running")
+def test_an_old_kernel_that_has_all_of_it() -> None:
+    kernel.require()
+
+
+def test_a_kernel_without_what_is_optional(running: set[int]) -> None:
+    running.update(kernel.OPTIONAL_HELPERS.values())
+    kernel.require()
+
+
+def test_a_kernel_that_lacks_functions(running: set[int]) -> None:
+    running.update({118, 163})
+    with pytest.raises(HostError) as raised:
+        kernel.require()
+    assert str(raised.value) == (
+        "Linux 5.14.0-427.el9.x86_64 lacks bpf_jiffies64, bpf_check_mtu for XDP programs; boot one "
+        "from 5.15 on, or one that your distribution has given these"
+    )
+
+
+def test_a_kernel_without_xdp(running: set[int]) -> None:
+    running.add(0)
+    with pytest.raises(HostError, match="takes no XDP programs; boot a kernel"):
+        kernel.require()
+
+
+def test_a_host_without_libbpf_is_not_asked(
+    running: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.add(0)
+    monkeypatch.setattr(bpf, "is_there", lambda: False)
+    kernel.require()

@@ -48,10 +48,10 @@ def main() -> None:
     compiler = importlib.import_module(f"{library}.compiler")
     errors = importlib.import_module(f"{library}.errors")
     try:
-        loaded = compiler.load((ROOT / "files/bpf/decap.c").read_text(), [], "decap")
+        program = compiler.load((ROOT / "files/bpf/decap.c").read_text(), [], "decap")
     except errors.L4lbError as e:
         sys.exit(str(e))
-    maps, libbpf = loaded.maps, ctypes.CDLL("libbpf.so.1")
+    maps, libbpf = program.maps(), ctypes.CDLL("libbpf.so.1")
     for end in json.load(sys.stdin):
         with network(Path(end["namespace"])):
             index = socket.if_nametoindex(end["interface"])
@@ -61,7 +61,7 @@ def main() -> None:
             for name in ("balancers", "vips"):
                 for text in end.get(name, ()):
                     maps[name].update(prefix_at(index, text), b"\1")
-            code = libbpf.bpf_xdp_attach(index, loaded.program.fd, XDP_FLAGS_DRV_MODE, None)
+            code = libbpf.bpf_xdp_attach(index, program.fd, XDP_FLAGS_DRV_MODE, None)
             if code:
                 sys.exit(f"attach to {end['interface']}: {os.strerror(-code)}")
 

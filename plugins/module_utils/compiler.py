@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import platform
@@ -18,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .bpf import Map, Program
+from .bpf import Program
 from .errors import CompileError, HostError
 from .headers import Headers, find_headers
 from .host import told
@@ -76,21 +77,19 @@ def ticks_per_second() -> int:
     return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
 
 
-class Loaded:
-    """A program that bcc compiled and the kernel accepted; keeps it until it is dropped."""
-
-    def __init__(self, module: Any, program: Program) -> None:
-        self._module = module
-        self.program = program
-        self.maps: dict[str, Map] = program.maps()
-
-
-def load(text: str, flags: Sequence[str], function: str) -> Loaded:
+def load(text: str, flags: Sequence[str], function: str) -> Program:
     """Compile `text` with -D... `flags` and load its XDP program `function`.
 
     Raises HostError if bcc or headers are missing, CompileError (with the log) if clang or the
     verifier refuse.
     """
+    program, module = load_by_bcc(text, flags, function)
+    close(module)
+    return program
+
+
+def load_by_bcc(text: str, flags: Sequence[str], function: str) -> tuple[Program, Any]:
+    """The same, with the object of bcc that has all that was loaded; `close` is its end."""
     headers = require_tools()
     try:
         from bcc import BPF
@@ -102,12 +101,19 @@ def load(text: str, flags: Sequence[str], function: str) -> Loaded:
         except Exception as e:
             raise CompileError(f"clang refused {function}: {_first_error(log())}", log()) from e
         try:
-            loaded = module.load_func(function.encode(), BPF.XDP)
+            return Program(os.dup(module.load_func(function.encode(), BPF.XDP).fd)), module
         except Exception as e:
+            close(module)
             raise CompileError(
                 f"the kernel refused to load {function}: {_verdict(log())}", log()
             ) from e
-    return Loaded(module, Program(os.dup(loaded.fd)))
+
+
+def close(module: Any) -> None:
+    """Let go of what bcc holds, which it would do only at the end of the process. The kernel keeps
+    what programs use."""
+    atexit.unregister(module.cleanup)
+    module.cleanup()
 
 
 def require_tools() -> Headers:

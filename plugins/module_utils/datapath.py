@@ -139,12 +139,9 @@ def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[s
 class DataPath:
     """A loaded program and its maps."""
 
-    def __init__(
-        self, program: Program, maps: Mapping[str, Map], loaded: compiler.Loaded | None = None
-    ) -> None:
+    def __init__(self, program: Program, maps: Mapping[str, Map]) -> None:
         self.program = program
         self.maps = dict(maps)
-        self._loaded = loaded  # keeps what only bcc holds open
         self.manifest_map: Map | None = None
 
     @classmethod
@@ -162,8 +159,10 @@ class DataPath:
         Raises HostError or CompileError.
         """
         room = room or image.room_for(None, config)
-        loaded = compiler.load(join_sources(sources), [*build_flags(config, room), *flags], PROGRAM)
-        made = cls(loaded.program, loaded.maps, loaded)
+        program = compiler.load(
+            join_sources(sources), [*build_flags(config, room), *flags], PROGRAM
+        )
+        made = cls(program, program.maps())
         key = made.maps.get("flow_key")
         if key and not made.flow_key:
             key.update(0, os.urandom(layout.FLOW_KEY_SIZE))

@@ -76,8 +76,8 @@ class Stopwatch:
         """size: how many tracks there will be; heads: how many frames they have in all."""
         blocks = size * BLOCKS_EACH * ROUNDS_AT_ONCE + 1
         flags = [f"-DFLOWS={FLOWS}", f"-DHEADS={heads}", f"-DBLOCKS={blocks}"]
-        self._loaded = compile_own("harness", flags)
-        self._maps = self._loaded.maps
+        self._program = compile_own("harness", flags)
+        self._maps = self._program.maps()
         self._heads = 0
         self._flows = FLOWS
         self.tracks: list[Track] = []
@@ -124,7 +124,7 @@ class Stopwatch:
         """Show a program many flows that never come again."""
         blocks = [(replace(track, fresh=True), track.slot)] * CROWD
         self._schedule(blocks)
-        self._loaded.program.test_run(track.frames[0], len(blocks) * FLOWS)
+        self._program.test_run(track.frames[0], len(blocks) * FLOWS)
 
     def _measure(self, rng: random.Random) -> None:
         blocks: list[tuple[Track, int, list[float] | None]] = []
@@ -137,7 +137,7 @@ class Stopwatch:
         self._schedule([(track, slot) for track, slot, _times in blocks])
         longest = max((track.frames[0] for track in self.tracks), key=len)
         # one packet more, for the end of the last block
-        self._loaded.program.test_run(longest, len(blocks) * FLOWS + 1)
+        self._program.test_run(longest, len(blocks) * FLOWS + 1)
         values = BLOCK.iter_unpack(self._maps["schedule"].lookup_all())
         begins = [value[0] for value in values]
         for (_track, _slot, kept), begin, end in zip(blocks, begins, begins[1:]):
@@ -165,7 +165,7 @@ class Stopwatch:
         self._schedule([(track, track.slot)])
         first = 0
         for repeat in (1, 2, 7):
-            got = self._loaded.program.test_run(track.frames[0], repeat)
+            got = self._program.test_run(track.frames[0], repeat)
             last = first + repeat - 1
             frame = flow(track.frames[last % len(track.frames)], last)
             if not track.fresh and got != alone(frame):

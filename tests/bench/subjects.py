@@ -50,11 +50,9 @@ class Subject:
 
     program: Program
     tally: Callable[[], Tally] | None = None
-    keep: object = None
-    """What must not be closed while it runs."""
 
 
-def compile_own(name: str, flags: Sequence[str] = ()) -> compiler.Loaded:
+def compile_own(name: str, flags: Sequence[str] = ()) -> Program:
     """Compile and load the program of this name from the file of this name."""
     text = (HERE / f"{name}.c").read_text(encoding="utf-8")
     return compiler.load(text, flags, name)
@@ -63,22 +61,20 @@ def compile_own(name: str, flags: Sequence[str] = ()) -> compiler.Loaded:
 @functools.cache
 def baseline(verdict: str = "XDP_TX") -> Subject:
     """Returns the verdict."""
-    loaded = compile_own("baseline", [f"-DVERDICT={verdict}"])
-    return Subject(loaded.program, keep=loaded)
+    return Subject(compile_own("baseline", [f"-DVERDICT={verdict}"]))
 
 
 @functools.cache
 def floor() -> Subject:
     """Parses, makes room and writes a header."""
-    loaded = compile_own("floor")
-    return Subject(loaded.program, keep=loaded)
+    return Subject(compile_own("floor"))
 
 
 @functools.cache
 def seed() -> Subject:
     """The seed's algorithm, with a server in each of its slots."""
-    loaded = compile_own("seed")
-    servers = loaded.maps["servers"]
+    program = compile_own("seed")
+    servers = program.maps()["servers"]
     first = IPv4Address("10.0.0.1")
     servers.update_many(
         (
@@ -98,7 +94,7 @@ def seed() -> Subject:
         values = (servers.lookup(slot) or b"" for slot in range(SEED_SLOTS))
         return Tally(sum(SEED_SERVER.unpack(value)[0] for value in values))
 
-    return Subject(loaded.program, tally, loaded)
+    return Subject(program, tally)
 
 
 def sources() -> dict[str, str]:
@@ -132,7 +128,7 @@ def _balancer(options: str, use: str) -> Subject:
         sent = sum(count.packets for count in statistics.services.values())
         return Tally(sent, statistics.flows.get("hits", 0), statistics.flows.get("misses", 0))
 
-    return Subject(data_path.program, tally, data_path)
+    return Subject(data_path.program, tally)
 
 
 _maglev = schedulers.maglev

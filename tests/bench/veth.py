@@ -95,6 +95,7 @@ class Road:
         self._sender = compile_own(
             "sender", [f"-DFLOWS={FLOWS}", f"-DBLOCKS={WARM_UP + TIMED + 1}"]
         )
+        self._maps = self._sender.maps()
         self._libbpf = ctypes.CDLL("libbpf.so.1")
         self.lanes: list[Lane] = []
         self._made = 0
@@ -143,12 +144,10 @@ class Road:
         """Send the blocks of one round, and keep the times of the later ones."""
         mask = 0xFFFFFFFF if lane.fresh else FLOWS - 1
         order = _ORDER.pack(lane.frame[:HEAD_LEN], 0, lane.sent & 0xFFFFFFFF, mask, 0)
-        self._sender.maps["orders"].update(0, order)
+        self._maps["orders"].update(0, order)
         # one frame more, for the end of the last block
         self._run(lane, (WARM_UP + TIMED) * FLOWS + 1)
-        begins = [
-            begin for (begin,) in _BEGIN.iter_unpack(self._sender.maps["begins"].lookup_all())
-        ]
+        begins = [begin for (begin,) in _BEGIN.iter_unpack(self._maps["begins"].lookup_all())]
         times = [(end - begin) / FLOWS for begin, end in zip(begins, begins[1:])]
         lane.times += times[WARM_UP:]
 
@@ -163,7 +162,7 @@ class Road:
             repeat=frames,
             flags=_LIVE_FRAMES,
         )
-        program = self._sender.program
+        program = self._sender
         result = self._libbpf.bpf_prog_test_run_opts(program.fd, ctypes.byref(options))
         if result < 0:
             raise WrongResultError(f"live frames: {os.strerror(-result)}")

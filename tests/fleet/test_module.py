@@ -895,8 +895,8 @@ result = [
 
 FOREIGN = """
 text = "int stranger(struct xdp_md *ctx) { return XDP_PASS; }"
-loaded = compiler.load(text, [], "stranger")
-result = link.attach(link.read_link("eth0"), loaded.program.fd, given["mode"], None)
+program = compiler.load(text, [], "stranger")
+result = link.attach(link.read_link("eth0"), program.fd, given["mode"], None)
 """
 
 

@@ -294,8 +294,6 @@ class Balancer:
 
     def close(self) -> None:
         """Unload all programs."""
-        for datapath in self._compiled.values():
-            _close(datapath)
         self._compiled.clear()
 
     def _configure(self, services: Iterable[Mapping[str, Any]], options: dict[str, Any]) -> None:
@@ -349,7 +347,7 @@ class Balancer:
             self._compiled[kind] = self._compiled.pop(kind)
         else:
             if len(self._compiled) == MOST_PROGRAMS:
-                _close(self._compiled.pop(next(iter(self._compiled))))
+                self._compiled.pop(next(iter(self._compiled)))
             sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
             self._compiled[kind] = DataPath.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
@@ -419,13 +417,6 @@ def _grown(before: Mapping[K, Tally], now: Mapping[K, Tally]) -> dict[K, Tally]:
         if tally != old:
             grown[key] = Tally(tally.packets - old.packets, tally.bytes - old.bytes)
     return grown
-
-
-def _close(datapath: DataPath) -> None:
-    """Close the files that bcc would hold open to the end."""
-    loaded = datapath._loaded
-    assert loaded is not None
-    loaded._module.close()
 
 
 def _more(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:

@@ -574,6 +574,7 @@ def echo_reply(frame: bytes, packet: Packet) -> bytes:
         checksum=packet.transport + 2,
         covered=slice(packet.transport, packet.end),
         pseudo=pseudo,
+        zero=0xFFFF,
     )
     return bytes(made)
 
@@ -585,12 +586,19 @@ def swap(made: bytearray, start: int, size: int) -> None:
 
 
 def replace(
-    made: bytearray, at: int, byte: int, *, checksum: int, covered: slice, pseudo: bytes = b""
+    made: bytearray,
+    at: int,
+    byte: int,
+    *,
+    checksum: int,
+    covered: slice,
+    pseudo: bytes = b"",
+    zero: int = 0,
 ) -> None:
     """Replace the first byte of a 16-bit word that a checksum covers.
 
     The checksum is computed anew if it was right. A wrong one changes by as much, so that it stays
-    wrong (RFC 1624, equation 3).
+    wrong (RFC 1624, equation 3). Where it is zero, `zero` is written, which may be the other zero.
     """
     was_right = ones_complement_sum(pseudo + made[covered]) == 0xFFFF
     (before,) = struct.unpack_from("!H", made, at)
@@ -601,7 +609,7 @@ def replace(
     if was_right:
         struct.pack_into("!H", made, checksum, 0)
         new = ones_complement_sum(pseudo + made[covered]) ^ 0xFFFF
-    struct.pack_into("!H", made, checksum, new)
+    struct.pack_into("!H", made, checksum, new or zero)
 
 
 def too_big(frame: bytes, packet: Packet, mtu: int) -> bytes:

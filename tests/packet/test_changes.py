@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -37,12 +36,9 @@ def config(*services: dict[str, Any], **options: Any) -> Config:
 
 
 @pytest.fixture(scope="module")
-def datapath() -> Iterator[DataPath]:
+def datapath() -> DataPath:
     sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
-    loaded = DataPath.load(sources, config(*EVERYTHING, **EVERY_OPTION))
-    yield loaded
-    assert loaded._loaded
-    loaded._loaded._module.close()
+    return DataPath.load(sources, config(*EVERYTHING, **EVERY_OPTION))
 
 
 def run(datapath: DataPath, ports: list[int]) -> list[tuple[int, bytes]]:

@@ -188,7 +188,8 @@ def test_every_checksum_of_a_ping(shipped: Balancer, version: int) -> None:
     for outcome in shipped.send_all(frames):
         assert outcome.frame is not None
         answer = outcome.frame[ETHERNET_HEADER:]
-        assert len(set(icmp_checksum(answer))) == 1
+        found, full = icmp_checksum(answer)
+        assert found == (full or 0xFFFF)  # the same number, and what receivers always take
         if version == 4:
             assert len(set(header_checksum(answer))) == 1
 

@@ -93,7 +93,7 @@ class Build:
         """
         sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
         text = compiler.join_sources(sources, f"{function}.c")
-        module = compiler.load(text, flags, function)._module
+        _program, module = compiler.load_by_bcc(text, flags, function)
         from bcc import lib
 
         code: bytes = module.dump_func(function.encode())
@@ -109,6 +109,7 @@ class Build:
                 inner_name = INNERS.get(map_.name, f"{map_.name}_inner")
                 inner = lib.bpf_table_fd(module.module, inner_name.encode())
                 inners[map_.name] = bpf.Map(os.dup(inner)).shape
+        compiler.close(module)
         return cls(code, references, maps, inners)
 
     def verify(self) -> dict[str, int]:

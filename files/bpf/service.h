@@ -69,7 +69,10 @@ static __always_inline __u32 vlan_receiver(struct xdp_md *ctx, const struct serv
 	if (is_tagged(packet)) {
 		if (data + sizeof(struct ethhdr) + sizeof(__be16) > (void *)(long)ctx->data_end)
 			return 0;
-		vlan = ntohs(*(__be16 *)(data + sizeof(struct ethhdr))) & VLAN_ID_MASK;
+		vlan = ntohs(*(__be16 *)(data + sizeof(struct ethhdr)));
+		/* masked when it is in host order: Linux 6.1 loses sight of bounds at the swap */
+		asm volatile("" : "+r"(vlan));
+		vlan &= VLAN_ID_MASK;
 	}
 	return table->receivers[vlan];
 }

@@ -69,6 +69,9 @@ rmdir /run/machine
 """
 BPFFS = "mount -t bpf -o mode=700 bpf /sys/fs/bpf\n"
 
+FALLBACKS = "tunl0 gre0 gretap0 erspan0 ip_vti0 sit0 ip6tnl0 ip6gre0 ip6_vti0".split()  # noqa: SIM905
+"""Devices that the modules of tunnels make (the sysctl fb_tunnels_only_for_init_net)."""
+
 
 class Host:
     """Namespaces bound to files in a directory: net, mnt and uts."""
@@ -161,9 +164,12 @@ class Host:
         call(batch, input="".join(f"{command}\n" for command in commands))
 
     def links(self) -> dict[str, str]:
-        """The state of every link: UP, DOWN, or UNKNOWN as that of the loopback."""
+        """The state of every link: UP, DOWN, or UNKNOWN as that of the loopback; without those that
+        the kernel puts into every network namespace, once it has tunnels."""
         links = json.loads(self.run(["ip", "-json", "link"]).stdout)
-        return {link["ifname"]: link["operstate"] for link in links}
+        return {
+            link["ifname"]: link["operstate"] for link in links if link["ifname"] not in FALLBACKS
+        }
 
     def unplug(self) -> None:
         """Pull out every cable."""

@@ -175,7 +175,10 @@ def test_no_request_fails(directory: Path, lab: Lab) -> None:
         assert requests.failures == []
         versions = {f"{name} {version}" for name in SERVERS for version in (1, 2)}
         assert set(requests.answers) == versions
-        assert set(requests.answers[ended[requests] :]) == {f"{name} 2" for name in SERVERS}
+        new = {f"{name} 2" for name in SERVERS}
+        assert set(requests.answers[ended[requests] :]) <= new
+    # lasting connections go back to a server only if another one ends them
+    assert set(single.answers[ended[single] :]) == new
     assert kept.opened < len(kept.answers) / 5
     assert single.opened >= len(single.answers)
 

@@ -571,12 +571,12 @@ OLDER = """
 files = sources(**{"l4lb.c": given["text"]})
 text = datapath.join_sources(files)
 loaded = compiler.load(text, [], "l4lb")
-link.attach(link.read_link("eth0"), loaded.program.fd, "native", None)
+link.attach(link.read_link("eth0"), loaded.fd, "native", None)
 pins = host.Pins.of("eth0", host.Paths())
 pins.create()
-for name, map_ in loaded.maps.items():
+for name, map_ in loaded.maps().items():
     pins.set(name, map_)
-pins.set("program", loaded.program)
+pins.set("program", loaded)
 """
 OTHER_MAPS = "BPF_ARRAY(vips, u64, 4);\nint l4lb(struct xdp_md *ctx) { int zero = 0; \
 return vips.lookup(&zero) ? XDP_PASS : XDP_DROP; }\n"
@@ -668,10 +668,10 @@ import ctypes, time
 text = "int stranger(struct xdp_md *ctx) { return XDP_PASS; }"
 loaded = compiler.load(text, [], "stranger")
 libbpf = ctypes.CDLL("libbpf.so.1")
-fd = libbpf.bpf_link_create(loaded.program.fd, link.read_link("eth0").index, 37, None)
+fd = libbpf.bpf_link_create(loaded.fd, link.read_link("eth0").index, 37, None)
 assert fd >= 0, fd
 result = attempt(Balancer("eth0", sources()).apply, config_of(given["w"]), True)
-result["still"] = link.read_link("eth0").attached.program_id == loaded.program.id
+result["still"] = link.read_link("eth0").attached.program_id == loaded.id
 """
 
 

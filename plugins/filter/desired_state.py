@@ -12,7 +12,7 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 from ansible_collections.xdp.l4lb.plugins.module_utils import checks
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 
 PREFIX = "l4lb_"
 
@@ -46,7 +46,7 @@ def _desired_state(
             f"{PREFIX}services: give the services; an empty list is a balancer without any"
         )
     try:
-        config = Config.parse(_with_backends(given, groups, hostvars))
+        config = parse_config(_with_backends(given, groups, hostvars))
         for refusal in checks.check(config).refusals:
             raise refusal
     except ConfigError as e:

@@ -22,7 +22,7 @@ from typing import Any
 
 from . import layout, schedulers
 from .errors import ConfigError, L4lbError
-from .model import PROTOCOLS, Address, Backend, Config, Network, Service, ServiceKey
+from .model import PROTOCOLS, Address, Backend, Config, Network, Service, ServiceKey, parse_config
 
 BackendKey = tuple  # (service address, port, protocol, backend address)
 
@@ -132,7 +132,7 @@ class Manifest:
         """Read what `dump` wrote. Raises L4lbError if it is something else."""
         try:
             raw: dict[str, Any] = json.loads(text.rstrip(b"\0"))
-            config = Config.parse(raw["config"])
+            config = parse_config(raw["config"])
             return cls(
                 config=config,
                 build=raw["build"],

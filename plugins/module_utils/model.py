@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The model: what a balancer shall do, as frozen dataclasses.
 
-`Config.parse` turns what a user wrote (or a JSON file) into the canonical form, or raises one
+`parse_config` turns what a user wrote (or a JSON file) into the canonical form, or raises one
 `ConfigError`; `Config.dump` is its inverse. Everything inside the library may rely on the
 canonical form and never asks twice.
 """
@@ -151,47 +151,6 @@ class Config:
     """Packets that do not fit and that a CPU answers a second at the most."""
     services: tuple[Service, ...] = field(default=())
 
-    @classmethod
-    def parse(cls, options: Mapping[str, Any]) -> Config:
-        """Validate `options` (names as in the documentation of the module) and normalise them.
-
-        Services come out sorted by name. The order of the backends is kept where it means
-        something (`jhash`), else they are sorted by address.
-
-        Raises ConfigError, which names the first option that is wrong.
-        """
-        _known(options, cls, "")
-        services = []
-        for index, raw in enumerate(_list(options.get("services"), "services")):
-            services.append(_service(raw, f"services[{index}]"))
-        if len(services) > MAX_SERVICES:
-            raise ConfigError("services", len(services), f"at most {MAX_SERVICES} services fit")
-        _unique(services)
-        total = sum(len(service.backends) + 1 for service in services)
-        if total > MAX_BACKENDS:
-            raise ConfigError(
-                "services",
-                f"{total - len(services)} backends of {len(services)} services",
-                f"at most {MAX_BACKENDS} backends and services together fit",
-            )
-        return cls(
-            interface=interface_name(options.get("interface")),
-            mode=_choice(options, "mode", "auto", MODES, ""),
-            source_address=_optional(options, "source_address", "", _source4),
-            source_address6=_optional(options, "source_address6", "", _source6),
-            gateway_mac=_optional(options, "gateway_mac", "", _mac),
-            flow_table_size=_integer(options, "flow_table_size", 65536, 0, MAX_FLOWS, ""),
-            udp_timeout=_integer(options, "udp_timeout", 30, 1, MAX_TIMEOUT, ""),
-            gue_port=_integer(options, "gue_port", 6080, 1, 65535, ""),
-            hash_seed=_seed(options),
-            own_macs=_macs(options.get("own_macs"), "own_macs"),
-            no_service=_choice(options, "no_service", "drop", NO_SERVICE, ""),
-            allow_own_address=_boolean(options, "allow_own_address", False, ""),
-            echo_rate=_integer(options, "echo_rate", 10000, 0, MAX_RATE, ""),
-            too_big_rate=_integer(options, "too_big_rate", 10000, 0, MAX_RATE, ""),
-            services=tuple(sorted(services, key=lambda service: service.name)),
-        )
-
     @property
     def wastes_seed(self) -> bool:
         """Whether a seed is given that nothing depends on."""
@@ -221,7 +180,7 @@ class Config:
         }
 
     def dump(self, shown: bool = False) -> dict[str, Any]:
-        """This state as plain JSON types; `Config.parse` reads it back.
+        """This state as plain JSON types; `parse_config` reads it back.
 
         shown: to people, as of `options`; that cannot be read back.
         """
@@ -250,6 +209,47 @@ def shown_seed(seed: int) -> int | str:
         return 0
     digest = hashlib.sha256(b"hash_seed" + seed.to_bytes(8, "big")).hexdigest()
     return f"set ({digest[:4]})"
+
+
+def parse_config(options: Mapping[str, Any]) -> Config:
+    """Validate `options` (names as in the documentation of the module) and normalise them.
+
+    Services come out sorted by name. The order of the backends is kept where it means
+    something (`jhash`), else they are sorted by address.
+
+    Raises ConfigError, which names the first option that is wrong.
+    """
+    _known(options, Config, "")
+    services = []
+    for index, raw in enumerate(_list(options.get("services"), "services")):
+        services.append(_service(raw, f"services[{index}]"))
+    if len(services) > MAX_SERVICES:
+        raise ConfigError("services", len(services), f"at most {MAX_SERVICES} services fit")
+    _unique(services)
+    total = sum(len(service.backends) + 1 for service in services)
+    if total > MAX_BACKENDS:
+        raise ConfigError(
+            "services",
+            f"{total - len(services)} backends of {len(services)} services",
+            f"at most {MAX_BACKENDS} backends and services together fit",
+        )
+    return Config(
+        interface=interface_name(options.get("interface")),
+        mode=_choice(options, "mode", "auto", MODES, ""),
+        source_address=_optional(options, "source_address", "", _source4),
+        source_address6=_optional(options, "source_address6", "", _source6),
+        gateway_mac=_optional(options, "gateway_mac", "", _mac),
+        flow_table_size=_integer(options, "flow_table_size", 65536, 0, MAX_FLOWS, ""),
+        udp_timeout=_integer(options, "udp_timeout", 30, 1, MAX_TIMEOUT, ""),
+        gue_port=_integer(options, "gue_port", 6080, 1, 65535, ""),
+        hash_seed=_seed(options),
+        own_macs=_macs(options.get("own_macs"), "own_macs"),
+        no_service=_choice(options, "no_service", "drop", NO_SERVICE, ""),
+        allow_own_address=_boolean(options, "allow_own_address", False, ""),
+        echo_rate=_integer(options, "echo_rate", 10000, 0, MAX_RATE, ""),
+        too_big_rate=_integer(options, "too_big_rate", 10000, 0, MAX_RATE, ""),
+        services=tuple(sorted(services, key=lambda service: service.name)),
+    )
 
 
 def interface_name(value: object) -> str:

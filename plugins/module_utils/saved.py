@@ -18,7 +18,7 @@ from typing import Any
 from .errors import L4lbError
 from .files import read_file
 from .host import Paths, decode, encode, is_empty, told
-from .model import Config
+from .model import Config, parse_config
 
 VERSION = 1
 _REMEDY = "apply the configuration again"
@@ -38,7 +38,7 @@ class Saved:
         if raw is None:
             return None
         try:
-            config = Config.parse(raw)
+            config = parse_config(raw)
         except L4lbError as e:
             raise L4lbError(f"{self.path}: {e}; {_REMEDY}") from e
         if config.interface != self.interface:

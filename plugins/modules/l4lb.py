@@ -355,7 +355,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
     L4lbError,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils.listing import listing
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils.printable import printable
 
 # Where distributions put the Python that their bcc belongs to.
@@ -424,7 +424,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     params = dict(module.params)
     state, replace = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
-    config = Config.parse(params)
+    config = parse_config(params)
     host.require_root()
     sources = unpack_sources(packed)
     use_right_python()

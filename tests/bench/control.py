@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.xdp.l4lb.plugins.module_utils import host
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 
 from tests.bench import ROOT
 from tests.bench.sandbox import ip
@@ -58,7 +58,7 @@ def options(services: list[dict[str, Any]]) -> dict[str, Any]:
 
 def first_time(services: list[dict[str, Any]], times: int) -> list[float]:
     """Seconds that the library takes where there is no balancer yet."""
-    config = Config.parse(options(services))
+    config = parse_config(options(services))
     balancer = Balancer(INTERFACE, sources())
     taken = []
     for _turn in range(times):
@@ -69,7 +69,7 @@ def first_time(services: list[dict[str, Any]], times: int) -> list[float]:
 
 def replace_one(services: list[dict[str, Any]], times: int) -> list[float]:
     """Seconds that the library takes to exchange the last backend of the first service."""
-    either = [Config.parse(options(each)) for each in _either(services)]
+    either = [parse_config(options(each)) for each in _either(services)]
     balancer = Balancer(INTERFACE, sources())
     balancer.apply(either[0])
     taken = []

@@ -20,7 +20,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils import layout
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Map, possible_cpus
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
 
 from tests.bench.cases import BACKEND6, VIP6, services, stateless
 from tests.bench.control import INTERFACE, UnexpectedError, options
@@ -133,7 +133,7 @@ def flow_tables() -> Iterator[tuple[str, Callable[[int], FlowTable]]]:
 def _build(name: str, given: Mapping[str, Any], times: int) -> Build:
     from bcc import BPF
 
-    config = Config.parse(given)
+    config = parse_config(given)
     load_func = BPF.load_func
     compiling, loading = [], []
 
@@ -153,10 +153,10 @@ def _build(name: str, given: Mapping[str, Any], times: int) -> Build:
 
 def _grow(name: str, count: int, backends: int, times: int) -> Size:
     given = services(count, backends)
-    config = Config.parse(options(given))
+    config = parse_config(options(given))
     spare = {"address": "10.255.255.1"}
     given[0]["backends"] = [*given[0]["backends"][:-1], spare]
-    either = [config, Config.parse(options(given))]
+    either = [config, parse_config(options(given))]
     balancer = Balancer(INTERFACE, sources())
 
     def taken(desired: Config | None, *, changes: bool = True, loads: bool = False) -> float:
@@ -201,7 +201,7 @@ def _memory(balancer: Balancer) -> dict[str, float]:
 def _remember(name: str, flows: int, times: int) -> FlowTable:
     del times
     given = {**options(services(1, 1)), "flow_table_size": flows}
-    maps = DataPath.load(sources(), Config.parse(given)).maps
+    maps = DataPath.load(sources(), parse_config(given)).maps
     return FlowTable(name, flows, possible_cpus(), _kib([maps.get("flows")]))
 
 

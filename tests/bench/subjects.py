@@ -21,7 +21,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Program
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
 from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 
 from tests.bench import ROOT
 
@@ -116,7 +116,7 @@ def balancer(options: Mapping[str, Any], use: str = "") -> Subject:
 @functools.cache
 def _balancer(options: str, use: str) -> Subject:
     del use
-    config = Config.parse(json.loads(options))
+    config = parse_config(json.loads(options))
     data_path = DataPath.load(sources(), config)
     egresses = {(index, ""): Egress(index) for index, _name in socket.if_nameindex()}
     source = Source(IPv4Address(OWN_ADDRESS), OWN_MAC, egresses=egresses)

@@ -86,13 +86,13 @@ import json, pathlib, sys
 sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.facts import facts
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config, Config
 
 files = pathlib.Path(sys.argv[1], "files/bpf").glob("*.[ch]")
 balancer = Balancer("eth0", {file.name: file.read_text() for file in files})
 config = json.load(sys.stdin)
 if config:
-    balancer.apply(Config.parse(config))
+    balancer.apply(parse_config(config))
 live, statistics = balancer.statistics()
 json.dump(facts(live.config, live.mode, statistics), sys.stdout)
 """

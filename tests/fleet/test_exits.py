@@ -46,12 +46,12 @@ sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils.facts import facts
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config, Config
 
 given = json.load(sys.stdin)
 files = pathlib.Path(sys.argv[1], "files/bpf").glob("*.[ch]")
 balancer = Balancer(given["interface"], {file.name: file.read_text() for file in files})
-config = given["config"] and Config.parse(given["config"])
+config = given["config"] and parse_config(given["config"])
 result = {}
 try:
     if given["action"] == "apply":

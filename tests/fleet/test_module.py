@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
 from scapy.layers.inet import IP, TCP
 
 from lab import TOPOLOGY, Lab
@@ -116,7 +116,7 @@ from pathlib import Path
 from ansible_collections.xdp.l4lb.plugins.module_utils import (
     bpf, compiler, datapath, errors, facts, host, image, layout, link, neighbours, saved)
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config, Config
 import bcc
 
 def sources(**others):
@@ -124,7 +124,7 @@ def sources(**others):
     return {**{path.name: path.read_text() for path in files}, **others}
 
 def config_of(options):
-    return None if options is None else Config.parse(options)
+    return None if options is None else parse_config(options)
 
 def attempt(call, *arguments):
     try:
@@ -604,7 +604,7 @@ def test_repair(lab: Lab, lb1: Host, damage: str) -> None:
     assert outcome["mode"] == "native"
     works(lab, 1, 2)
     assert apply(lb1, config)["steps"] == []
-    assert saved(lb1) == {"eth0.json": Config.parse(config).dump()}
+    assert saved(lb1) == {"eth0.json": parse_config(config).dump()}
 
 
 def test_a_damaged_service_is_renamed(lab: Lab, lb1: Host) -> None:
@@ -633,9 +633,9 @@ def test_what_was_balanced_is_remembered(lb1: Host) -> None:
     live = python(lb1, code)
     assert live["source_address"] == lb1.address
     own = {"source_address": None, "source_address6": None}
-    assert {**live, **own} == Config.parse(config).dump()
+    assert {**live, **own} == parse_config(config).dump()
     lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
-    assert python(lb1, code) == Config.parse(config).dump()
+    assert python(lb1, code) == parse_config(config).dump()
     lb1.run(["truncate", "-s", "40", "/etc/l4lb/eth0.json"])
     assert python(lb1, code) == nothing
 
@@ -1026,7 +1026,7 @@ def test_a_run_that_stops_half_way(lab: Lab, lb1: Host, step: str, kill: bool) -
         before = packets(lb1)["web 203.0.113.22"]
     assert lb1.run(["ls", "/sys/fs/bpf/l4lb"]).stdout == "eth0\n"
     assert "%" not in lb1.run(["ls", "/sys/fs/bpf/l4lb/eth0"]).stdout
-    assert saved(lb1) == {"eth0.json": Config.parse(third).dump()}
+    assert saved(lb1) == {"eth0.json": parse_config(third).dump()}
 
 
 def test_a_full_disk(lab: Lab, lb1: Host) -> None:

@@ -25,7 +25,12 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import image, rtnetlink
 from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer, Live, Plan
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Address, Config, Service
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+    Address,
+    Config,
+    Service,
+    parse_config,
+)
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -231,7 +236,7 @@ class Walk:
         """Predict, apply, compare."""
         if self.rng.random() < 0.05:
             self.compare(None)
-        self.compare(Config.parse(self.options))
+        self.compare(parse_config(self.options))
         self.options = altered(self.rng, self.options)
 
     def compare(self, config: Config | None) -> None:

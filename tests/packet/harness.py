@@ -27,7 +27,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.image import (
     room_for,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
 
 from tests.packet.flows import FlowTable
 from tests.packet.hashing import ones_complement_sum
@@ -301,7 +301,7 @@ class Balancer:
         if self.fib is None:
             options = {"gateway_mac": GATEWAY_MAC, **options}
         mtu = options.pop("mtu", LARGE_MTU)
-        config = Config.parse({"interface": "lo", "services": services, **options})
+        config = parse_config({"interface": "lo", "services": services, **options})
         hops = {address: hop for address, hop in (self.fib or {}).items() if isinstance(hop, Hop)}
         source = Source(
             address=self._address,
@@ -334,7 +334,7 @@ class Balancer:
         room = Room(backends, next(size for size in TABLES if tables <= size / 2))
         fitting = config
         if self._every_feature:
-            fitting = Config.parse(
+            fitting = parse_config(
                 {
                     "interface": "lo",
                     "services": EVERYTHING,

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import layout
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
 
 from tests.packet.harness import (
     EVERY_OPTION,
@@ -32,7 +32,7 @@ OTHER_MAC = "52:54:00:00:00:fd"
 
 def config(*services: dict[str, Any], **options: Any) -> Config:
     options = {"interface": "lo", "gateway_mac": GATEWAY_MAC, **options}
-    return Config.parse({**options, "services": services})
+    return parse_config({**options, "services": services})
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import struct
 from ipaddress import IPv4Address
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE, Ether
@@ -111,7 +111,7 @@ def test_encapsulation_is_what_scapy_builds(rng: random.Random) -> None:
         source, target, client = (
             str(IPv4Address(rng.randrange(1 << 24, 223 << 24))) for _ in range(3)
         )
-        config = Config.parse(
+        config = parse_config(
             {
                 "interface": "eth0",
                 "source_address": source,
@@ -141,7 +141,7 @@ def test_every_encapsulation_is_what_scapy_builds(
 ) -> None:
     """But for what is spread by the flow, which is taken from the model's packet."""
     target = {4: "203.0.113.5", 6: "2001:db8:b::5"}[outer]
-    config = Config.parse(
+    config = parse_config(
         {
             "interface": "eth0",
             "gateway_mac": "52:54:00:00:00:fe",
@@ -189,7 +189,7 @@ def test_frames_are_what_scapy_reads() -> None:
 
 
 def test_a_model_spreads_over_every_backend(rng: random.Random) -> None:
-    config = Config.parse(
+    config = parse_config(
         {
             "interface": "eth0",
             "gateway_mac": "52:54:00:00:00:fe",

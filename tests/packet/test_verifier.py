@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import bpf
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import PROGRAM, build_flags
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 
 from tests.packet.harness import EVERY_OPTION, EVERYTHING, VIPS, service
 from tests.packet.verifier import Build
@@ -53,7 +53,7 @@ BUILDS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
 def test_a_kernel_in_which_no_cpu_reads_what_others_have(namespace: object) -> None:
     """As before Linux 5.19."""
     del namespace
-    config = Config.parse({"interface": "lo", "services": EVERYTHING, **EVERY_OPTION})
+    config = parse_config({"interface": "lo", "services": EVERYTHING, **EVERY_OPTION})
     with mock.patch.object(bpf, "has_helper", return_value=False):
         flags = build_flags(config, Room(4096, 64))
     build = Build.compile(PROGRAM, flags)
@@ -69,7 +69,7 @@ def test_the_verifier_s_work_is_below_half_of_its_limit(
     options: dict[str, Any],
 ) -> None:
     request.getfixturevalue("namespace")  # skips where the kernel would refuse anything
-    config = Config.parse({"interface": "lo", "services": services, **options})
+    config = parse_config({"interface": "lo", "services": services, **options})
     with mock.patch.object(bpf, "possible_cpus", return_value=4096):
         flags = build_flags(config, Room(4096, 64))
     statistics = Build.compile(PROGRAM, flags).verify()

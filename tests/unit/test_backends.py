@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import LastBackendError
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 
@@ -25,7 +25,7 @@ def service(name: str, port: int, **backends: dict[str, Any]) -> dict[str, Any]:
     return {**there, "backends": listed}
 
 
-CONFIG = Config.parse(
+CONFIG = parse_config(
     {
         "interface": "eth0",
         "services": [

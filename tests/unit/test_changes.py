@@ -21,6 +21,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
     Backend,
     Config,
     Service,
+    parse_config,
 )
 
 REMEMBERED = 10
@@ -28,7 +29,7 @@ REMEMBERED = 10
 
 
 def config(*services: dict[str, Any], **options: Any) -> Config:
-    return Config.parse({"interface": "eth0", "services": list(services), **options})
+    return parse_config({"interface": "eth0", "services": list(services), **options})
 
 
 def web(*backends: int | dict[str, Any], **options: Any) -> dict[str, Any]:

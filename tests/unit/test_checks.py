@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import checks
 from ansible_collections.xdp.l4lb.plugins.module_utils.checks import Findings, Host
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 
 VIP, VIP6 = "192.0.2.10", "2001:db8:ffff::10"
 OWN, OWN6, OWN_MAC = "203.0.113.11", "2001:db8:2::11", "02:00:cb:00:71:0b"
@@ -55,7 +55,7 @@ def web(*backends: str | dict[str, Any], **options: Any) -> dict[str, Any]:
 
 
 def check(*services: dict[str, Any], host: Host | None = HOST, **options: Any) -> Findings:
-    config = Config.parse({"interface": "eth0", "services": list(services), **options})
+    config = parse_config({"interface": "eth0", "services": list(services), **options})
     return checks.check(config, host)
 
 
@@ -328,7 +328,7 @@ def test_interfaces(interface: str, host: Host | None, is_refused: bool) -> None
 
 
 def test_what_to_ask_routes_about() -> None:
-    config = Config.parse(
+    config = parse_config(
         {
             "interface": "eth0",
             "source_address": LOCAL,

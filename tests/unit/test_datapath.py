@@ -14,7 +14,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Shape
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import build_flags, reusable_maps
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
 
 ROOM = Room(1024, 16)
 SERVICE = {
@@ -27,7 +27,7 @@ SERVICE = {
 
 
 def config(**options: Any) -> Config:
-    return Config.parse({"interface": "eth0", "services": [SERVICE], **options})
+    return parse_config({"interface": "eth0", "services": [SERVICE], **options})
 
 
 def maps(*without: str, blocks: int = 64) -> dict[str, Any]:

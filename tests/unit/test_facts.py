@@ -10,9 +10,9 @@ from typing import Any
 
 from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import Count, Statistics
 from ansible_collections.xdp.l4lb.plugins.module_utils.facts import facts
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 
-CONFIG = Config.parse(
+CONFIG = parse_config(
     {
         "interface": "eth0",
         "services": [

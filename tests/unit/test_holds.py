@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils.holds import change_backend, keep_holds
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
 
 A, B, C = (ip_address(f"10.0.0.{n}") for n in (1, 2, 3))
 
@@ -30,7 +30,7 @@ def service(name: str, port: int, *backends: str, **options: dict[str, Any]) -> 
 
 
 def config(*services: dict[str, Any]) -> Config:
-    return Config.parse({"interface": "eth0", "services": list(services)})
+    return parse_config({"interface": "eth0", "services": list(services)})
 
 
 WEB, API = service("web", 80, "1", "2"), service("api", 8080, "2", "3")

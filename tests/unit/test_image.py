@@ -29,6 +29,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
     Address,
     Config,
     Service,
+    parse_config,
 )
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
@@ -37,7 +38,7 @@ Key = tuple[Address, int, str]
 
 
 def config(*services: dict[str, Any], **options: Any) -> Config:
-    return Config.parse({"interface": "eth0", "services": services, **options})
+    return parse_config({"interface": "eth0", "services": services, **options})
 
 
 def service(count: int = 2, first: str = "10.0.0.1", **options: Any) -> dict[str, Any]:

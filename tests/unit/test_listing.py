@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.xdp.l4lb.plugins.module_utils.listing import listing
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 
 NAMES = [
     "web",
@@ -33,7 +33,7 @@ NAMES += ["12:30:45", "2026-11-25", "a b", "'", '"', "=", "<<", "y", ".inf", "e1
 
 def config(**options: Any) -> dict[str, Any]:
     service = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
-    return Config.parse({"interface": "eth0", "services": [service], **options}).dump()
+    return parse_config({"interface": "eth0", "services": [service], **options}).dump()
 
 
 def test_none_is_empty() -> None:
@@ -57,7 +57,7 @@ def test_it_is_yaml_that_says_the_same(name: str) -> None:
         own_macs=["52:54:00:00:00:16"],
         hash_seed=2**64 - 1,
     )
-    assert Config.parse(yaml.safe_load(listing(state))).dump() == state
+    assert parse_config(yaml.safe_load(listing(state))).dump() == state
 
 
 def test_a_backend_is_a_line() -> None:

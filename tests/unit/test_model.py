@@ -21,6 +21,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
     Config,
     Service,
     interface_name,
+    parse_config,
 )
 
 FIRST = int(IPv4Address("10.0.0.0"))
@@ -427,7 +428,7 @@ def test_a_mistake_names_option_value_and_remedy(
     given: dict[str, Any], option: str, value: Any, remedy: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        Config.parse(given)
+        parse_config(given)
     error = caught.value
     assert error.option == option
     if value is not None:
@@ -517,30 +518,30 @@ RIGHT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("given", RIGHT.values(), ids=RIGHT)
 def test_dump_is_the_inverse_of_parse(given: dict[str, Any]) -> None:
-    config = Config.parse(given)
+    config = parse_config(given)
     dumped = json.loads(json.dumps(config.dump()))
-    assert Config.parse(dumped) == config
-    assert Config.parse(dumped).dump() == dumped
+    assert parse_config(dumped) == config
+    assert parse_config(dumped).dump() == dumped
 
 
 @pytest.mark.parametrize("seed", [12345, 2**32 - 1, 2**64 - 1])
 def test_the_seed_is_not_shown(seed: int) -> None:
     """But whether there is one, and whether it is the same as elsewhere."""
-    config = Config.parse(options(service(), hash_seed=seed))
+    config = parse_config(options(service(), hash_seed=seed))
     shown = config.dump(shown=True)
     assert str(seed) not in json.dumps(shown)
     assert shown == {**config.dump(), "hash_seed": shown["hash_seed"]}
-    again = Config.parse(options(hash_seed=str(seed))).options(shown=True)
+    again = parse_config(options(hash_seed=str(seed))).options(shown=True)
     assert again["hash_seed"] == shown["hash_seed"]
-    other = Config.parse(options(hash_seed=seed - 1)).options(shown=True)
+    other = parse_config(options(hash_seed=seed - 1)).options(shown=True)
     assert other["hash_seed"] != shown["hash_seed"]
-    assert Config.parse(options(hash_seed=0)).dump(shown=True)["hash_seed"] == 0
+    assert parse_config(options(hash_seed=0)).dump(shown=True)["hash_seed"] == 0
 
 
 @pytest.mark.parametrize("seed", ["0x123456789", "12345678901234567890123", "secret", -12345, 1.5])
 def test_a_wrong_seed_is_not_shown_either(seed: object) -> None:
     with pytest.raises(ConfigError, match="hash_seed: 'not shown': give a whole number") as caught:
-        Config.parse(options(hash_seed=seed))
+        parse_config(options(hash_seed=seed))
     assert str(seed) not in str(caught.value)
 
 
@@ -559,12 +560,12 @@ def test_a_seed_that_no_scheduler_knows(schedulers: list[str], seed: int, wasted
     services = [
         service(name=f"{port}", port=port, scheduler=name) for port, name in enumerate(schedulers)
     ]
-    assert Config.parse(options(*services, hash_seed=seed)).wastes_seed is wasted
+    assert parse_config(options(*services, hash_seed=seed)).wastes_seed is wasted
 
 
 def test_dump_has_every_option() -> None:
     held = {"address": "10.0.0.1", "state": "disabled", "held": True}
-    dumped = Config.parse(options(service(backends=[held]))).dump()
+    dumped = parse_config(options(service(backends=[held]))).dump()
     for model, names in (
         (Config, dumped),
         (Service, dumped["services"][0]),
@@ -574,7 +575,7 @@ def test_dump_has_every_option() -> None:
 
 
 def test_defaults() -> None:
-    config = Config.parse(options(service(backends=backends(1))))
+    config = parse_config(options(service(backends=backends(1))))
     backend_ = Backend(IPv4Address("10.0.0.0"), 1, "enabled", None)
     web = Service(
         name="web",
@@ -609,7 +610,7 @@ def test_defaults() -> None:
 @pytest.mark.parametrize("text", ["80", " 80 ", "080"])
 def test_numbers_may_come_as_text(text: str) -> None:
     """As from the command line, a template or an INI inventory."""
-    config = Config.parse(
+    config = parse_config(
         options(service(port=text, backends=[{"address": "10.0.0.1", "weight": "3"}]))
     )
     assert config.services[0].port == 80
@@ -621,11 +622,11 @@ def test_numbers_may_come_as_text(text: str) -> None:
     [("yes", True), ("True", True), ("on", True), ("no", False), ("False", False)],
 )
 def test_truth_may_come_as_text(text: str, meant: bool) -> None:
-    assert Config.parse(options(service(flow_table=text))).services[0].flow_table is meant
+    assert parse_config(options(service(flow_table=text))).services[0].flow_table is meant
 
 
 def test_the_canonical_form_of_a_mac() -> None:
-    config = Config.parse(RIGHT["all options"])
+    config = parse_config(RIGHT["all options"])
     assert config.gateway_mac == "52:54:00:00:00:fe"
     assert config.services[0].backends[0].mac == "52:54:00:00:00:0b"
     assert config.own_macs == ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
@@ -641,7 +642,7 @@ def test_the_canonical_form_of_a_mac() -> None:
 )
 def test_the_canonical_form_of_an_address(given: str, canonical: str) -> None:
     listed = service(address=given, backends=[{"address": given}])
-    found = Config.parse(options(listed)).dump()["services"][0]
+    found = parse_config(options(listed)).dump()["services"][0]
     assert (found["address"], found["backends"][0]["address"]) == (canonical, canonical)
 
 
@@ -660,16 +661,16 @@ def test_the_canonical_form_of_a_source(
     given: str, network: IPv4Network | IPv6Network, dumped: str
 ) -> None:
     option = "source_address" if network.version == 4 else "source_address6"
-    config = Config.parse(options(**{option: given}))
+    config = parse_config(options(**{option: given}))
     assert getattr(config, option) == network
     assert config.dump()[option] == dumped
 
 
 def test_the_order_of_services_does_not_matter() -> None:
     services = [service(name=f"s{index}", port=index) for index in range(20)]
-    config = Config.parse(options(*services))
+    config = parse_config(options(*services))
     random.Random(1).shuffle(services)
-    assert Config.parse(options(*services)) == config
+    assert parse_config(options(*services)) == config
     assert config.dump()["services"][2]["name"] == "s10"
 
 
@@ -678,10 +679,10 @@ def test_the_order_of_backends_matters_to_jhash_only(scheduler: str, matters: bo
     listed = ["10.0.0.9", "fd00::10", "10.0.0.10", "fd00::9", "9.0.0.11"]
     in_order = ["9.0.0.11", "10.0.0.9", "10.0.0.10", "fd00::9", "fd00::10"]
     given = [{"address": address} for address in listed]
-    config = Config.parse(options(service(scheduler=scheduler, backends=given)))
+    config = parse_config(options(service(scheduler=scheduler, backends=given)))
     found = [str(one.address) for one in config.services[0].backends]
     assert found == (listed if matters else in_order)
-    other = Config.parse(options(service(scheduler=scheduler, backends=given[::-1])))
+    other = parse_config(options(service(scheduler=scheduler, backends=given[::-1])))
     assert (other != config) == matters
 
 
@@ -699,21 +700,21 @@ def test_as_many_services_as_fit() -> None:
     services = [
         service(name=f"s{index}", port=index + 1, backends=[]) for index in range(MAX_SERVICES + 1)
     ]
-    assert len(Config.parse(options(*services[1:])).services) == MAX_SERVICES
+    assert len(parse_config(options(*services[1:])).services) == MAX_SERVICES
     with pytest.raises(ConfigError, match="services: 4097: at most 4096 services fit"):
-        Config.parse(options(*services))
+        parse_config(options(*services))
 
 
 def test_as_many_backends_as_fit() -> None:
     most = MAX_BACKENDS - 2  # each of the two services takes one
     many = backends(most + 1)
     two = [service(backends=many[:32768]), service(name="b", port=81, backends=many[32768:-1])]
-    config = Config.parse(options(*two))
+    config = parse_config(options(*two))
     assert sum(len(one.backends) for one in config.services) == most
     two[1]["backends"] = many[32768:]
     message = "services: '65534 backends of 2 services': at most 65535 backends and services"
     with pytest.raises(ConfigError, match=message):
-        Config.parse(options(*two))
+        parse_config(options(*two))
 
 
 def test_interface_name_returns_what_it_checked() -> None:

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils import path_mtu
 from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Address, Backend, Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+    Address,
+    Backend,
+    Config,
+    parse_config,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils.path_mtu import Limit
 from ansible_collections.xdp.l4lb.plugins.module_utils.rtnetlink import LinkEntry, RouteEntry
 
@@ -71,7 +76,7 @@ def test_what_differs_is_told() -> None:
 def config(vip: str, *backends: dict[str, Any], **options: Any) -> Config:
     service = {"name": "web", "address": vip, "port": 80, "protocol": "tcp", "backends": backends}
     encapsulation = {"encapsulation": options.pop("encapsulation", "ipip")}
-    return Config.parse({"interface": "eth2", "services": [service | encapsulation], **options})
+    return parse_config({"interface": "eth2", "services": [service | encapsulation], **options})
 
 
 NARROW = "services[web]: on the way to {}, packets of {} bytes do not fit with their outer header"

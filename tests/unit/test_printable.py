@@ -15,7 +15,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
     KernelError,
     L4lbError,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils.printable import printable
 
 TEXTS = {
@@ -52,7 +52,7 @@ def test_errors(error: L4lbError) -> None:
 
 def test_an_option_that_nobody_knows() -> None:
     with pytest.raises(ConfigError) as caught:
-        Config.parse({"interface": "eth0", "\x1b[2J": 1})
+        parse_config({"interface": "eth0", "\x1b[2J": 1})
     assert str(caught.value).startswith("\\x1b[2J: 1: no such option")
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils.host import Paths
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils.saved import Saved, saved_interfaces
 
 
 def config(interface: str = "eth0", *services: dict[str, Any]) -> Config:
-    return Config.parse({"interface": interface, "services": services})
+    return parse_config({"interface": interface, "services": services})
 
 
 def service(name: str, port: int, *addresses: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..balancer import Balancer, Plan
 from ..errors import ConfigError, L4lbError
 from ..files import read_all, read_file
 from ..listing import listing
-from ..model import Config, interface_name
+from ..model import interface_name, parse_config
 from ..saved import saved_interfaces
 from .output import show, tell
 
@@ -86,7 +86,7 @@ def apply(options: argparse.Namespace) -> int:
         raise ConfigError("state", state, f"choose one of {', '.join(_STATES)}")
     if not isinstance(replace, bool):
         raise ConfigError("replace", replace, "give true or false")
-    config = Config.parse(given)
+    config = parse_config(given)
     desired = config if state == "present" else None
     balancer = Balancer(config.interface, sources())
     if options.check:

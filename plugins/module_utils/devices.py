@@ -44,7 +44,7 @@ def surroundings(links: Sequence[LinkEntry], heard: bool = True) -> Surroundings
     return Surroundings(
         links,
         features,
-        _drivers(links) if features is None else {},
+        drivers(links) if features is None else {},
         {one.index for one in links if _has_passing(one)},
         rtnetlink.forwarding_table() if bridges and heard else {},
         rtnetlink.port_vlans() if any(one.filters_vlans for one in bridges) else {},
@@ -105,7 +105,7 @@ def strips_tags(name: str) -> bool:
     )
 
 
-def _drivers(links: Sequence[LinkEntry]) -> dict[int, str]:
+def drivers(links: Sequence[LinkEntry]) -> dict[int, str]:
     """Of hardware, by index."""
     found = {}
     for one in links:

@@ -226,7 +226,7 @@ class ServiceEntry:
         """As struct service."""
         return _SERVICE.pack(
             pack_address(self.address),
-            _network(self.port),
+            big_endian(self.port),
             self.protocol,
             self.address.version,
             self.id,
@@ -300,7 +300,7 @@ class BackendRecord:
         route = _ROUTE.pack(
             flags,
             self.service,
-            _network(self.gue_port) if self.encapsulation == "gue" else 0,
+            big_endian(self.gue_port) if self.encapsulation == "gue" else 0,
             pack_mac(self.mac) if self.mac else bytes(6),
             pack_mac(self.source_mac) if self.mac else bytes(6),
             min(self.mtu, 65535),
@@ -452,6 +452,6 @@ def pack_mac(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def _network(port: int) -> int:
+def big_endian(port: int) -> int:
     """A 16-bit number whose bytes in host order are `port` in network order."""
     return int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)

@@ -63,7 +63,7 @@ def maglev(candidates: Sequence[Candidate], seed: int = 0, slots: int = MAGLEV_S
 
     Raises ValueError for too many candidates, or for slots that is no prime.
     """
-    _check_count(candidates, MAX_CANDIDATES)
+    check_count(candidates, MAX_CANDIDATES)
     if slots < 2 or not all(slots % divisor for divisor in range(2, isqrt(slots) + 1)):
         raise ValueError(f"a maglev table needs a prime number of slots, not {slots}")
     ranking = sorted(
@@ -114,7 +114,7 @@ def jhash(candidates: Sequence[Candidate]) -> array[int]:
 
     Raises ValueError for too many candidates: those past 512 would never be picked.
     """
-    _check_count(candidates, JHASH_SLOTS)
+    check_count(candidates, JHASH_SLOTS)
     usable = [number for number, candidate in enumerate(candidates, 1) if candidate.weight]
     if not usable:
         return array("H", [0]) * JHASH_SLOTS
@@ -143,7 +143,7 @@ def moved(
     return sum(map(ne, owners_before, owners_after))
 
 
-def _check_count(candidates: Sequence[Candidate], limit: int) -> None:
+def check_count(candidates: Sequence[Candidate], limit: int) -> None:
     if len(candidates) > limit:
         raise ValueError(f"{len(candidates)} backends; the table holds at most {limit}")
 

@@ -42,7 +42,7 @@ from .datapath import (
     DataPath,
     Statistics,
     build_flags,
-    join_sources,
+    program_text,
 )
 from .errors import ConfigError, ForeignProgramError, L4lbError
 from .holds import keep_holds
@@ -417,7 +417,7 @@ class Balancer:
         room = image.room_for(live.manifest, config)
         if live.data_path and live.manifest:
             room |= live.data_path.room
-        text = join_sources(self.sources)
+        text = program_text(self.sources)
         # a host that lost bcc keeps its program, and remembers what compiled it
         bcc = compiler.bcc_version() or (live.manifest and live.manifest.build.get("bcc"))
         return {

@@ -95,7 +95,7 @@ class Staged:
     """Of all backends: number -> struct backend."""
 
 
-def join_sources(sources: Mapping[str, str]) -> str:
+def program_text(sources: Mapping[str, str]) -> str:
     """The program's text from the files of files/bpf."""
     if "l4lb.c" not in sources:
         raise L4lbError("the C sources lack l4lb.c; is the collection installed completely?")
@@ -160,7 +160,7 @@ class DataPath:
         """
         room = room or image.room_for(None, config)
         program = compiler.load(
-            join_sources(sources), [*build_flags(config, room), *flags], PROGRAM
+            program_text(sources), [*build_flags(config, room), *flags], PROGRAM
         )
         made = cls(program, program.maps())
         key = made.maps.get("flow_key")

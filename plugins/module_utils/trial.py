@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from . import bpf, layout, lock, schedulers
 from .balancer import Balancer
-from .datapath import DataPath, join_sources, reusable_maps
+from .datapath import DataPath, program_text, reusable_maps
 from .errors import ConfigError, L4lbError
 from .image import Manifest, is_settled
 from .link import Link
@@ -143,7 +143,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
         live, data_path, manifest = balancer.at_work()
         copy = _copy(balancer, data_path, manifest)
         service = _service_of(flow, manifest)
-        digest = hashlib.sha256(join_sources(balancer.sources).encode()).hexdigest()
+        digest = hashlib.sha256(program_text(balancer.sources).encode()).hexdigest()
         seed = manifest.config.hash_seed
         trial = _Trial(copy, manifest, service, flow, live.link)
         cpus = sorted(os.sched_getaffinity(0))

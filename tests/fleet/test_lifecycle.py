@@ -569,7 +569,7 @@ def test_another_flow_table_has_another_secret(lb1: Host) -> None:
 
 OLDER = """
 files = sources(**{"l4lb.c": given["text"]})
-text = datapath.join_sources(files)
+text = datapath.program_text(files)
 loaded = compiler.load(text, [], "l4lb")
 link.attach(link.read_link("eth0"), loaded.fd, "native", None)
 pins = host.Pins.of("eth0", host.Paths())

@@ -56,7 +56,7 @@ def test_lines_keep_their_files_and_numbers() -> None:
 
 def test_lines_of_the_data_plane_keep_their_files_and_numbers() -> None:
     sources = {path.name: path.read_text() for path in BPF.glob("*.[ch]")}
-    joined = located(datapath.join_sources(sources))
+    joined = located(datapath.program_text(sources))
     used = {name for name, _number, _line in joined}
     assert used == sources.keys() - {"decap.c"}
     originals = {name: sources[name].splitlines() for name in used}
@@ -74,7 +74,7 @@ def test_lines_of_the_data_plane_keep_their_files_and_numbers() -> None:
 
 def test_incomplete_sources() -> None:
     with pytest.raises(L4lbError, match=r"lack l4lb\.c; is the collection installed completely"):
-        datapath.join_sources({"maps.h": ""})
+        datapath.program_text({"maps.h": ""})
 
 
 # Kernel headers.

@@ -44,8 +44,8 @@ def prefix_at(index: int, text: str) -> bytes:
 
 def main() -> None:
     """Load the program, and attach it wherever standard input says."""
-    library = "plugins.module_utils"
-    compiler = importlib.import_module(f"{library}.compiler")
+    library = "plugins.module_utils._l4lb"
+    compiler = importlib.import_module(f"{library}.kernel.compiler")
     errors = importlib.import_module(f"{library}.errors")
     try:
         program = compiler.load((ROOT / "files/bpf/decap.c").read_text(), [], "decap")

@@ -2,7 +2,7 @@
 /* The balancer: every packet that an interface receives, from parsing to the next hop.
  *
  * bcc rewrites map accesses only in the file it is given, so the headers below are joined with
- * this one into a single text before it compiles (plugins/module_utils/compiler.py).
+ * this one into a single text before it compiles (plugins/module_utils/_l4lb/kernel/sources.py).
  *
  * Set by -D: PIN_DIR, where the maps are pinned (absent: they are not); TICKS_PER_SECOND of the
  * kernel; BACKENDS, LOOKUP_TABLES and FLOW_BLOCKS, the sizes of maps; CPUS, how many are asked for a flow

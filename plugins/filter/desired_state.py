@@ -10,9 +10,9 @@ from ipaddress import ip_address
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.xdp.l4lb.plugins.module_utils import checks
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model import checks
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 PREFIX = "l4lb_"
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.xdp.l4lb.plugins.module_utils.table import table as render
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.table import table as render
 
 
 def table(balancers: Mapping[str, Any]) -> list[str]:

@@ -78,7 +78,7 @@ def build(collection: Path = COLLECTION) -> bytes:
 def members(collection: Path) -> Iterator[tuple[str, bytes]]:
     """What is in it, with the paths there."""
     yield "__main__.py", MAIN.format(version=version(collection)).encode()
-    library = collection / "plugins" / "module_utils"
+    library = collection / "plugins" / "module_utils" / "_l4lb"
     for path in library.rglob("*.py"):
         yield f"l4lb/{path.relative_to(library).as_posix()}", path.read_bytes()
     for path in (collection / "files" / "bpf").glob("*.[ch]"):

@@ -347,16 +347,18 @@ from ansible.module_utils.common.respawn import (
     probe_interpreters_for_module,
     respawn_module,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils import bpf, compiler, host, link
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
     CompileError,
     HostError,
     L4lbError,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils.listing import listing
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
-from ansible_collections.xdp.l4lb.plugins.module_utils.printable import printable
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing import listing
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import pyroute
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
 
 # Where distributions put the Python that their bcc belongs to.
 INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
@@ -401,7 +403,7 @@ def use_right_python() -> None:
     """Go on under the distribution's Python if this one lacks what that one has."""
     if has_respawned():
         return
-    there = {"bcc": compiler.bcc_version(), "pyroute2": link.pyroute2_is_installed()}
+    there = {"bcc": requirements.bcc_version(), "pyroute2": pyroute.pyroute2_is_installed()}
     for name, is_installed in there.items():
         if not is_installed:
             interpreter = probe_interpreters_for_module(INTERPRETERS, name)
@@ -412,9 +414,9 @@ def use_right_python() -> None:
 def warn_of_missing(module: AnsibleModule) -> None:
     """Say in check mode what a real run would fail for, as it may be installed by then."""
     try:
-        link.require_pyroute2()
+        pyroute.require_pyroute2()
         bpf.require()
-        compiler.require_tools()
+        requirements.require_tools()
     except HostError as e:
         module.warn(f"a real run would stop here: {e}")
 
@@ -425,7 +427,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     state, replace = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
     config = parse_config(params)
-    host.require_root()
+    require_root()
     sources = unpack_sources(packed)
     use_right_python()
     balancer = Balancer(config.interface, sources)

@@ -186,11 +186,16 @@ import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.xdp.l4lb.plugins.module_utils import host
-from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, Place, operate
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Backend, unicast_address
-from ansible_collections.xdp.l4lb.plugins.module_utils.printable import printable
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError, L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Backend
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import unicast_address
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import (
+    Order,
+    Place,
+    operate,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
 
 
 def order_of(params: dict[str, Any]) -> Order:
@@ -234,7 +239,7 @@ def as_yaml(place: Place, backend: Backend) -> str:
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options say; returns the result. Raises L4lbError."""
-    host.require_root()
+    require_root()
     order = order_of(module.params)
     report = operate(order, module.check_mode)
     for warning in report.warnings:

@@ -111,18 +111,19 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.xdp.l4lb.plugins.module_utils import host
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.sampler import Sampler
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError, L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths, require_root
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.pins import pinned_interfaces
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.sampler import Sampler
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     """The facts that the options ask for. Raises L4lbError."""
-    host.require_root()
+    require_root()
     interval, service = module.params["interval"], module.params["service"]
     if interval < 0:
         raise ConfigError("interval", interval, "give a number of seconds, 0 or more")
-    if not module.params["interface"] and not host.pinned_interfaces(host.Paths()):
+    if not module.params["interface"] and not pinned_interfaces(Paths()):
         return {}
     sampler = Sampler(module.params["interface"], service)
     if interval:

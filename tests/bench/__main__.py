@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import L4lbError
 
 from tests.bench import ROOT, control, growth, report, sandbox
 from tests.bench.cases import (

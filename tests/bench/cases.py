@@ -11,11 +11,11 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Service
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import (
     AFFINITIES,
     ENCAPSULATIONS,
     SCHEDULERS,
-    Service,
 )
 
 from tests.bench import control, controller, frames, subjects

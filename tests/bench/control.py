@@ -17,9 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.xdp.l4lb.plugins.module_utils import host
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import forwarding
 
 from tests.bench import ROOT
 from tests.bench.sandbox import ip
@@ -44,7 +45,7 @@ def interface() -> Iterator[None]:
     ip(f"address add {OWN_ADDRESS}/24 dev {INTERFACE}")
     ip(f"neighbour add {GATEWAY} lladdr {GATEWAY_MAC} dev {INTERFACE}")
     ip(f"route add 10.0.0.0/8 via {GATEWAY}")
-    host.let_routing_answer(host.Paths(), 4)
+    forwarding.let_routing_answer(Paths(), 4)
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 
 from tests.bench import ROOT
 from tests.bench.control import HOST_PYTHON, INTERFACE, UnexpectedError, options

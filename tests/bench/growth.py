@@ -16,11 +16,12 @@ from statistics import median
 from typing import Any
 from unittest import mock
 
-from ansible_collections.xdp.l4lb.plugins.module_utils import layout
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Map, possible_cpus
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Map, possible_cpus
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 from tests.bench.cases import BACKEND6, VIP6, services, stateless
 from tests.bench.control import INTERFACE, UnexpectedError, options
@@ -99,7 +100,7 @@ def builds() -> Iterator[tuple[str, Callable[[int], Build]]]:
     """Programs from the smallest to one with every feature, and how to make them so many times."""
     everything = [
         {**one, "name": f"{encapsulation} {scheduler} {one['address']}"}
-        for number, encapsulation in enumerate(layout.BACKEND_ENCAPSULATIONS)
+        for number, encapsulation in enumerate(backend_record.BACKEND_ENCAPSULATIONS)
         for scheduler in [("maglev", "jhash")[number % 2]]
         for one in (
             *services(1, 1, port=number, encapsulation=encapsulation, scheduler=scheduler),

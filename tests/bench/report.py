@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.xdp.l4lb.plugins.module_utils import compiler
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import requirements
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.headers import find_headers
 
 from tests.bench.cases import DROP_ALONE, FLOOR, PASS_ALONE, SEED, TX_ALONE, XDP_PASS, Limit
 
@@ -136,14 +137,14 @@ def wire_lines(
 
 def environment() -> dict[str, Any]:
     """Where and when this was measured."""
-    headers = compiler.find_headers()
+    headers = find_headers()
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "kernel": platform.release(),
         "processor": _processor(),
         "cpus": os.cpu_count(),
         "virtual": " hypervisor " in Path("/proc/cpuinfo").read_text(encoding="utf-8"),
-        "bcc": compiler.bcc_version(),
+        "bcc": requirements.bcc_version(),
         "headers": headers.release if headers else None,
     }
 

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, schedulers
-from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Program
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
-from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers import candidate
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import maglev
 
 from tests.bench import ROOT
 
@@ -120,7 +123,7 @@ def _balancer(options: str, use: str) -> Subject:
     data_path = DataPath.load(sources(), config)
     egresses = {(index, ""): Egress(index) for index, _name in socket.if_nameindex()}
     source = Source(IPv4Address(OWN_ADDRESS), OWN_MAC, egresses=egresses)
-    with mock.patch.object(schedulers, "maglev", _maglev_once):
+    with mock.patch.object(image, "maglev", _maglev_once):
         manifest = data_path.write(config, source)
 
     def tally() -> Tally:
@@ -131,11 +134,11 @@ def _balancer(options: str, use: str) -> Subject:
     return Subject(data_path.program, tally)
 
 
-_maglev = schedulers.maglev
+_maglev = maglev
 _tables: dict[object, Any] = {}
 
 
-def _maglev_once(candidates: Sequence[schedulers.Candidate], *rest: Any) -> Any:
+def _maglev_once(candidates: Sequence[candidate.Candidate], *rest: Any) -> Any:
     """A thousand services with the same backends have the same table: compute it once."""
     key = (*candidates, *rest)
     if key not in _tables:

@@ -29,8 +29,8 @@ from operator import sub
 from pathlib import Path
 from statistics import median
 
-from ansible_collections.xdp.l4lb.plugins.module_utils import link
-from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import TestRunOptions
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import TestRunOptions
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link, xdp
 
 from tests.bench.frames import FLOWS, HEAD_LEN
 from tests.bench.sandbox import ip
@@ -116,10 +116,10 @@ class Road:
         if mode == "generic":
             # without a native program, the driver receives by NAPI only to coalesce
             subprocess.run(["ethtool", "-K", lane.there, "gro", "on"], check=True)
-        link.attach(link.read_link(lane.there), subject.program.fd, mode, None)
+        xdp.attach(link.read_link(lane.there), subject.program.fd, mode, None)
         sink = link.read_link(lane.here)
         if mode == "native":
-            link.attach(sink, baseline("XDP_DROP").program.fd, mode, None)
+            xdp.attach(sink, baseline("XDP_DROP").program.fd, mode, None)
         lane.index = sink.index
         with _verified([lane]):
             self._send(lane)

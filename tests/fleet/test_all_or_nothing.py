@@ -63,8 +63,8 @@ STRIKE = (
     f"""
 import errno, pathlib, signal, time
 from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils import rtnetlink
-from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, operate
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import rtnetlink
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 {STATE}

@@ -99,7 +99,7 @@ def order(host: Host, *orders: dict[str, Any]) -> Any:
     """Carry out orders in one process; the outcome of the last."""
     code = """
 from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, operate
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
 for options in given["orders"]:
     try:
         report = operate(Order(**{**options, "address": ip_address(options["address"])}))
@@ -371,7 +371,7 @@ def test_orders_at_once(lb1: Host) -> None:
     apply(lb1, wanted(service(1, 2, 3, 4), echo(1, 2, 3, 4)))
     code = """
 from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, operate
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
 children = []
 for number in 1, 2, 3, 4:
     for options in {"state": "drained"}, {"weight": number + 1}:
@@ -509,7 +509,7 @@ def test_it_is_an_error_to_enable_what_is_waited_for(lab: Lab, lb1: Host) -> Non
     apply(lb1, wanted(echo(1, 2)))
     code = """
 from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, operate
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
 address = ip_address(given["address"])
 operate(Order(address, state="drained"))
 reader, writer = os.pipe()

@@ -84,9 +84,9 @@ def udp_service(family: int, backends: Options | None = None) -> dict[str, Any]:
 LIBRARY = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils.facts import facts
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config, Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 files = pathlib.Path(sys.argv[1], "files/bpf").glob("*.[ch]")
 balancer = Balancer("eth0", {file.name: file.read_text() for file in files})
@@ -464,7 +464,7 @@ OLD_KERNEL = """
 import socket, sys
 from ipaddress import ip_address
 sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils import neighbours
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import neighbours
 
 neighbours._NTF_EXT_MANAGED = 0
 wanted = {(socket.if_nametoindex("eth0"), ip_address(text)) for text in sys.argv[2:]}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils import bpf
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
 from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE

@@ -43,10 +43,10 @@ FAILOVER = 2.0  # seconds after which a new next hop is in use
 LIBRARY = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.facts import facts
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config, Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 given = json.load(sys.stdin)
 files = pathlib.Path(sys.argv[1], "files/bpf").glob("*.[ch]")

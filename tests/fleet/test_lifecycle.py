@@ -200,7 +200,7 @@ def assert_all_counted(
 
 LEFT = """
 live = Balancer(given["interface"]).live()
-records, size = live.data_path.maps["backends"].lookup_all(), layout.BACKEND_RECORDS_SIZE
+records, size = live.data_path.maps["backends"].lookup_all(), backend_record.BACKEND_RECORDS_SIZE
 known = {n for numbers in live.manifest.numbers.values() for n in numbers.values()}
 result = [
     f"backend {n}"
@@ -529,7 +529,7 @@ def test_removal_of_what_is_half_gone(lb1: Host, command: str) -> None:
 # The flow table and its secret.
 
 KEY_OF_THE_FLOWS = """
-secret = host.Pins.of("eth0", host.Paths()).map("flow_key")
+secret = Pins.of("eth0", Paths()).map("flow_key")
 result = [secret.id, secret.lookup(0).hex()]
 """
 
@@ -569,10 +569,10 @@ def test_another_flow_table_has_another_secret(lb1: Host) -> None:
 
 OLDER = """
 files = sources(**{"l4lb.c": given["text"]})
-text = datapath.program_text(files)
+text = build.program_text(files)
 loaded = compiler.load(text, [], "l4lb")
-link.attach(link.read_link("eth0"), loaded.fd, "native", None)
-pins = host.Pins.of("eth0", host.Paths())
+xdp.attach(link.read_link("eth0"), loaded.fd, "native", None)
+pins = Pins.of("eth0", Paths())
 pins.create()
 for name, map_ in loaded.maps().items():
     pins.set(name, map_)
@@ -608,13 +608,13 @@ result = attempt(Balancer("eth0", sources(**{"encap.h": "nonsense"})).apply, con
 """
 AS_BEFORE = """
 layout.VERSION -= given["versions"]
-original = image.Manifest.dump
+original = Manifest.dump
 def dump(self):
     state = json.loads(original(self))
     for name in given["without"]:
         del state[name]
     return json.dumps(state).encode()
-image.Manifest.dump = dump
+Manifest.dump = dump
 result = attempt(Balancer("eth0", sources()).apply, config_of(given["w"]))
 """
 
@@ -647,13 +647,13 @@ def test_a_failing_take_over_leaves_the_foreign_program(lb1: Host, mode: str) ->
     python(lb1, FOREIGN, mode="native")
     stranger = program(lb1)
     code = """
-attach, calls = link.attach, []
+attach, calls = xdp.attach, []
 def fail_first(*arguments):
     calls.append(arguments)
     if len(calls) == 1:
         raise errors.KernelError("the driver refuses")
     return attach(*arguments)
-link.attach = fail_first
+xdp.attach = fail_first
 result = attempt(Balancer("eth0", sources()).apply, config_of(given["w"]), True)
 """
     outcome = python(lb1, code, w=wanted(*echoes(*WEB), mode=mode))

@@ -26,7 +26,7 @@ QUIET = 1.0  # seconds in which an endless loop would send some 100,000 frames
 REMOVE = """
 import sys
 sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 
 Balancer("eth0").apply(None)
 """

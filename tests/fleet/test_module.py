@@ -23,7 +23,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from scapy.layers.inet import IP, TCP
 
 from lab import TOPOLOGY, Lab
@@ -113,10 +114,17 @@ def traces(host: Host) -> list[str]:
 WORKER = """
 import contextlib, dataclasses, json, os, sys, traceback
 from pathlib import Path
-from ansible_collections.xdp.l4lb.plugins.module_utils import (
-    bpf, compiler, datapath, errors, facts, host, image, layout, link, neighbours, saved)
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config, Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb import errors
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, compiler
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.pins import Pins
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record, layout
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link, neighbours, xdp
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 import bcc
 
 def sources(**others):
@@ -277,7 +285,7 @@ def balanced(name):
     return found
 
 def pinned(path):
-    pins = host.Pins(path.parent)
+    pins = Pins(path.parent)
     return (pins.program() if path.name == "program" else pins.map(path.name)).id
 
 def state():
@@ -323,7 +331,7 @@ def counters(host: Host, interface: str = "eth0") -> dict[str, Any]:
     """Facts of a balancer."""
     code = """
 live, now = Balancer(given["interface"], sources).statistics()
-result = facts.facts(live.config, live.mode, now)
+result = facts(live.config, live.mode, now)
 """
     found: dict[str, Any] = python(host, code, interface=interface)
     return found
@@ -896,7 +904,7 @@ result = [
 FOREIGN = """
 text = "int stranger(struct xdp_md *ctx) { return XDP_PASS; }"
 program = compiler.load(text, [], "stranger")
-result = link.attach(link.read_link("eth0"), program.fd, given["mode"], None)
+result = xdp.attach(link.read_link("eth0"), program.fd, given["mode"], None)
 """
 
 
@@ -971,10 +979,10 @@ STEPS = {
     "neighbours": "neighbours.manage",
     "stage": "datapath.DataPath.stage",
     "before the switch": "datapath.DataPath.switch",
-    "pin": "host.Pins.set",
+    "pin": "Pins.set",
     "attach": "link.attach",
     "finish": "datapath.DataPath.finish",
-    "clean up pins": "host.Pins.drop_others",
+    "clean up pins": "Pins.drop_others",
     "write the new state": "saved.Saved.prepare",
     "save it": "saved.Saved.commit",
 }
@@ -1235,7 +1243,7 @@ _, before = balancer.statistics()
 print(json.dumps({"result": None}), flush=True)
 sys.stdin.readline()
 live, now = balancer.statistics()
-result = facts.facts(live.config, live.mode, now, before, 0.5)
+result = facts(live.config, live.mode, now, before, 0.5)
 """
     python(lb1, code)
     with lab.host("client").socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

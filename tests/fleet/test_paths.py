@@ -46,7 +46,7 @@ CLAIMED = {4: 576, 6: 1280}
 REMOVE = """
 import sys
 sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 
 Balancer("eth0").apply(None)
 """

@@ -125,7 +125,7 @@ def test_what_a_failing_run_wanted_is_not_kept(lb1: Host) -> None:
 STRESS = """
 import random, time
 from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order, operate
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
 
 # what an order may meet where a balancer has just gone
 EXPECTED = "no balancer is attached to", "this host does not balance", "eth0 has no such backend"

@@ -23,14 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import image, rtnetlink
-from ansible_collections.xdp.l4lb.plugins.module_utils.balancer import Balancer, Live, Plan
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import Live
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.plan import Plan
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Address,
     Config,
     Service,
-    parse_config,
+    remembers,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import rtnetlink
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -281,9 +284,7 @@ class Walk:
         new = {service.key: service for service in after.config.services}
         for key, service in old.items():
             heir = new.get(key)
-            if heir is None or image.remembers(service, before.config) != image.remembers(
-                heir, after.config
-            ):
+            if heir is None or remembers(service, before.config) != remembers(heir, after.config):
                 self.muddled.add(key)
 
     def moves(

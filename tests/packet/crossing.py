@@ -6,7 +6,7 @@ a packet if the balancer left it alone."""
 
 from __future__ import annotations
 
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Receivers
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Receivers
 
 from tests.packet.harness import Balancer, Namespace
 from tests.packet.model import Host

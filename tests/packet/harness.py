@@ -19,15 +19,19 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath, build_flags
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import (
-    Receivers,
-    Room,
-    Source,
-    room_for,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import build_flags
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
+    Egress,
+    EgressKey,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.sizes import Room, room_for
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import (
+    Receivers,
+    Source,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 from tests.packet.flows import FlowTable
 from tests.packet.hashing import ones_complement_sum

@@ -22,8 +22,13 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Union
 
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Backend, Config, Service
-from ansible_collections.xdp.l4lb.plugins.module_utils.schedulers import Candidate, maglev
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
+    Backend,
+    Config,
+    Service,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidate import Candidate
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import maglev
 
 from tests.packet.flows import (
     JHASH_SLOTS,

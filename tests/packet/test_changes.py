@@ -9,10 +9,11 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import layout
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import DataPath
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 from tests.packet.harness import (
     EVERY_OPTION,
@@ -124,6 +125,6 @@ def test_what_an_interrupted_change_has_left_is_gone_with_the_next(
     counts = datapath.statistics(manifest).services
     assert (counts["web"].packets, counts["other"].packets) == (20, 0)
     content = datapath.maps["backends"].lookup_all()
-    size = layout.BACKEND_RECORDS_SIZE
+    size = backend_record.BACKEND_RECORDS_SIZE
     used = {at // size for at in range(0, len(content), size) if any(content[at : at + size])}
     assert used == {number for each in manifest.numbers.values() for number in each.values()}

@@ -14,8 +14,11 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Receivers
-from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
+    Egress,
+    EgressKey,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Receivers
 
 from tests.packet.harness import VIPS, Balancer, Namespace, service
 from tests.packet.model import Address, Hop, Host, Outcome, Verdict

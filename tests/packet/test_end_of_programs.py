@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import compiler
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import CompileError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import CompileError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler
 
 LOADS = 100
 PATIENCE = 60.0  # seconds

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import bpf
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
 
 from tests.packet.flows import Flow
 from tests.packet.harness import VIP, VIPS, Balancer, backends, service

@@ -13,8 +13,10 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import bpf, compiler, layout
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import reusable_maps
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import reusable_maps
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.clock import ticks_per_second
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import ANSWERS
 
 from tests.packet.harness import NO_LIMIT, VIPS, Balancer, Namespace, backends, service
 from tests.packet.limits import Limiter
@@ -36,7 +38,7 @@ SERVICES = [
     for version in (4, 6)
 ]
 BUCKET = struct.Struct("=QQ")
-KINDS = list(layout.ANSWERS)
+KINDS = list(ANSWERS)
 RATES = {"echo_reply": "echo_rate", "packet_too_big": "too_big_rate"}
 HOUR = 3600
 
@@ -179,7 +181,7 @@ def send(balancer: Balancer, sent: bytes) -> Verdict:
 
 def test_in_real_time(shipped: Balancer) -> None:
     """With the kernel's own clock, however busy the machine is."""
-    rate, tick = 200, 1 / compiler.ticks_per_second()
+    rate, tick = 200, 1 / ticks_per_second()
     shipped.configure(*SERVICES, echo_rate=rate)
     begin = time.monotonic()
     answered = 0

@@ -10,7 +10,7 @@ import struct
 from ipaddress import IPv4Address
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE, Ether

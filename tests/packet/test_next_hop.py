@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
 
 from tests.packet.harness import GATEWAY_MAC, VIP, VIPS, Balancer, Namespace, service
 from tests.packet.model import Address, Fib, Hop, Outcome, Verdict

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Receivers
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Receivers
 
 from tests.packet.harness import VIP, VIP6, Balancer, Namespace, service
 from tests.packet.model import Host, Outcome, Verdict

@@ -9,10 +9,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import bpf
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import PROGRAM, build_flags
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import build_flags
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import PROGRAM
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.sizes import Room
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 from tests.packet.harness import EVERY_OPTION, EVERYTHING, VIPS, service
 from tests.packet.verifier import Build

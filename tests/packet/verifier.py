@@ -10,8 +10,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.xdp.l4lb.plugins.module_utils import bpf, compiler
-from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Shape
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, compiler
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Shape
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import join_sources
 
 SOURCES = Path(__file__).parents[2] / "files" / "bpf"
 
@@ -92,7 +93,7 @@ class Build:
         Raises CompileError.
         """
         sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
-        text = compiler.join_sources(sources, f"{function}.c")
+        text = join_sources(sources, f"{function}.c")
         _program, module = compiler.load_by_bcc(text, flags, function)
         from bcc import lib
 

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.backends import Order
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import LastBackendError
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import LastBackendError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order
 
 A, B, C = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 

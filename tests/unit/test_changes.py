@@ -14,15 +14,23 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import changes, image
-from ansible_collections.xdp.l4lb.plugins.module_utils.changes import Changes, Move, Observed
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Receivers, Source
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer import changes
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.changes import (
+    Changes,
+    Move,
+    Observed,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image, numbering
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Backend,
     Config,
     Service,
-    parse_config,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import (
+    Receivers,
+    Source,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 REMEMBERED = 10
 """Flows of every backend in the flow table."""
@@ -44,7 +52,7 @@ def backend(number: int, **options: Any) -> dict[str, Any]:
 
 
 def compare(before: Config, after: Config) -> Changes:
-    manifest = image.place(before, {}, None, 4096)
+    manifest = numbering.place(before, {}, None, 4096)
 
     def slots(service: Service) -> Sequence[int]:
         numbers = manifest.numbers[service.name]

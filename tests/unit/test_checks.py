@@ -9,9 +9,9 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import checks
-from ansible_collections.xdp.l4lb.plugins.module_utils.checks import Findings, Host
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model import checks
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.checks import Findings, Host
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 VIP, VIP6 = "192.0.2.10", "2001:db8:ffff::10"
 OWN, OWN6, OWN_MAC = "203.0.113.11", "2001:db8:2::11", "02:00:cb:00:71:0b"

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import compiler, datapath
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.headers import Headers
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError, L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler, requirements
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.headers import Headers
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import join_sources
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 
@@ -41,7 +43,7 @@ SOURCES = {
 
 
 def test_lines_keep_their_files_and_numbers() -> None:
-    assert located(compiler.join_sources(SOURCES, "main.c")) == [
+    assert located(join_sources(SOURCES, "main.c")) == [
         ("main.c", 1, "#include <linux/bpf.h>"),
         ("a.h", 1, ""),
         ("b.h", 1, ""),
@@ -56,7 +58,7 @@ def test_lines_keep_their_files_and_numbers() -> None:
 
 def test_lines_of_the_data_plane_keep_their_files_and_numbers() -> None:
     sources = {path.name: path.read_text() for path in BPF.glob("*.[ch]")}
-    joined = located(datapath.program_text(sources))
+    joined = located(build.program_text(sources))
     used = {name for name, _number, _line in joined}
     assert used == sources.keys() - {"decap.c"}
     originals = {name: sources[name].splitlines() for name in used}
@@ -74,17 +76,17 @@ def test_lines_of_the_data_plane_keep_their_files_and_numbers() -> None:
 
 def test_incomplete_sources() -> None:
     with pytest.raises(L4lbError, match=r"lack l4lb\.c; is the collection installed completely"):
-        datapath.program_text({"maps.h": ""})
+        build.program_text({"maps.h": ""})
 
 
 # Kernel headers.
 
 
 def test_no_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "bcc_version", lambda: "0.26.0")
-    monkeypatch.setattr(compiler, "find_headers", lambda: None)
+    monkeypatch.setattr(requirements, "bcc_version", lambda: "0.26.0")
+    monkeypatch.setattr(requirements, "find_headers", lambda: None)
     with pytest.raises(HostError, match=f"install linux-headers-{re.escape(platform.release())}"):
-        compiler.require_tools()
+        requirements.require_tools()
 
 
 # bcc.
@@ -104,23 +106,23 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_version_of_bcc(package: Path) -> None:
     (package / "table.py").touch()
-    assert compiler.bcc_version() == "unknown"
+    assert requirements.bcc_version() == "unknown"
     (package / "version.py").write_text("# generated\n__version__ = '0.26.0+ds-1'\n")
-    assert compiler.bcc_version() == "0.26.0+ds-1"
+    assert requirements.bcc_version() == "0.26.0+ds-1"
     assert "bcc" not in sys.modules
 
 
 def test_another_bcc_does_not_count(package: Path) -> None:
     (package / "version.py").write_text("__version__ = '0.1.10'\n")
-    assert compiler.bcc_version() is None
+    assert requirements.bcc_version() is None
     with pytest.raises(HostError, match=r"install python3-bpfcc .*PyPI is something else"):
-        compiler.require_tools()
+        requirements.require_tools()
 
 
 def test_no_bcc(package: Path) -> None:
     (package / "__init__.py").unlink()
     package.rmdir()
-    assert compiler.bcc_version() is None
+    assert requirements.bcc_version() is None
     with pytest.raises(HostError, match=re.escape(f"bcc is not installed for {sys.executable}; ")):
         compiler.load("", [], "l4lb")
 
@@ -129,6 +131,6 @@ def test_no_bcc(package: Path) -> None:
 def test_a_broken_bcc(package: Path, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
     (package / "table.py").touch()
     (package / "__init__.py").write_text(f"raise {error}('libbcc.so.0: cannot open')\n")
-    monkeypatch.setattr(compiler, "find_headers", lambda: Headers("6.1", True, BPF, BPF))
+    monkeypatch.setattr(requirements, "find_headers", lambda: Headers("6.1", True, BPF, BPF))
     with pytest.raises(HostError, match=r"bcc does not load: libbcc\.so\.0: .*; reinstall"):
         compiler.load("", [], "l4lb")

@@ -9,12 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import bpf, layout
-from ansible_collections.xdp.l4lb.plugins.module_utils.bpf import Shape
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import build_flags, reusable_maps
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Room
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import (
+    build_flags,
+    reusable_maps,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Shape
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import flow_table, layout
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.sizes import Room
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 ROOM = Room(1024, 16)
 SERVICE = {
@@ -32,7 +37,7 @@ def config(**options: Any) -> Config:
 
 def maps(*without: str, blocks: int = 64) -> dict[str, Any]:
     shapes = {
-        "flows": Shape(bpf.PERCPU_ARRAY, layout.FLOW_BLOCK_SIZE, blocks),
+        "flows": Shape(bpf.PERCPU_ARRAY, flow_table.FLOW_BLOCK_SIZE, blocks),
         "flow_key": Shape(bpf.ARRAY, 8, 1),
         "lookup_tables": Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, ROOM.tables),
     }

@@ -16,13 +16,25 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils import layout, model
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import (
+    ANSWERS,
+    DROPS,
+    FLOW_EVENTS,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Backend,
     Config,
     Service,
-    parse_config,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import (
+    AFFINITIES,
+    ENCAPSULATIONS,
+    MODES,
+    PROTOCOLS,
+    SCHEDULERS,
+    STATES,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 MODULES = sorted(path.stem for path in (PLUGINS / "modules").glob("*.py"))
@@ -59,12 +71,12 @@ def test_documented_is_what_the_model_knows(documented: set[str], known: Any) ->
 @pytest.mark.parametrize(
     ("option", "choices"),
     [
-        (OPTIONS["mode"], model.MODES),
-        (SERVICE["protocol"], model.PROTOCOLS),
-        (SERVICE["scheduler"], model.SCHEDULERS),
-        (SERVICE["affinity"], model.AFFINITIES),
-        (SERVICE["encapsulation"], model.ENCAPSULATIONS),
-        (BACKEND["state"], model.STATES),
+        (OPTIONS["mode"], MODES),
+        (SERVICE["protocol"], PROTOCOLS),
+        (SERVICE["scheduler"], SCHEDULERS),
+        (SERVICE["affinity"], AFFINITIES),
+        (SERVICE["encapsulation"], ENCAPSULATIONS),
+        (BACKEND["state"], STATES),
     ],
 )
 def test_choices_are_the_models(option: dict[str, Any], choices: tuple[str, ...]) -> None:
@@ -104,7 +116,7 @@ def test_examples_use_what_is_documented(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("fact", "names"),
-    [("drops", layout.DROPS), ("answers", layout.ANSWERS), ("flow_table", layout.FLOW_EVENTS)],
+    [("drops", DROPS), ("answers", ANSWERS), ("flow_table", FLOW_EVENTS)],
 )
 def test_samples_of_counters_are_real(fact: str, names: dict[str, str]) -> None:
     facts = text_of("l4lb_stats", "RETURN")["ansible_facts"]["contains"]["l4lb"]["contains"]

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from typing import Any, Callable, cast
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import drain
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import Silences
-from ansible_collections.xdp.l4lb.plugins.module_utils.drain import Watch, wait_until_quiet
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import Silences
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import drain
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.drain import (
+    Watch,
+    wait_until_quiet,
+)
 
 KEY = (ip_address("192.0.2.10"), 80, "tcp")
 Sent = Callable[[float], "int | None"]

@@ -9,7 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.egress import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
+    Egress,
+    EgressKey,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
+    LinkEntry,
+    PortVlans,
+    Vlan,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.egress import (
     Exit,
     Exits,
     Settled,
@@ -19,8 +28,6 @@ from ansible_collections.xdp.l4lb.plugins.module_utils.egress import (
     leading_to_bridges,
     settle,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils.layout import Egress, EgressKey
-from ansible_collections.xdp.l4lb.plugins.module_utils.rtnetlink import LinkEntry, PortVlans, Vlan
 
 BASIC, REDIRECT, TAKES = 1, 2, 4
 NOARP, UP = 0x80, 0x1

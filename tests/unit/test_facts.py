@@ -8,9 +8,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from ansible_collections.xdp.l4lb.plugins.module_utils.datapath import Count, Statistics
-from ansible_collections.xdp.l4lb.plugins.module_utils.facts import facts
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import (
+    Count,
+    Statistics,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
 
 CONFIG = parse_config(
     {

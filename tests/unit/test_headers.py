@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import headers
-from ansible_collections.xdp.l4lb.plugins.module_utils.headers import Headers
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import headers
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.headers import Headers
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 RUNNING = platform.release()
@@ -91,7 +91,7 @@ def test_no_headers(tmp_path: Path, archive: Path) -> None:
 
 
 def test_the_role_looks_with_the_same_code() -> None:
-    sources = ["plugins/module_utils/headers.py", "roles/l4lb/files/look.py"]
+    sources = ["plugins/module_utils/_l4lb/kernel/headers.py", "roles/l4lb/files/look.py"]
     text = "\n".join((CHECKOUT / name).read_text() for name in sources)
     looked = subprocess.run(
         [sys.executable, "-I", "-"], input=text, capture_output=True, text=True, check=True

@@ -9,9 +9,13 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
-from ansible_collections.xdp.l4lb.plugins.module_utils.holds import change_backend, keep_holds
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.edits import (
+    change_backend,
+    keep_holds,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 A, B, C = (ip_address(f"10.0.0.{n}") for n in (1, 2, 3))
 

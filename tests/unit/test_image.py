@@ -16,21 +16,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import image, layout
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import (
-    Manifest,
-    Receivers,
-    Source,
-    Table,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError, L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import (
+    backend_record,
+    flow_table,
+    image,
+    layout,
+    numbering,
+    service_table,
+    sizes,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
-    MAX_SERVICES,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest, Table
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Address,
     Config,
     Service,
-    parse_config,
+    is_settled,
+    remembers,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import (
+    Receivers,
+    Source,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import MAX_SERVICES
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 SOURCE = Source(IPv4Address("10.9.9.9"), "02:00:00:00:00:01", IPv6Address("2001:db8::99"), mtu=1492)
@@ -49,10 +59,12 @@ def service(count: int = 2, first: str = "10.0.0.1", **options: Any) -> dict[str
 
 def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
     """The manifest after `before`, with the lookup tables that are missing, as DataPath.stage."""
-    after = image.place(desired, {}, before, capacity)
-    spare = image.spare_tables(table.index for table in (before.tables if before else {}).values())
+    after = numbering.place(desired, {}, before, capacity)
+    spare = numbering.spare_tables(
+        table.index for table in (before.tables if before else {}).values()
+    )
     for one in desired.services:
-        if one.name not in after.tables and not image.is_settled(one):
+        if one.name not in after.tables and not is_settled(one):
             digest = image.table_digest(one, desired.hash_seed, after.numbers[one.name])
             after.tables[one.name] = Table(next(spare), digest, 0)
     return after
@@ -150,7 +162,7 @@ def test_numbers_stay_with_what_they_number(seed: int) -> None:
         assert after.generation == (before.generation if before else 0) + 1
         names = set(after.service_ids)
         assert names == set(after.numbers) == set(after.past)
-        with_table = {one.name for one in after.config.services if not image.is_settled(one)}
+        with_table = {one.name for one in after.config.services if not is_settled(one)}
         assert with_table == set(after.tables)
 
 
@@ -211,13 +223,13 @@ def test_all_numbers_can_be_used_and_no_more() -> None:
     assert len(flat(full)) == 8
     assert flat(follow(config(service(8)), full, 10)) == flat(full)
     with pytest.raises(L4lbError, match="all 9 backend numbers are in use"):
-        image.place(config(service(9)), {}, full, 10)
+        numbering.place(config(service(9)), {}, full, 10)
 
 
 def test_a_number_in_use_is_not_given_away_before_the_switch() -> None:
     full = follow(config(service(8)), None, 10)
     with pytest.raises(L4lbError, match="all 9 backend numbers are in use"):
-        image.place(config(service(1, first="10.1.0.1")), {}, full, 10)
+        numbering.place(config(service(1, first="10.1.0.1")), {}, full, 10)
 
 
 def test_a_number_that_was_given_up_is_reused_last() -> None:
@@ -249,29 +261,29 @@ def test_a_number_that_was_given_up_is_reused_last() -> None:
 def test_capacity(before: int | None, after: int, capacity: int) -> None:
     """For number 0, that of each service's former backends, and each backend's."""
     old = None if before is None else follow(config(service(before)), None, 65536)
-    assert image.room_for(old, config(service(after))).backends == capacity
+    assert sizes.room_for(old, config(service(after))).backends == capacity
 
 
 def test_capacity_is_for_all_services() -> None:
     services = [service(0, name=f"s{n}", port=n) for n in range(1, 1025)]
-    assert image.room_for(None, config(*services[1:])).backends == 1024
-    assert image.room_for(None, config(*services)).backends == 4096
+    assert sizes.room_for(None, config(*services[1:])).backends == 1024
+    assert sizes.room_for(None, config(*services)).backends == 4096
     before = follow(config(*services[:512]), None, 1024)
-    assert image.room_for(before, config(*services[512:])).backends == 4096
+    assert sizes.room_for(before, config(*services[512:])).backends == 4096
 
 
 def test_capacity_is_for_both_the_old_and_the_new() -> None:
     old = follow(config(service(600)), None, 65536)
-    assert image.room_for(old, config(service(600, first="10.1.0.0"))).backends == 4096
-    assert image.room_for(old, config(service(600, first="10.1.0.0", port=81))).backends == 4096
-    assert image.room_for(old, config(service(600, name="other"))).backends == 1024
+    assert sizes.room_for(old, config(service(600, first="10.1.0.0"))).backends == 4096
+    assert sizes.room_for(old, config(service(600, first="10.1.0.0", port=81))).backends == 4096
+    assert sizes.room_for(old, config(service(600, name="other"))).backends == 1024
 
 
 def test_every_service_can_be_replaced_at_once() -> None:
     first = config(*(service(2, name=f"s{n}", port=n) for n in range(1, 4097)))
     second = config(*(service(2, name=f"s{n}", port=n) for n in range(5001, 9097)))
     before = follow(first, None, 65536)
-    room = image.room_for(before, second)
+    room = sizes.room_for(before, second)
     after = follow(second, before, room.backends)
     ids = [*before.service_ids.values(), *after.service_ids.values()]
     tables = [table.index for one in (before, after) for table in one.tables.values()]
@@ -287,7 +299,7 @@ def test_a_change_of_backends_needs_no_other_room(count: int) -> None:
         for start in ("10.0.0.0", "10.1.0.0")
     )
     before = follow(first, None, 65536)
-    assert image.room_for(before, second).tables <= image.room_for(None, first).tables
+    assert sizes.room_for(before, second).tables <= sizes.room_for(None, first).tables
 
 
 # Lookup tables.
@@ -368,7 +380,7 @@ def test_without_a_usable_backend_a_table_is_empty(scheduler: str) -> None:
 
 def entries(
     *services: dict[str, Any], **options: Any
-) -> dict[tuple[str, int, int], layout.ServiceEntry]:
+) -> dict[tuple[str, int, int], service_table.ServiceEntry]:
     manifest = follow(config(*services, **options), None, 1024)
     found = list(image.service_entries(manifest))
     result = {(str(entry.address), entry.port, entry.protocol): entry for entry in found}
@@ -387,21 +399,21 @@ def test_each_address_with_ports_has_marks() -> None:
         hash_seed=3,
         udp_timeout=7,
     )
-    flows = layout.SERVICE_FLOW_TABLE
-    mark = layout.SERVICE_ADDRESS_ONLY
+    flows = service_table.SERVICE_FLOW_TABLE
+    mark = service_table.SERVICE_ADDRESS_ONLY
     assert {key: entry.flags for key, entry in found.items()} == {
         ("192.0.2.10", 80, 6): 0,
-        ("192.0.2.10", 443, 6): layout.SERVICE_JHASH | flows,
+        ("192.0.2.10", 443, 6): service_table.SERVICE_JHASH | flows,
         ("192.0.2.10", 80, 17): flows,
         ("192.0.2.11", 0, 6): flows,
         ("192.0.2.11", 80, 6): flows,
-        ("2001:db8::10", 80, 6): layout.SERVICE_BY_SOURCE,
+        ("2001:db8::10", 80, 6): service_table.SERVICE_BY_SOURCE,
         ("192.0.2.10", 0, 6): mark,
         ("192.0.2.10", 0, 17): mark,
-        ("192.0.2.10", 0, layout.PROTOCOL_ANY): mark,
-        ("192.0.2.11", 0, layout.PROTOCOL_ANY): mark,
+        ("192.0.2.10", 0, service_table.PROTOCOL_ANY): mark,
+        ("192.0.2.11", 0, service_table.PROTOCOL_ANY): mark,
         ("2001:db8::10", 0, 6): mark,
-        ("2001:db8::10", 0, layout.PROTOCOL_ANY): mark,
+        ("2001:db8::10", 0, service_table.PROTOCOL_ANY): mark,
     }
     assert {entry.udp_timeout for entry in found.values() if entry.flags != mark} == {7}
 
@@ -416,15 +428,15 @@ def test_marks_have_the_backends_of_a_service() -> None:
         service(2, name="e", address="192.0.2.11"),
         service(0, name="f", address="192.0.2.12"),
     )
-    settled = layout.SERVICE_SETTLED | layout.SERVICE_ADDRESS_ONLY
+    settled = service_table.SERVICE_SETTLED | service_table.SERVICE_ADDRESS_ONLY
     one, two = found["192.0.2.10", 2, 6], found["192.0.2.11", 80, 6]
     assert one.table
     expected = {
         ("192.0.2.10", 6): (one.table, settled),
-        ("192.0.2.10", layout.PROTOCOL_ANY): (one.table, settled),
+        ("192.0.2.10", service_table.PROTOCOL_ANY): (one.table, settled),
         ("192.0.2.10", 17): (0, settled),
-        ("192.0.2.11", layout.PROTOCOL_ANY): (two.table, layout.SERVICE_ADDRESS_ONLY),
-        ("192.0.2.12", layout.PROTOCOL_ANY): (0, settled),
+        ("192.0.2.11", service_table.PROTOCOL_ANY): (two.table, service_table.SERVICE_ADDRESS_ONLY),
+        ("192.0.2.12", service_table.PROTOCOL_ANY): (0, settled),
     }
     marks = {(address, protocol): found[address, 0, protocol] for address, protocol in expected}
     assert {key: (mark.table, mark.flags) for key, mark in marks.items()} == expected
@@ -434,7 +446,7 @@ def test_marks_use_the_records_that_the_service_does() -> None:
     manifest = follow(config(service(1)), None, 1024)
     manifest.second.add("web")
     for entry in image.service_entries(manifest):
-        assert entry.flags & layout.SERVICE_SECOND
+        assert entry.flags & service_table.SERVICE_SECOND
 
 
 @pytest.mark.parametrize("scheduler", ["maglev", "jhash"])
@@ -447,9 +459,9 @@ def test_a_service_of_one_backend_needs_no_table(scheduler: str) -> None:
     for backends, number in (([], 0), (others, 0), ([*others, usable], None)):
         desired = config(service(scheduler=scheduler, backends=backends))
         manifest = follow(desired, None, 1024)
-        assert image.is_settled(only(desired)) and not manifest.tables
+        assert is_settled(only(desired)) and not manifest.tables
         entry = next(iter(image.service_entries(manifest)))
-        assert entry.flags & layout.SERVICE_SETTLED
+        assert entry.flags & service_table.SERVICE_SETTLED
         numbers = manifest.numbers["web"]
         assert entry.table == (numbers[IPv4Address("10.0.0.1")] if number is None else number)
 
@@ -463,7 +475,7 @@ def test_room_for_lookup_tables(before: int, after: int, tables: int) -> None:
     pools = [service(2, name=f"s{n}", port=n) for n in range(1, 1001)]
     old = follow(config(*pools[:before]), None, 65536)
     single = service(1, name="single", port=5000)
-    assert image.room_for(old, config(*pools[:after], single)).tables == tables
+    assert sizes.room_for(old, config(*pools[:after], single)).tables == tables
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -485,14 +497,14 @@ def test_as_many_services_as_the_model_allows_fit_whatever_their_addresses(
         )
     )
     found = image.service_entries(follow(desired, None, 16384))
-    layout.pack_service_table(layout.ServiceHeader(layout.VERSION, 1, 1, 0), found)
+    service_table.pack_service_table(service_table.ServiceHeader(layout.VERSION, 1, 1, 0), found)
 
 
 def test_numbers_of_a_service_are_those_of_the_manifest() -> None:
     desired = config(service(), service(name="b", port=81), service(name="c", address="::c"))
     manifest = follow(desired, None, 1024)
     for entry in image.service_entries(manifest):
-        if not entry.flags & layout.SERVICE_ADDRESS_ONLY:
+        if not entry.flags & service_table.SERVICE_ADDRESS_ONLY:
             (one,) = (
                 one
                 for one in desired.services
@@ -508,10 +520,10 @@ def test_numbers_of_a_service_are_those_of_the_manifest() -> None:
 )
 def test_which_services_remember_flows(size: int, listed: bool, remembered: bool) -> None:
     desired = config(service(flow_table=listed), flow_table_size=size)
-    assert image.remembers(only(desired), desired) == remembered
+    assert remembers(only(desired), desired) == remembered
     entry = entries(service(flow_table=listed), flow_table_size=size)["192.0.2.10", 80, 6]
-    assert bool(entry.flags & layout.SERVICE_FLOW_TABLE) == remembered
-    assert ("-DWITH_FLOW_TABLE" in image.features(desired)) == remembered
+    assert bool(entry.flags & service_table.SERVICE_FLOW_TABLE) == remembered
+    assert ("-DWITH_FLOW_TABLE" in build.features(desired)) == remembered
 
 
 @pytest.mark.parametrize(
@@ -528,8 +540,8 @@ def test_which_services_remember_flows(size: int, listed: bool, remembered: bool
     ],
 )
 def test_the_size_of_the_flow_table(size: int, rounded: int) -> None:
-    blocks = image.flow_blocks(config(flow_table_size=size))
-    assert blocks * layout.FLOW_BLOCK_FLOWS == rounded
+    blocks = sizes.flow_blocks(config(flow_table_size=size))
+    assert blocks * flow_table.FLOW_BLOCK_FLOWS == rounded
 
 
 @pytest.mark.parametrize(
@@ -549,7 +561,7 @@ def test_backend_records(
         service(backends=backends({"mac": mac})), gateway_mac=gateway, source_address=source
     )
     manifest = follow(desired, None, 1024)
-    record = layout.BackendRecord(
+    record = backend_record.BackendRecord(
         address=IPv4Address("10.0.0.1"),
         source=ip_network(source or "10.9.9.9"),
         encapsulation="ipip",
@@ -588,7 +600,7 @@ def test_backend_records_of_both_families(
         gue_port=666,
     )
     manifest = follow(desired, None, 1024)
-    record = layout.BackendRecord(
+    record = backend_record.BackendRecord(
         address=ip_address(address),
         source=ip_network(own),
         encapsulation=encapsulation,
@@ -607,8 +619,8 @@ def test_a_backend_of_weight_0_takes_no_new_flows() -> None:
     manifest = follow(desired, None, 1024)
     (record,) = image.backend_records(manifest, SOURCE).values()
     flags = int.from_bytes(record[38:40], sys.byteorder)
-    assert flags & layout.BACKEND_KEEPS_FLOWS
-    assert not flags & layout.BACKEND_TAKES_FLOWS
+    assert flags & backend_record.BACKEND_KEEPS_FLOWS
+    assert not flags & backend_record.BACKEND_TAKES_FLOWS
 
 
 @pytest.mark.parametrize(
@@ -636,7 +648,7 @@ def test_the_longest_packet_on_the_way_to_a_backend(
     if route:
         manifest.route_mtus[address] = route
     record = image.backend_records(manifest, SOURCE)[manifest.numbers["web"][address]]
-    assert layout.mtu_of(record) == expected
+    assert backend_record.mtu_of(record) == expected
 
 
 # The outer source.
@@ -750,7 +762,7 @@ def test_only_what_is_used_is_compiled(
     services: list[dict[str, Any]], options: dict[str, Any], flags: str
 ) -> None:
     expected = [f"-DWITH_{name}" for name in flags.split()]
-    assert image.features(config(*services, **options)) == expected
+    assert build.features(config(*services, **options)) == expected
 
 
 def test_every_feature_is_known_to_c_and_the_other_way_round() -> None:
@@ -772,7 +784,7 @@ def test_every_feature_is_known_to_c_and_the_other_way_round() -> None:
     tested = set(re.findall(r"^#(?:if|ifdef|ifndef|elif)\b.*", text, re.MULTILINE))
     known = set(re.findall(r"\bWITH_\w+", "\n".join(tested)))
     # IP in IP is what is left if nothing else is asked for
-    assert {flag.removeprefix("-D") for flag in image.features(everything)} == known | {"WITH_IPIP"}
+    assert {flag.removeprefix("-D") for flag in build.features(everything)} == known | {"WITH_IPIP"}
 
 
 # Which frames are the balancer's.
@@ -812,13 +824,13 @@ def test_receivers_come_back_from_a_service_table() -> None:
     own_macs = image.own_macs(config(), then)
     numbers = image.receivers(own_macs, then)
     assert numbers == {0: 3, 100: 4, 4094: 5, 4096 + 2: 6}
-    header = layout.ServiceHeader(
+    header = service_table.ServiceHeader(
         layout.VERSION, 1, 1, own_macs=own_macs, receivers=numbers, address=then.address
     )
     now = Source(IPv4Address("10.9.9.8"), BRIDGE, mtu=1400)
     assert image.source_of(header.pack(), now) == dataclasses.replace(
         then, address=now.address, mtu=1400
     )
-    assert image.source_of(layout.ServiceHeader(layout.VERSION, 1, 1).pack(), now).mac == (
+    assert image.source_of(service_table.ServiceHeader(layout.VERSION, 1, 1).pack(), now).mac == (
         "00:00:00:00:00:00"
     )

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import bpf, kernel
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 
 SOURCES = [path for path in Path("files/bpf").glob("*.[ch]") if path.name != "decap.c"]
 
@@ -30,23 +30,23 @@ def test_all_that_the_program_calls_is_asked_for() -> None:
     called = set()
     for path in SOURCES:
         called |= set(re.findall(r"\b(bpf_\w+)\(", path.read_text()))
-    assert called == {*kernel.HELPERS, *kernel.OPTIONAL_HELPERS}
+    assert called == {*requirements.HELPERS, *requirements.OPTIONAL_HELPERS}
 
 
 @pytest.mark.usefixtures("running")
 def test_an_old_kernel_that_has_all_of_it() -> None:
-    kernel.require()
+    requirements.require()
 
 
 def test_a_kernel_without_what_is_optional(running: set[int]) -> None:
-    running.update(kernel.OPTIONAL_HELPERS.values())
-    kernel.require()
+    running.update(requirements.OPTIONAL_HELPERS.values())
+    requirements.require()
 
 
 def test_a_kernel_that_lacks_functions(running: set[int]) -> None:
     running.update({118, 163})
     with pytest.raises(HostError) as raised:
-        kernel.require()
+        requirements.require()
     assert str(raised.value) == (
         "Linux 5.14.0-427.el9.x86_64 lacks bpf_jiffies64, bpf_check_mtu for XDP programs; boot one "
         "from 5.15 on, or one that your distribution has given these"
@@ -56,7 +56,7 @@ def test_a_kernel_that_lacks_functions(running: set[int]) -> None:
 def test_a_kernel_without_xdp(running: set[int]) -> None:
     running.add(0)
     with pytest.raises(HostError, match="takes no XDP programs; boot a kernel"):
-        kernel.require()
+        requirements.require()
 
 
 def test_a_host_without_libbpf_is_not_asked(
@@ -64,4 +64,4 @@ def test_a_host_without_libbpf_is_not_asked(
 ) -> None:
     running.add(0)
     monkeypatch.setattr(bpf, "is_there", lambda: False)
-    kernel.require()
+    requirements.require()

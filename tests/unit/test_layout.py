@@ -15,14 +15,30 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import layout, schedulers
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.layout import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import (
+    backend_record,
+    egress_record,
+    flow_table,
+    layout,
+    service_table,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.backend_record import (
     BackendRecord,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import (
+    ANSWERS,
+    DROPS,
+    FLOW_EVENTS,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.service_table import (
     ServiceEntry,
     ServiceHeader,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import ENCAPSULATIONS, Address
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Address
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import ENCAPSULATIONS
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.jhash import JHASH_SLOTS
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import MAGLEV_SLOTS
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.[ch]")))
@@ -48,35 +64,35 @@ def number(expression: str) -> int:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("SERVICE_BITS", layout.SERVICE_BITS),
-        ("SERVICE_SLOTS", layout.SERVICE_SLOTS),
-        ("SERVICE_PROBES", layout.SERVICE_PROBES),
+        ("SERVICE_BITS", service_table.SERVICE_BITS),
+        ("SERVICE_SLOTS", service_table.SERVICE_SLOTS),
+        ("SERVICE_PROBES", service_table.SERVICE_PROBES),
         ("TABLE_SLOTS", layout.TABLE_SLOTS),
-        ("TABLE_SLOTS", schedulers.MAGLEV_SLOTS),
-        ("JHASH_SLOTS", schedulers.JHASH_SLOTS),
-        ("SERVICE_ADDRESS_ONLY", layout.SERVICE_ADDRESS_ONLY),
-        ("SERVICE_JHASH", layout.SERVICE_JHASH),
-        ("SERVICE_BY_SOURCE", layout.SERVICE_BY_SOURCE),
-        ("SERVICE_FLOW_TABLE", layout.SERVICE_FLOW_TABLE),
-        ("BACKEND_HAS_NEXTHOP", layout.BACKEND_HAS_NEXTHOP),
-        ("BACKEND_IPV6", layout.BACKEND_IPV6),
-        ("BACKEND_KEEPS_FLOWS", layout.BACKEND_KEEPS_FLOWS),
-        ("BACKEND_TAKES_FLOWS", layout.BACKEND_TAKES_FLOWS),
-        ("BACKEND_IPIP", layout.BACKEND_ENCAPSULATIONS["ipip"]),
-        ("BACKEND_GUE", layout.BACKEND_ENCAPSULATIONS["gue"]),
-        ("BACKEND_GRE", layout.BACKEND_ENCAPSULATIONS["gre"]),
-        ("BACKEND_L2", layout.BACKEND_ENCAPSULATIONS["l2"]),
-        ("FLOW_BLOCK_SETS * FLOW_WAYS", layout.FLOW_BLOCK_FLOWS),
-        ("FLOW_BLOCK_SETS", layout.FLOW_BLOCK_SETS),
-        ("FLOW_TAKEN", layout.FLOW_TAKEN),
-        ("FLOW_CONFIRMED", layout.FLOW_CONFIRMED),
-        ("FLOW_SECONDS_TO_CONFIRM", layout.FLOW_SECONDS_TO_CONFIRM),
-        ("GOLDEN_64", layout.GOLDEN_64),
-        ("OUTER_TTL", layout.OUTER_TTL),
-        ("PROTOCOL_ANY", layout.PROTOCOL_ANY),
-        ("OWN_MACS", layout.OWN_MACS),
-        ("VLANS", layout.VLANS),
-        ("TABLE_DROPS_NO_SERVICE", layout.TABLE_DROPS_NO_SERVICE),
+        ("TABLE_SLOTS", MAGLEV_SLOTS),
+        ("JHASH_SLOTS", JHASH_SLOTS),
+        ("SERVICE_ADDRESS_ONLY", service_table.SERVICE_ADDRESS_ONLY),
+        ("SERVICE_JHASH", service_table.SERVICE_JHASH),
+        ("SERVICE_BY_SOURCE", service_table.SERVICE_BY_SOURCE),
+        ("SERVICE_FLOW_TABLE", service_table.SERVICE_FLOW_TABLE),
+        ("BACKEND_HAS_NEXTHOP", backend_record.BACKEND_HAS_NEXTHOP),
+        ("BACKEND_IPV6", backend_record.BACKEND_IPV6),
+        ("BACKEND_KEEPS_FLOWS", backend_record.BACKEND_KEEPS_FLOWS),
+        ("BACKEND_TAKES_FLOWS", backend_record.BACKEND_TAKES_FLOWS),
+        ("BACKEND_IPIP", backend_record.BACKEND_ENCAPSULATIONS["ipip"]),
+        ("BACKEND_GUE", backend_record.BACKEND_ENCAPSULATIONS["gue"]),
+        ("BACKEND_GRE", backend_record.BACKEND_ENCAPSULATIONS["gre"]),
+        ("BACKEND_L2", backend_record.BACKEND_ENCAPSULATIONS["l2"]),
+        ("FLOW_BLOCK_SETS * FLOW_WAYS", flow_table.FLOW_BLOCK_FLOWS),
+        ("FLOW_BLOCK_SETS", flow_table.FLOW_BLOCK_SETS),
+        ("FLOW_TAKEN", flow_table.FLOW_TAKEN),
+        ("FLOW_CONFIRMED", flow_table.FLOW_CONFIRMED),
+        ("FLOW_SECONDS_TO_CONFIRM", flow_table.FLOW_SECONDS_TO_CONFIRM),
+        ("GOLDEN_64", service_table.GOLDEN_64),
+        ("OUTER_TTL", backend_record.OUTER_TTL),
+        ("PROTOCOL_ANY", service_table.PROTOCOL_ANY),
+        ("OWN_MACS", service_table.OWN_MACS),
+        ("VLANS", service_table.VLANS),
+        ("TABLE_DROPS_NO_SERVICE", service_table.TABLE_DROPS_NO_SERVICE),
     ],
 )
 def test_numbers_are_the_same_in_c(name: str, value: int) -> None:
@@ -95,11 +111,11 @@ def test_flags_of_a_kind_do_not_overlap(kind: str) -> None:
 
 
 def test_ids_of_services_leave_room_for_the_state_of_a_flow() -> None:
-    assert layout.SERVICE_IDS <= layout.FLOW_TAKEN == 1 << number("FLOW_STATE_SHIFT")
+    assert layout.SERVICE_IDS <= flow_table.FLOW_TAKEN == 1 << number("FLOW_STATE_SHIFT")
 
 
 def test_every_encapsulation_has_a_flag() -> None:
-    assert tuple(layout.BACKEND_ENCAPSULATIONS) == ENCAPSULATIONS
+    assert tuple(backend_record.BACKEND_ENCAPSULATIONS) == ENCAPSULATIONS
 
 
 def constants(enum: str) -> list[str]:
@@ -112,14 +128,14 @@ def constants(enum: str) -> list[str]:
 def test_reasons_to_drop_are_in_the_same_order_in_c() -> None:
     assert constants("drop") == [
         "DROP_NONE",
-        *(f"DROP_{reason.upper()}" for reason in layout.DROPS),
+        *(f"DROP_{reason.upper()}" for reason in DROPS),
         "DROP_REASONS",
     ]
 
 
 def test_answers_are_in_the_same_order_in_c() -> None:
     assert constants("answer") == [
-        *(f"ANSWER_{kind.upper()}" for kind in layout.ANSWERS),
+        *(f"ANSWER_{kind.upper()}" for kind in ANSWERS),
         "ANSWERS",
     ]
 
@@ -130,39 +146,39 @@ def used(constant: str) -> bool:
 
 
 def test_each_reason_to_drop_is_used_and_says_what_to_do() -> None:
-    for reason, meaning in layout.DROPS.items():
+    for reason, meaning in DROPS.items():
         assert used(f"DROP_{reason.upper()}"), f"nothing drops: {reason}"
         assert re.fullmatch(r"\w.*\.( .*\.)+", meaning), reason
 
 
 def test_each_other_counter_is_used() -> None:
-    for kind in layout.ANSWERS:
+    for kind in ANSWERS:
         assert used(f"ANSWER_{kind.upper()}"), f"nothing is answered: {kind}"
-    for event in layout.FLOW_EVENTS:
+    for event in FLOW_EVENTS:
         assert f"events->{event} += " in CODE, f"never counted: {event}"
 
 
-@pytest.mark.parametrize("meaning", [*layout.ANSWERS.values(), *layout.FLOW_EVENTS.values()])
+@pytest.mark.parametrize("meaning", [*ANSWERS.values(), *FLOW_EVENTS.values()])
 def test_each_other_counter_has_a_meaning(meaning: str) -> None:
     assert re.fullmatch(r"[A-Z].*\.", meaning)
 
 
 SIZES = {
-    "service": layout._SERVICE.size,
-    "service_table": layout.SERVICE_TABLE_SIZE,
+    "service": service_table._SERVICE.size,
+    "service_table": service_table.SERVICE_TABLE_SIZE,
     "lookup_table": layout.LOOKUP_TABLE_SIZE,
-    "backend": layout.BACKEND_SIZE,
-    "backend_records": layout.BACKEND_RECORDS_SIZE,
-    "backend_cpu": layout.BACKEND_CPU_SIZE,
-    "counter": layout.COUNTER.size,
+    "backend": backend_record.BACKEND_SIZE,
+    "backend_records": backend_record.BACKEND_RECORDS_SIZE,
+    "backend_cpu": backend_record.BACKEND_CPU_SIZE,
+    "counter": backend_record.COUNTER.size,
     "flow": 16,
     "flow_set": 64,
-    "flow_block": layout.FLOW_BLOCK_SIZE,
+    "flow_block": flow_table.FLOW_BLOCK_SIZE,
     "nexthop": 14,
-    "egress_key": layout.EGRESS_KEY_SIZE,
-    "egress": layout.EGRESS_SIZE,
+    "egress_key": egress_record.EGRESS_KEY_SIZE,
+    "egress": egress_record.EGRESS_SIZE,
     "bucket": layout.BUCKET_SIZE,
-    "flow_events": 8 * len(layout.FLOW_EVENTS),
+    "flow_events": 8 * len(FLOW_EVENTS),
 }
 
 
@@ -318,9 +334,11 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
         ("52:54:00:00:00:0b", ((0x88A8, 4094), (0x8100, 1))),
     ],
 )
-def test_members_of_an_egress_are_where_c_has_them(mac: str, tags: tuple[layout.Tag, ...]) -> None:
-    key, value = layout.pack_egress((7, mac), layout.Egress(9, tags))
-    assert layout.unpack_egress(key, value) == ((7, mac), layout.Egress(9, tags))
+def test_members_of_an_egress_are_where_c_has_them(
+    mac: str, tags: tuple[egress_record.Tag, ...]
+) -> None:
+    key, value = egress_record.pack_egress((7, mac), egress_record.Egress(9, tags))
+    assert egress_record.unpack_egress(key, value) == ((7, mac), egress_record.Egress(9, tags))
     packed_tags = b"".join(struct.pack("!HH", *tag) for tag in tags)
     expected = {
         "egress_key": {
@@ -343,15 +361,15 @@ def test_members_of_an_egress_are_where_c_has_them(mac: str, tags: tuple[layout.
 
 def test_a_next_hop_is_read_where_c_has_it() -> None:
     found = members("backend_cpu")
-    one = bytearray(layout.BACKEND_CPU_SIZE)
+    one = bytearray(backend_record.BACKEND_CPU_SIZE)
     offset, size = found["ifindex"]
     one[offset : offset + size] = native(0x12345678, 4)
     offset = found["nexthop"][0] + members("nexthop")["mtu"][0]
     one[offset : offset + 2] = native(0x2345, 2)
-    records = bytes(layout.BACKEND_CPU_SIZE) + bytes(one)
-    assert layout.next_hop(records, 0) == (0, 0)
-    assert layout.next_hop(records, 1) == (0x12345678, 0x2345)
-    assert found["sent"] == (0, layout.COUNTER.size)
+    records = bytes(backend_record.BACKEND_CPU_SIZE) + bytes(one)
+    assert backend_record.next_hop(records, 0) == (0, 0)
+    assert backend_record.next_hop(records, 1) == (0x12345678, 0x2345)
+    assert found["sent"] == (0, backend_record.COUNTER.size)
 
 
 def member(packed: bytes, name: str) -> bytes:
@@ -480,11 +498,11 @@ def test_the_sum_is_that_of_the_header_before_it_varies(protocol: int) -> None:
 
 
 def test_what_the_flow_table_does_is_in_the_same_order_in_c() -> None:
-    assert list(members("flow_events")) == list(layout.FLOW_EVENTS)
+    assert list(members("flow_events")) == list(FLOW_EVENTS)
 
 
 def test_counters_come_first_in_what_a_cpu_keeps_about_a_backend() -> None:
-    assert members("backend_cpu")["sent"] == (0, layout.COUNTER.size)
+    assert members("backend_cpu")["sent"] == (0, backend_record.COUNTER.size)
     assert members("counter") == {"packets": (0, 8), "bytes": (8, 8)}
 
 
@@ -499,7 +517,7 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         layout.VERSION,
         0x12345678,
         77,
-        flags=layout.TABLE_DROPS_NO_SERVICE,
+        flags=service_table.TABLE_DROPS_NO_SERVICE,
         seed=0xDEADBEEF_01234567,
         echo_rate=10000,
         too_big_rate=20000,
@@ -508,10 +526,10 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         own_macs=("02:00:00:00:00:01", "02:00:00:00:00:02"),
         receivers={0: 7, 4095: 0x01020304, 4096 + 1: 8},
     )
-    packed = layout.pack_service_table(header, [])
-    assert len(packed) == layout.SERVICE_TABLE_SIZE
-    assert layout.unpack_layout(packed) == (layout.VERSION, 77)
-    assert layout.unpack_receivers(packed) == (header.own_macs, header.receivers)
+    packed = service_table.pack_service_table(header, [])
+    assert len(packed) == service_table.SERVICE_TABLE_SIZE
+    assert service_table.unpack_layout(packed) == (layout.VERSION, 77)
+    assert service_table.unpack_receivers(packed) == (header.own_macs, header.receivers)
     receivers = bytearray(4 * (4096 + 64))
     for place, index in header.receivers.items():
         receivers[4 * place : 4 * place + 4] = native(index, 4)
@@ -531,7 +549,7 @@ def test_the_head_of_a_service_table(address: str | None, address6: str | None) 
         "own_macs": bytes.fromhex("0200000000010000 0200000000020000").ljust(512, b"\0"),
         "padding": bytes(64),
         "receivers": bytes(receivers),
-        "slots": bytes(32 * layout.SERVICE_SLOTS),
+        "slots": bytes(32 * service_table.SERVICE_SLOTS),
     }
     assert list(found) == [*numbers, *texts]
     for name, value in numbers.items():
@@ -550,7 +568,7 @@ class ServiceTable:
     """A packed service table in C's eyes."""
 
     def __init__(self, entries: Iterable[ServiceEntry]) -> None:
-        packed = layout.pack_service_table(ServiceHeader(layout.VERSION, 1, 1, 0), entries)
+        packed = service_table.pack_service_table(ServiceHeader(layout.VERSION, 1, 1, 0), entries)
         self.bits, self.probes = number("SERVICE_BITS"), number("SERVICE_PROBES")
         start, size = members("service_table")["slots"]
         assert size == 32 * 2**self.bits
@@ -597,7 +615,7 @@ def with_marks(keys: list[Key]) -> list[Key]:
     marks = {
         (address, 0, mark): None
         for address, _port, protocol in keys
-        for mark in (protocol, layout.PROTOCOL_ANY)
+        for mark in (protocol, service_table.PROTOCOL_ANY)
     }
     return [*keys, *marks]
 
@@ -656,16 +674,16 @@ def test_every_service_is_found_and_nothing_else(keys: list[Key]) -> None:
 
 def colliding(slot: int, count: int) -> list[Key]:
     """Keys that all belong into one slot: what the hash multiplies by has an inverse."""
-    inverse = pow(layout.GOLDEN_64, -1, 2**64)
-    bits = 64 - layout.SERVICE_BITS
+    inverse = pow(service_table.GOLDEN_64, -1, 2**64)
+    bits = 64 - service_table.SERVICE_BITS
     (endpoint,) = struct.unpack("=I", struct.pack("!HBB", 0, 6, 6))
     words = [((slot << bits) + index) * inverse % 2**64 ^ endpoint for index in range(count)]
     return [(IPv6Address(struct.pack("=2Q", word, 0)), 0, 6) for word in words]
 
 
-@pytest.mark.parametrize("slot", [7, layout.SERVICE_SLOTS - 1], ids=["inside", "at the end"])
+@pytest.mark.parametrize("slot", [7, service_table.SERVICE_SLOTS - 1], ids=["inside", "at the end"])
 def test_a_crowded_slot(slot: int) -> None:
-    keys = colliding(slot, layout.SERVICE_PROBES + 1)
+    keys = colliding(slot, service_table.SERVICE_PROBES + 1)
     entries = list(entries_of(keys[:-1]))
     assert {entry.slot for entry in entries} == {slot}
     table = ServiceTable(entries)
@@ -679,7 +697,7 @@ def test_flows_of_backends() -> None:
     """The fields of struct flow, wherever it is among others."""
     found = members("flow")
     assert [*found] == ["hash", "seen", "backend", "service"]
-    tentative, confirmed = layout.FLOW_TAKEN, layout.FLOW_TAKEN | layout.FLOW_CONFIRMED
+    tentative, confirmed = flow_table.FLOW_TAKEN, flow_table.FLOW_TAKEN | flow_table.FLOW_CONFIRMED
     flows = [
         (7 << 60, 9, 5, tentative | 1),
         (8, 10, 5, tentative | 2),
@@ -694,11 +712,11 @@ def test_flows_of_backends() -> None:
             packed[offset : offset + size] = value.to_bytes(size, sys.byteorder)
         blocks += packed
     owners = [(5, 1), (6, 2), (7, 1)]
-    assert list(layout.flows_of(owners, bytes(blocks))) == [
+    assert list(flow_table.flows_of(owners, bytes(blocks))) == [
         ((5, 1), 7 << 60, 9, False),
         ((6, 2), 9, 2**32 - 1, True),
         ((5, 1), 1, 3, True),
     ]
-    assert list(layout.flows_of([(1, 5)], bytes(blocks))) == []
+    assert list(flow_table.flows_of([(1, 5)], bytes(blocks))) == []
     words = memoryview(bytes(blocks)).cast("I")[3::4]
-    assert [*map(layout.confirmed_owner, words)] == [None, None, None, (6, 2), (5, 1)]
+    assert [*map(flow_table.confirmed_owner, words)] == [None, None, None, (6, 2), (5, 1)]

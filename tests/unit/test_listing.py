@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils.listing import listing
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing import listing
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 NAMES = [
     "web",

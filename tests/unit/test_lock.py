@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import lock
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError
-from ansible_collections.xdp.l4lb.plugins.module_utils.host import Paths
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import lock
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_it_is_the_same_everywhere(elsewhere: Path) -> None:
 def test_what_is_in_it() -> None:
     with zipfile.ZipFile(io.BytesIO(command.build())) as archive:
         names = archive.namelist()
-    library = CHECKOUT / "plugins/module_utils"
+    library = CHECKOUT / "plugins/module_utils/_l4lb"
     assert names == sorted(names)
     assert set(names) == {
         "__main__.py",

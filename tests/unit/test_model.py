@@ -12,14 +12,18 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import ConfigError
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
-    ENCAPSULATIONS,
-    MAX_BACKENDS,
-    MAX_SERVICES,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Backend,
     Config,
     Service,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import (
+    ENCAPSULATIONS,
+    MAX_BACKENDS,
+    MAX_SERVICES,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import (
     interface_name,
     parse_config,
 )

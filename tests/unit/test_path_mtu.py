@@ -9,16 +9,19 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import path_mtu
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Source
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Address,
     Backend,
     Config,
-    parse_config,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils.path_mtu import Limit
-from ansible_collections.xdp.l4lb.plugins.module_utils.rtnetlink import LinkEntry, RouteEntry
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
+    LinkEntry,
+    RouteEntry,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing import path_mtu
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.path_mtu import Limit
 
 UNICAST = 1
 A, B, C, D, E = (ip_address(f"10.0.0.{n}") for n in range(1, 6))

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.command import output
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.command import output
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
     CompileError,
     ConfigError,
     KernelError,
     L4lbError,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import parse_config
-from ansible_collections.xdp.l4lb.plugins.module_utils.printable import printable
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
 
 TEXTS = {
     "plain": ("web on eth0", "web on eth0"),

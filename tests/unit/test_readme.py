@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils import layout
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import ENCAPSULATIONS
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import (
+    ANSWERS,
+    DROPS,
+    FLOW_EVENTS,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import ENCAPSULATIONS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text()
@@ -63,7 +67,7 @@ def test_variables_of_hosts_in_a_group() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "meanings"),
-    [("drop", layout.DROPS), ("answer", layout.ANSWERS), ("flow table", layout.FLOW_EVENTS)],
+    [("drop", DROPS), ("answer", ANSWERS), ("flow table", FLOW_EVENTS)],
 )
 def test_counters(heading: str, meanings: dict[str, str]) -> None:
     assert rows(heading) == {name: [meaning] for name, meaning in meanings.items()}

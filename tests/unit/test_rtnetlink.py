@@ -8,8 +8,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import rtnetlink
-from ansible_collections.xdp.l4lb.plugins.module_utils.rtnetlink import LinkEntry, Vlan
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import rtnetlink
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
+    LinkEntry,
+    Vlan,
+)
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_LINK_NETNSID = 18, 37

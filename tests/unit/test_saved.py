@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import HostError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.host import Paths
-from ansible_collections.xdp.l4lb.plugins.module_utils.model import Config, parse_config
-from ansible_collections.xdp.l4lb.plugins.module_utils.saved import Saved, saved_interfaces
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.saved import (
+    Saved,
+    saved_interfaces,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError, L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 
 def config(interface: str = "eth0", *services: dict[str, Any]) -> Config:

@@ -19,16 +19,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import schedulers
-from ansible_collections.xdp.l4lb.plugins.module_utils.schedulers import (
-    JHASH_SLOTS,
-    MAGLEV_SLOTS,
-    Candidate,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidate import Candidate
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.hashes import (
     fingerprint,
     flow_hash,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.jhash import (
+    JHASH_SLOTS,
     jhash,
     jhash_2words,
     jhash_slot,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import (
+    MAGLEV_SLOTS,
+    _turns,
+    _walk,
     maglev,
     maglev_slot,
     moved,
@@ -141,7 +146,7 @@ def test_maglev_treats_idle_as_absent() -> None:
 def test_maglev_makes_the_table_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of the paper's table 1, before and after B1 is removed."""
     walks = {"B0": (3, 4), "B1": (0, 2), "B2": (3, 1)}
-    monkeypatch.setattr(schedulers, "_walk", lambda key, _seed, _slots: walks[key])
+    monkeypatch.setattr(f"{maglev.__module__}._walk", lambda key, _seed, _slots: walks[key])
     before = [Candidate("B0", 1), Candidate("B1", 1), Candidate("B2", 1)]
     after = [before[0], before[2]]
     assert owners(maglev(before, slots=7), before) == ["B1", "B0", "B1", "B0", "B2", "B2", "B0"]
@@ -149,7 +154,7 @@ def test_maglev_makes_the_table_of_the_paper(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_maglev_survives_identical_walks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedulers, "_walk", lambda _key, _seed, _slots: (12345, 54321))
+    monkeypatch.setattr(f"{maglev.__module__}._walk", lambda _key, _seed, _slots: (12345, 54321))
     candidates = fleet(1, 2, 3)
     counts = Counter(owners(maglev(candidates), candidates))
     assert sorted(counts.values()) == [10923, 21846, 32768]
@@ -162,10 +167,10 @@ def test_maglev_takes_the_first_free_slot_of_each_walk(weights: list[int], slots
     candidates = fleet(*weights)
     table = maglev(candidates, slots=slots)
     ranks = [candidate for candidate in candidates if candidate.weight]
-    walks = [schedulers._walk(candidate.key, 0, slots) for candidate in ranks]
+    walks = [_walk(candidate.key, 0, slots) for candidate in ranks]
     expected: list[str] = [""] * slots
     places = [offset for offset, _ in walks]
-    for rank in schedulers._turns([candidate.weight for candidate in ranks], slots):
+    for rank in _turns([candidate.weight for candidate in ranks], slots):
         while expected[places[rank]]:
             places[rank] = (places[rank] + walks[rank][1]) % slots
         expected[places[rank]] = ranks[rank].key

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils import stack
-from ansible_collections.xdp.l4lb.plugins.module_utils.image import Receivers
-from ansible_collections.xdp.l4lb.plugins.module_utils.rtnetlink import LinkEntry, Vlan
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Receivers
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import stack
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
+    LinkEntry,
+    Vlan,
+)
 
 ETH0 = 2
 

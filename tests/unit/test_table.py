@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.xdp.l4lb.plugins.module_utils.table import table
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.table import table
 
 
 def backend(address: str, packets: int, size: int, **more: Any) -> dict[str, Any]:

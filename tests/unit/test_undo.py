@@ -7,8 +7,8 @@ import os
 import signal
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils.errors import KernelError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils.undo import Undo
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import KernelError, L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.undo import Undo
 
 
 def test_nothing_is_taken_back_of_what_works() -> None:

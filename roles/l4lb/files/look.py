@@ -4,7 +4,7 @@
 """Print as JSON what a host has of what a balancer needs.
 
 The role gives this to /usr/bin/python3, whichever that is: it must run on any Python 3. Before it
-the role puts plugins/module_utils/headers.py.
+the role puts plugins/module_utils/_l4lb/kernel/headers.py.
 """
 
 import json

@@ -1,0 +1,347 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carrying out plans, of one interface or of several: all of them, or nothing.
+
+First everything is prepared that packets do not notice, then the new state is switched on, pinned
+and saved. Whatever fails until then is undone, so that packets, pins, /etc/l4lb and the host are as
+before. What is left to do after it, tidying up, can fail without harm: that is a warning, and the
+next run completes it.
+
+A run that is killed leaves the old state in use or the new one, and the next run mends the rest.
+What is attached is pinned at any moment, in one of two directories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..datapath.build import reusable_maps
+from ..datapath.program import DataPath, Staged
+from ..errors import L4lbError
+from ..kernel import bpf, compiler, lock, requirements
+from ..kernel.bpf import Program
+from ..kernel.pins import Pins, mount_bpffs
+from ..kernel.undo import Undo, uninterrupted
+from ..maps.sizes import Room
+from ..model.config import Address, Config
+from ..model.interface import Source
+from ..network import forwarding, link, neighbours, pyroute, xdp
+from ..routing import devices
+from . import needs
+from .live import Live
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .balancer import Balancer
+
+_RESOLVE_SECONDS = 1.0
+"""How long an apply waits for the MAC addresses of new next hops."""
+
+
+def carry_out(changes: Sequence[Change]) -> None:
+    """Carry out changes of different interfaces. Raises L4lbError of some kind."""
+    with Undo() as undo:
+        for change in changes:
+            change.prepare(undo)
+        for change in changes:
+            change.switch(undo)
+    with uninterrupted():
+        for change in changes:
+            change.finish()
+
+
+class Change:
+    """A plan of one interface, whose lock is held, on its way to be carried out."""
+
+    def __init__(self, balancer: Balancer, plan: Plan, held: lock.Held) -> None:
+        self.interface = balancer.interface
+        self.paths, self.pins, self.saved = balancer.paths, balancer.pins, balancer.saved
+        self.plan = plan
+        self.held = held
+        self.mode: str | None = None
+        """That the program is attached in afterwards; None: it is not."""
+        self.headers: compiler.Headers | None = None
+        """What the program was compiled with, if it was."""
+        self.tidy = True
+        """Whether `finish` has left nothing to the next run."""
+
+    def prepare(self, undo: Undo) -> None:
+        """Do all that packets do not notice."""
+
+    def switch(self, undo: Undo) -> None:
+        """Have the new state take effect, and last."""
+
+    def finish(self) -> None:
+        """Do what can as well be done later."""
+
+    def _locked(self, step: Callable[..., Any], *arguments: Any) -> None:
+        """Take a step that concerns what all balancers of the host share."""
+        with lock.of_host(self.paths):
+            step(*arguments)
+
+
+class Setup(Change):
+    """From whatever there is to a balancer."""
+
+    def __init__(
+        self, balancer: Balancer, plan: Plan, held: lock.Held, desired: Config, source: Source
+    ) -> None:
+        super().__init__(balancer, plan, held)
+        self.sources, self.staging = balancer.sources, balancer.staging
+        self.desired, self.source = desired, source
+        self.mode = plan.live.mode
+        self._data_path = plan.live.data_path
+        self._staged: Staged | None = None
+        self._copied: dict[str, bytes] = {}
+        self._missing = needs.Needs()
+
+    @property
+    def _former(self) -> DataPath | None:
+        """The data path that a new program takes over from, if there is one that can be read."""
+        live = self.plan.live
+        return live.data_path if self.plan.load and live.manifest else None
+
+    # Preparing
+
+    def prepare(self, undo: Undo) -> None:
+        """All that can fail, but for what the driver may refuse."""
+        pyroute.require_pyroute2()
+        if self.plan.load:
+            bpf.require()
+            self.headers = requirements.require_tools()
+        self._locked(self._register, undo)
+        if self.plan.load:
+            self._load(undo)
+        elif self.plan.write and self._data_path:
+            self._stage(undo, self._data_path)
+        for address in neighbours.unresolved(self._missing.hops, _RESOLVE_SECONDS):
+            self.plan.warnings.append(f"next hop {address} has not answered yet")
+        self._settle(undo)
+
+    def _settle(self, undo: Undo) -> None:
+        """Have frames leave as the host says, now that next hops are resolved."""
+        plan, data_path = self.plan, self._data_path
+        if plan.ways is None or data_path is None:
+            return
+        outdated = plan.ways.judge(accepted=True)
+        plan.ways = plan.ways.again()
+        now = plan.ways.judge(plan.accepted)
+        plan.warnings = [one for one in plan.warnings if one not in outdated] + now
+        if not plan.needs.redirects >= plan.ways.settled.programs:
+            plan.needs |= needs.Needs(redirects=plan.ways.settled.programs)
+            self._locked(self._provide_redirects)
+        undo.add(data_path.set_egresses, data_path.egresses())
+        data_path.write_egresses(plan.ways.settled.table)
+
+    def _provide_redirects(self) -> None:
+        self.held.note(self.plan.needs.dump())
+        missing = needs.missing(self.plan.needs, self.paths)
+        self._missing |= missing
+        needs.provide(missing, self.paths)
+
+    def _register(self, undo: Undo) -> None:
+        """Have others see that somebody is here, and the host provide what is needed."""
+        undo.add(self._locked, self._release)
+        self.held.note(self.plan.needs.dump())
+        mount_bpffs(self.paths)
+        undo.add(self._locked, self.pins.put_back, self.pins.things())
+        self.pins.create()  # so that removal sees it if this run is killed
+        if self.plan.save and self.plan.declared:
+            undo.add(self._locked, self.saved.abandon)
+            self.saved.prepare(self.plan.declared)
+        self._missing = needs.missing(self.plan.needs, self.paths)
+        needs.provide(self._missing, self.paths)
+
+    def _release(self) -> None:
+        """Undo the rest of `_register`, but for what others need by now."""
+        self.held.note(b"")
+        others = needs.needed_by_others(self.interface, self.paths)
+        if others is None:
+            return
+        before = needs.needs_of(needs.routed(self.plan.live.config))
+        unneeded = self.plan.needs - others - before  # by now perhaps what others left for us, too
+        needs.withdraw(unneeded, self.paths)
+        for version in unneeded.versions & self._missing.versions:
+            forwarding.let_routing_answer(self.paths, version, answer=False)
+
+    def _load(self, undo: Undo) -> None:
+        """Compile and load a new program with the new state."""
+        plan, former = self.plan, self._former
+        undo.add(self.staging.remove)
+        self.staging.remove()
+        self.staging.create()
+        room = Room(plan.build["backends"], plan.build["tables"])
+        shared = reusable_maps(former.maps, self.desired, room) if former else {}
+        for name, map_ in shared.items():
+            self.staging.set(name, map_)
+        pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
+        new = DataPath.load(self.sources, self.desired, room, [pin_dir])
+        if former:
+            self._copied = new.copy_counters(former)
+        self._staged = new.stage(
+            self.desired,
+            self.source,
+            plan.build,
+            plan.live.manifest,
+            plan.repair,
+            shared.keys(),
+            undo,
+        )
+        self.staging.set("manifest", self._staged.manifest_map)
+        new.switch(self._staged)  # its own service table, which no packet meets yet
+        self.staging.set("program", new.program)
+        self._data_path = new
+
+    def _stage(self, undo: Undo, data_path: DataPath) -> None:
+        """Write the new state beside the old one."""
+        plan = self.plan
+        self._staged = data_path.stage(
+            self.desired, self.source, plan.build, plan.live.manifest, plan.repair, undo=undo
+        )
+        self.pins.set("manifest%next", self._staged.manifest_map)
+        if not plan.live.attached:
+            data_path.switch(self._staged, undo)
+
+    # Switching
+
+    def switch(self, undo: Undo) -> None:
+        """What the driver may refuse comes first; what no other run of ours sees undone, last."""
+        plan, data_path = self.plan, self._data_path
+        if data_path is None:
+            raise L4lbError(f"there is no program for {self.interface}")
+        if plan.attach:
+            self.mode = self._attach(undo, data_path.program)
+        if self._staged and not plan.load and plan.live.attached:
+            data_path.switch(self._staged, undo)
+        if self._staged or not plan.live.pinned:
+            self._pin(data_path)
+        if plan.save:
+            undo.add(self.saved.put_back, self.saved.content())
+            self.saved.commit()
+
+    def _attach(self, undo: Undo, program: Program) -> str:
+        """Attach in place of what is there, at once where the kernel can; returns the mode."""
+        live, mode = self.plan.live, self.desired.mode
+        current = live.link.attached
+        there = _attached_program(live)
+        undo.add(_attach_again, live, there, program)
+        if there is None or current is None:
+            return xdp.attach(live.link, program.fd, mode, None)
+        if mode in ("auto", current.mode):
+            return xdp.attach(live.link, program.fd, current.mode, there.fd)
+        # the kernel allows one mode at a time, so this cannot be one step
+        xdp.detach(live.link, there.fd)
+        return xdp.attach(live.link, program.fd, mode, None)
+
+    def _pin(self, data_path: DataPath) -> None:
+        things = data_path.pinned_maps()
+        for name, map_ in things.items():
+            self.pins.set(name, map_)
+        self.pins.set("program", data_path.program)
+        self.pins.drop_others({"program", *things})
+
+    # Finishing
+
+    def finish(self) -> None:
+        """Update what the old state used, and let go of what only it needed."""
+        former, data_path = self._former, self._data_path
+        if data_path and former:
+            self._tidy(data_path.catch_up, former, self._copied)
+        if data_path and self._staged:
+            self._tidy(data_path.finish, self._staged)
+        if data_path and self.plan.ways:
+            self.plan.ways = self.plan.ways.again(self.mode)
+            self._tidy(data_path.set_egresses, self.plan.ways.settled.table)
+        self._tidy(self.staging.remove)
+        self._tidy(self._locked, self._let_go_of_redirects)
+        gone = set(needs.routed(self.plan.live.config)).difference(needs.routed(self.desired))
+        if gone:
+            self._tidy(self._locked, self._let_go, gone)
+
+    def _let_go_of_redirects(self) -> None:
+        """Take programs away from interfaces that need none any more."""
+        unneeded = needs.unneeded_redirects(self.interface, self.paths, self.plan.needs)
+        needs.withdraw(unneeded, self.paths)
+
+    def _let_go(self, gone: Collection[Address]) -> None:
+        others = needs.needed_by_others(self.interface, self.paths)
+        if others is not None:
+            needs.withdraw(needs.needs_of(gone) - others - self.plan.needs, self.paths)
+
+    def _tidy(self, step: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            step(*arguments)
+        except L4lbError as e:
+            self.tidy = False
+            self.plan.warnings.append(f"what is new works, but tidying up did not: {e}; run again")
+
+
+class Removal(Change):
+    """From whatever there is to no balancer."""
+
+    def prepare(self, undo: Undo) -> None:
+        """Notice a disk that is read-only."""
+        pyroute.require_pyroute2()
+        undo.add(self._locked, self.saved.take_back, self.saved.content())
+        self.saved.set_aside()
+
+    def switch(self, undo: Undo) -> None:
+        """Detach, then remove all that is left."""
+        if self.plan.live.program:
+            self._locked(self._detach, undo, self.plan.live.program)
+        self._locked(self._clear, undo)
+
+    def _detach(self, undo: Undo, program: Program) -> None:
+        """But where other balancers redirect to the interface, have it go on taking that."""
+        live = self.plan.live
+        others = needs.needed_by_others(self.interface, self.paths)
+        redirects = others.redirects if others and live.mode == "native" else ()
+        passing = devices.successor(live.link.index) if live.link.index in redirects else None
+        undo.add(_attach_again, live, program, passing or program)
+        if passing:
+            xdp.attach(live.link, passing.fd, "native", program.fd)
+        else:
+            xdp.detach(live.link, program.fd)
+
+    def _clear(self, undo: Undo) -> None:
+        unneeded = needs.unneeded(self.interface, self.paths)
+        undo.add(self._locked, self._provide_again, unneeded)
+        needs.withdraw(unneeded, self.paths)
+        undo.add(self._locked, self.pins.put_back, self.pins.things())
+        Pins.staging(self.interface, self.paths).remove()
+        self.pins.remove()
+        self.saved.discard()
+
+    def _provide_again(self, unneeded: needs.Needs) -> None:
+        needs.provide(unneeded, self.paths)
+        neighbours.unresolved(unneeded.hops, _RESOLVE_SECONDS)
+
+
+def _attached_program(live: Live) -> Program | None:
+    """What is attached, ours or not. Raises L4lbError if it has gone meanwhile."""
+    if live.link.attached is None:
+        return None
+    there = live.foreign or live.program or Program.by_id(live.link.attached.program_id)
+    if there is None:
+        raise L4lbError(f"the program of {live.link.name} has just changed; run again")
+    return there
+
+
+def _attach_again(live: Live, there: Program | None, ours: Program) -> None:
+    """Have the interface as it was, with `there` attached, or nothing; by now it may have `ours`,
+    or nothing. Raises L4lbError."""
+    before, now = live.link.attached, link.read_link(live.link.name).attached
+    if now == before:
+        return
+    if now and now.program_id not in (ours.id, there.id if there else 0):
+        raise L4lbError(f"{live.link.name} carries a program that another run has attached")
+    if now and before and there and now.mode == before.mode:
+        xdp.attach(live.link, there.fd, before.mode, ours.fd)
+        return
+    if now:
+        xdp.detach(replace(live.link, attached=now), ours.fd)
+    if before and there:
+        xdp.attach(live.link, there.fd, before.mode, None)

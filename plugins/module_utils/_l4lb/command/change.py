@@ -1,0 +1,174 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changing: apply, restore and remove."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..balancer.balancer import Balancer
+from ..balancer.plan import Plan
+from ..balancer.saved import saved_interfaces
+from ..errors import ConfigError, L4lbError
+from ..kernel.paths import Paths, read_all, read_file, require_root
+from ..model.listing import listing
+from ..model.parse import interface_name, parse_config
+from ..network import link
+from .output import show, tell
+
+_WOULD_CHANGE = 3
+_STATES = ("present", "absent")
+
+
+def add_commands(commands: Any) -> None:
+    """Register them."""
+    command = commands.add_parser(
+        "apply",
+        help="make an interface balance as a file says",
+        description="Make an interface balance as described, at once and as a whole, or not at\n"
+        "all. Prints what was done.",
+        epilog="FILE is JSON with the options of the Ansible module xdp.l4lb.l4lb, for example\n"
+        '  {"interface": "eth0", "services": [{"name": "web", "address": "192.0.2.10",\n'
+        '   "port": 80, "protocol": "tcp", "backends": [{"address": "203.0.113.21"}]}]}',
+    )
+    command.add_argument("file", metavar="FILE", help="a file or a pipe; - is standard input")
+    command.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; exit code 3 if something would change, else 0",
+    )
+    command.add_argument("--diff", action="store_true", help="show the state before and after")
+    command.set_defaults(run=apply)
+
+    command = commands.add_parser(
+        "restore",
+        help="make interfaces balance as they did before a reboot",
+        description="Make interfaces balance as /etc/l4lb says, where every apply saves what is\n"
+        "wanted. l4lb@INTERFACE.service runs this at boot.",
+    )
+    command.add_argument(
+        "interfaces", nargs="*", metavar="INTERFACE", help="default: all that are saved"
+    )
+    command.set_defaults(run=restore)
+
+    command = commands.add_parser(
+        "remove",
+        help="stop balancing on an interface",
+        description="Remove the balancer of an interface and what is saved of it.",
+    )
+    command.add_argument("interface", metavar="INTERFACE")
+    command.set_defaults(run=remove)
+
+
+def sources() -> dict[str, str]:
+    """The C sources, which the build puts beside this package."""
+    folder = resources.files(__package__.partition(".")[0]).joinpath("bpf")
+    if not folder.is_dir():
+        return {}
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+
+
+# apply
+
+
+def apply(options: argparse.Namespace) -> int:
+    """Make the live state what a file says."""
+    given = _read(options.file)
+    state, replace = given.pop("state", "present"), given.pop("replace", False)
+    if state not in _STATES:
+        raise ConfigError("state", state, f"choose one of {', '.join(_STATES)}")
+    if not isinstance(replace, bool):
+        raise ConfigError("replace", replace, "give true or false")
+    config = parse_config(given)
+    desired = config if state == "present" else None
+    balancer = Balancer(config.interface, sources())
+    if options.check:
+        plan = balancer.plan(desired, replace)
+    else:
+        plan = balancer.apply(desired, replace).plan
+    _warn(plan)
+    lines = [*(_difference(balancer, plan) if options.diff else ()), *_steps(balancer, plan)]
+    show(lines)
+    return _WOULD_CHANGE if options.check and plan.changed else 0
+
+
+def _read(name: str) -> dict[str, Any]:
+    """The options in a file. Raises L4lbError."""
+    shown = "standard input" if name == "-" else name
+    try:
+        stdin = sys.stdin.buffer
+        raw = read_all(stdin, shown) if name == "-" else read_file(Path(name), or_pipe=True)
+        given = json.loads(raw)
+    except OSError as e:
+        raise L4lbError(f"{shown}: {e.strerror}") from e
+    except (ValueError, RecursionError) as e:
+        raise L4lbError(f"{shown} is not JSON: {e}") from e
+    if not isinstance(given, Mapping):
+        raise L4lbError(f"{shown}: give a mapping of options, as l4lb apply --help shows")
+    return dict(given)
+
+
+def _difference(balancer: Balancer, plan: Plan) -> list[str]:
+    """As a unified diff."""
+    before, after = (listing(state).splitlines() for state in (plan.before, plan.after))
+    title = f"balancer of {balancer.interface}"
+    return list(
+        difflib.unified_diff(before, after, f"before: {title}", f"after: {title}", lineterm="")
+    )
+
+
+# restore and remove
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Make interfaces balance as saved; one that fails does not keep the others from it."""
+    require_root()
+    names = options.interfaces or saved_interfaces(Paths())
+    lines = [] if names else ["nothing is saved"]
+    failed = False
+    for name in names:
+        try:
+            lines += _restore(name)
+        except L4lbError as e:  # noqa: PERF203 (the others go on)
+            failed = True
+            tell(f"{name}: {e}")
+    show(lines)
+    return 1 if failed else 0
+
+
+def _restore(name: str) -> list[str]:
+    """What was done. Raises L4lbError."""
+    balancer = Balancer(interface_name(name), sources())
+    outcome = balancer.restore()
+    if outcome is None:
+        link.read_link(name)  # perhaps it is misspelt
+        return [f"{name}: nothing is saved"]
+    _warn(outcome.plan)
+    return _steps(balancer, outcome.plan)
+
+
+def remove(options: argparse.Namespace) -> int:
+    """Stop balancing."""
+    balancer = Balancer(interface_name(options.interface))
+    plan = balancer.apply(None).plan
+    if not plan.changed:
+        link.read_link(options.interface)  # perhaps it is misspelt
+    show(_steps(balancer, plan))
+    return 0
+
+
+def _steps(balancer: Balancer, plan: Plan) -> list[str]:
+    return [f"{balancer.interface}: {step}" for step in plan.steps or ["nothing to change"]]
+
+
+def _warn(plan: Plan) -> None:
+    for warning in plan.warnings:
+        tell(f"warning: {warning}")

@@ -1,0 +1,100 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a program is built from, and what it can take over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import L4lbError
+from ..kernel import bpf
+from ..kernel.bpf import Map
+from ..kernel.clock import ticks_per_second
+from ..kernel.sources import join_sources
+from ..maps import backend_record, egress_record, flow_table, layout, sizes
+from ..maps.reasons import ANSWERS, DROPS, FLOW_EVENTS
+from ..maps.sizes import Room
+from ..model.config import Config, remembers
+
+
+def features(config: Config) -> list[str]:
+    """The -D flags for what some service uses."""
+    found = {"WITH_IPV4", "WITH_MAGLEV", "WITH_IPIP"} if not config.services else set()
+    for service in config.services:
+        found.add(f"WITH_IPV{service.address.version}")
+        found.add(f"WITH_{service.scheduler.upper()}")
+        found.add(f"WITH_{service.encapsulation.upper()}")
+        if service.port == 0:
+            found.add("WITH_ANY_PORT")
+        if service.affinity == "source":
+            found.add("WITH_BY_SOURCE")
+        if remembers(service, config):
+            found.add("WITH_FLOW_TABLE")
+    for given in (config.source_address, config.source_address6):
+        if given is not None and given.prefixlen < given.max_prefixlen:
+            found.add("WITH_SPREAD")
+    return [f"-D{name}" for name in sorted(found)]
+
+
+_MOST_CPUS = 128
+"""That are asked for a flow; the verifier follows the program through each of them."""
+_FIXED_SHAPES = {
+    "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(DROPS) + 1),
+    "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(ANSWERS)),
+    "limits": bpf.Shape(bpf.PERCPU_ARRAY, layout.BUCKET_SIZE, len(ANSWERS)),
+    "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(FLOW_EVENTS), 1),
+    "egresses": bpf.Shape(
+        bpf.HASH,
+        egress_record.EGRESS_SIZE,
+        egress_record.MOST_EGRESSES,
+        egress_record.EGRESS_KEY_SIZE,
+    ),
+}
+_PER_BACKEND = {
+    "backends": (bpf.ARRAY, backend_record.BACKEND_RECORDS_SIZE),
+    "backend_cpus": (bpf.PERCPU_ARRAY, backend_record.BACKEND_CPU_SIZE),
+}
+
+
+def program_text(sources: Mapping[str, str]) -> str:
+    """The program's text from the files of files/bpf."""
+    if "l4lb.c" not in sources:
+        raise L4lbError("the C sources lack l4lb.c; is the collection installed completely?")
+    return join_sources(sources, "l4lb.c")
+
+
+def build_flags(config: Config, room: Room) -> list[str]:
+    """The -D flags for a program that serves `config`."""
+    flags = [
+        f"-DTICKS_PER_SECOND={ticks_per_second()}",
+        f"-DBACKENDS={room.backends}",
+        f"-DLOOKUP_TABLES={room.tables}",
+        f"-DFLOW_BLOCKS={sizes.flow_blocks(config)}",
+        *features(config),
+    ]
+    if "-DWITH_FLOW_TABLE" in flags and bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM):
+        flags.append(f"-DCPUS={min(bpf.possible_cpus(), _MOST_CPUS)}")
+    return flags
+
+
+def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[str, Map]:
+    """Those maps of another program that one of this layout and size can use.
+
+    Not the service table: each program has its own, so that a new program brings its new state
+    with it and both take effect at once when it is attached.
+    """
+    shapes = {name: bpf.Shape(*shape, room.backends) for name, shape in _PER_BACKEND.items()}
+    shapes["lookup_tables"] = bpf.Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, room.tables)
+    shapes.update(_FIXED_SHAPES)
+    shapes["flows"] = bpf.Shape(
+        bpf.PERCPU_ARRAY, flow_table.FLOW_BLOCK_SIZE, sizes.flow_blocks(config)
+    )
+    shapes["flow_key"] = bpf.Shape(bpf.ARRAY, flow_table.FLOW_KEY_SIZE, 1)
+    fitting = {
+        name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
+    }
+    if not {"flows", "flow_key"} <= fitting.keys():  # either is of no use without the other
+        fitting.pop("flows", None)
+        fitting.pop("flow_key", None)
+    return fitting

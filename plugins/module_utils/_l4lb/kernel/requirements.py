@@ -1,0 +1,90 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel must have for the data plane.
+
+Its version does not tell: distributions take features into older kernels. So it is asked, as
+"bpftool feature probe" does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import HostError
+from . import bpf
+from .headers import Headers, find_headers
+
+
+def bcc_version() -> str | None:
+    """The version of the bcc that this Python would import, without importing it; None if none.
+
+    The module of this name on PyPI is another project; it has no `table.py`.
+    """
+    spec = find_spec("bcc")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent
+    if not (folder / "table.py").exists():
+        return None
+    with contextlib.suppress(OSError):
+        found = re.search(r"['\"]([^'\"]+)['\"]", (folder / "version.py").read_text())
+        if found:
+            return found[1]
+    return "unknown"
+
+
+def require_tools() -> Headers:
+    """The headers to compile with. Raises HostError if they or bcc are missing."""
+    if bcc_version() is None:
+        raise HostError(
+            f"bcc is not installed for {sys.executable}; install python3-bpfcc (Debian, Ubuntu) "
+            "or python3-bcc (Fedora, RHEL). The package bcc of PyPI is something else"
+        )
+    headers = find_headers()
+    if headers is None:
+        raise HostError(
+            f"no kernel headers in /lib/modules/*/build; install linux-headers-{platform.release()}"
+            " or, as XDP uses the stable API only, those of any other kernel"
+        )
+    return headers
+
+
+HELPERS = {
+    "bpf_map_lookup_elem": 1,
+    "bpf_redirect": 23,
+    "bpf_csum_diff": 28,
+    "bpf_xdp_adjust_head": 44,
+    "bpf_xdp_adjust_tail": 65,
+    "bpf_fib_lookup": 69,
+    "bpf_jiffies64": 118,
+    "bpf_check_mtu": 163,
+}
+"""Functions of the kernel that the program calls (enum bpf_func_id of linux/bpf.h)."""
+OPTIONAL_HELPERS = {"bpf_map_lookup_percpu_elem": bpf.MAP_LOOKUP_PERCPU_ELEM}
+"""The same, where the program does without."""
+
+
+def require() -> None:
+    """Raises HostError if the running kernel lacks something that the program needs.
+
+    A host without libbpf is not asked; that it is missing is told when something changes.
+    """
+    if not bpf.is_there():
+        return
+    if not bpf.takes_xdp_programs():
+        raise HostError(
+            f"Linux {platform.release()} takes no XDP programs; boot a kernel that is built with "
+            "CONFIG_BPF_SYSCALL"
+        )
+    missing = [name for name, number in HELPERS.items() if not bpf.has_helper(number)]
+    if missing:
+        raise HostError(
+            f"Linux {platform.release()} lacks {', '.join(missing)} for XDP programs; boot one "
+            "from 5.15 on, or one that your distribution has given these"
+        )

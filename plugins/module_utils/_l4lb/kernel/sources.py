@@ -1,0 +1,33 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The C sources as one text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+_INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
+
+
+def join_sources(sources: Mapping[str, str], main: str) -> str:
+    """One text of `main` and the headers it includes, each once, that keeps file names and lines.
+
+    bcc rewrites map accesses only in the text it is given, not in what that includes.
+    """
+    seen: set[str] = set()
+
+    def lines_of(name: str) -> Iterator[str]:
+        seen.add(name)
+        yield f'#line 1 "{name}"'
+        for number, line in enumerate(sources[name].splitlines(), 1):
+            include = _INCLUDE.match(line)
+            if include and include[1] in sources:
+                if include[1] not in seen:
+                    yield from lines_of(include[1])
+                yield f'#line {number + 1} "{name}"'
+            else:
+                yield "" if line.strip() == "#pragma once" else line
+
+    return "\n".join(lines_of(main)) + "\n"

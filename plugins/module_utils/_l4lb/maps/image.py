@@ -1,0 +1,200 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the maps hold: which numbers services and backends have, and the bytes that follow.
+
+The maps say how packets are balanced, not what things are called. That is in the manifest, a map
+of its own that lives and dies with them; each service table names the manifest it belongs to.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+
+from ..errors import ConfigError
+from ..model.config import Address, Backend, Config, Network, Service, is_settled, remembers
+from ..model.interface import Receivers, Source
+from ..model.options import PROTOCOLS
+from ..schedulers.candidate import Candidate
+from ..schedulers.jhash import jhash
+from ..schedulers.maglev import maglev
+from . import backend_record, layout, service_table
+from .manifest import Manifest
+
+
+def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> str:
+    """Names all that a lookup table is made from."""
+    parts = [service.scheduler, str(seed)]
+    parts += (f"{b.address}={b.share}:{numbers[b.address]}" for b in service.backends)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+
+
+def lookup_table(service: Service, seed: int, numbers: dict[Address, int]) -> bytes:
+    """A struct lookup_table for the service."""
+    positions = _positions(
+        service.scheduler, tuple((str(b.address), b.share) for b in service.backends), seed
+    )
+    by_position = [0, *(numbers[backend.address] for backend in service.backends)]
+    table = array("H", map(by_position.__getitem__, positions))
+    return table.tobytes().ljust(layout.LOOKUP_TABLE_SIZE, b"\0")
+
+
+@functools.lru_cache(maxsize=64)
+def _positions(scheduler: str, candidates: tuple[tuple[str, int], ...], seed: int) -> Sequence[int]:
+    """The scheduler's table; services often have the same servers."""
+    named = [Candidate(*each) for each in candidates]
+    if scheduler == "jhash":
+        return jhash(named)
+    return maglev(named, seed)
+
+
+def service_entries(manifest: Manifest) -> Iterator[service_table.ServiceEntry]:
+    """All that belongs into the service table: services, and marks for packets without ports: of
+    each address and protocol that has services with ports, and of each address that has any. A mark
+    has the backends of a service, if one has any."""
+    config = manifest.config
+    marks: dict[tuple[Address, int], service_table.ServiceEntry] = {}
+    for service in config.services:
+        entry = service_table.ServiceEntry(
+            service.address,
+            service.port,
+            PROTOCOLS[service.protocol],
+            manifest.service_ids[service.name],
+            _table_or_backend(service, manifest),
+            _service_flags(service, manifest),
+            config.udp_timeout,
+        )
+        yield entry
+        for protocol in (entry.protocol, service_table.PROTOCOL_ANY):
+            known = marks.get((service.address, protocol))
+            if known is None or _has_no_backend(known):
+                marks[service.address, protocol] = _mark(entry, protocol)
+    for service in config.services:
+        if not service.port:
+            marks.pop((service.address, PROTOCOLS[service.protocol]))
+    yield from marks.values()
+
+
+def _mark(entry: service_table.ServiceEntry, protocol: int) -> service_table.ServiceEntry:
+    flags = entry.flags & (service_table.SERVICE_SETTLED | service_table.SERVICE_SECOND)
+    flags |= service_table.SERVICE_ADDRESS_ONLY
+    return service_table.ServiceEntry(entry.address, 0, protocol, table=entry.table, flags=flags)
+
+
+def _has_no_backend(entry: service_table.ServiceEntry) -> bool:
+    return bool(entry.flags & service_table.SERVICE_SETTLED) and not entry.table
+
+
+def only_number(service: Service, manifest: Manifest) -> int:
+    """The number of the backend that all new flows of a settled service have; 0 for none."""
+    numbers = manifest.numbers[service.name]
+    return sum(numbers[backend.address] for backend in service.backends if backend.share)
+
+
+def _table_or_backend(service: Service, manifest: Manifest) -> int:
+    if is_settled(service):
+        return only_number(service, manifest)
+    return manifest.tables[service.name].index
+
+
+def _service_flags(service: Service, manifest: Manifest) -> int:
+    flags = service_table.SERVICE_JHASH if service.scheduler == "jhash" else 0
+    flags |= service_table.SERVICE_BY_SOURCE if service.affinity == "source" else 0
+    flags |= service_table.SERVICE_FLOW_TABLE if remembers(service, manifest.config) else 0
+    flags |= service_table.SERVICE_SETTLED if is_settled(service) else 0
+    flags |= service_table.SERVICE_SECOND if service.name in manifest.second else 0
+    return flags
+
+
+def outer_source(backend: Backend, service: Service, config: Config, source: Source) -> Network:
+    """Where tunnels to a backend come from. Raises ConfigError if there is no such address."""
+    version = backend.address.version
+    option = "source_address" if version == 4 else "source_address6"
+    given = config.source_address if version == 4 else config.source_address6
+    if given is not None:
+        return given
+    own = source.address if version == 4 else source.address6
+    if own is None:
+        if service.encapsulation == "l2":
+            return ip_network(bytes(4 if version == 4 else 16))
+        raise ConfigError(
+            option,
+            None,
+            f"{config.interface} has no IPv{version} address, other than those of services, for "
+            f"tunnels to {backend.address}; give it one, or set this option",
+        )
+    return ip_network(own)
+
+
+def own_macs(config: Config, source: Source) -> tuple[str, ...]:
+    """All MAC addresses of frames to the balancer, the interface's first. Raises ConfigError if
+    these are too many."""
+    others = {*source.receivers.macs, *config.own_macs} - {source.mac}
+    if len(others) >= service_table.OWN_MACS:
+        raise ConfigError(
+            "own_macs",
+            f"{len(others) + 1} addresses",
+            f"at most {service_table.OWN_MACS} fit, with those of {config.interface} itself, of "
+            "the bridge or bond that it is a port of, and of VLAN and macvlan devices on them",
+        )
+    return (source.mac, *sorted(others))
+
+
+def receivers(own_macs: Sequence[str], source: Source) -> dict[int, int]:
+    """As in struct service_table."""
+    by_mac = source.receivers.by_mac
+    places = {
+        service_table.VLANS + place: by_mac[mac]
+        for place, mac in enumerate(own_macs)
+        if mac in by_mac
+    }
+    return {**source.receivers.by_vlan, **places}
+
+
+def source_of(table: bytes, now: Source) -> Source:
+    """What the interface had when a struct service_table was made, as far as it holds that; the
+    rest is as it is now."""
+    macs, indices = service_table.unpack_receivers(table)
+    mac, *others = macs or ("00:00:00:00:00:00",)
+    by_vlan = {place: index for place, index in indices.items() if place < service_table.VLANS}
+    by_mac = {
+        macs[place - service_table.VLANS]: index
+        for place, index in indices.items()
+        if service_table.VLANS <= place < service_table.VLANS + len(macs)
+    }
+    return replace(now, mac=mac, receivers=Receivers(tuple(others), by_vlan, by_mac))
+
+
+def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
+    """Number -> struct backend."""
+    config, routes, records = manifest.config, manifest.route_mtus, {}
+    for service in config.services:
+        numbers = manifest.numbers[service.name].values()
+        packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
+        for backend, number in zip(service.backends, numbers):
+            mac = backend.mac or config.gateway_mac
+            limits = (source.mtu if mac else routes.get(backend.address), backend.mtu)
+            mtu = min(filter(None, limits), default=0)
+            takes_flows = backend.share > 0
+            kind = (backend.address.version, backend.state, takes_flows, mac, mtu)
+            if kind not in packers:
+                packers[kind] = backend_record.BackendRecord(
+                    address=backend.address,
+                    source=outer_source(backend, service, config, source),
+                    encapsulation=service.encapsulation,
+                    service=manifest.service_ids[service.name],
+                    inner_version=service.address.version,
+                    keeps_flows=backend.state != "disabled",
+                    takes_flows=takes_flows,
+                    gue_port=config.gue_port,
+                    mac=mac,
+                    source_mac=source.mac,
+                    mtu=mtu,
+                ).packer()
+            records[number] = packers[kind](backend.address)
+    return records

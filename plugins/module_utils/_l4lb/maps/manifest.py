@@ -1,0 +1,109 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What user space knows of the maps."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+from ..errors import L4lbError
+from ..model.config import Address, Config
+from ..model.parse import parse_config
+
+BackendKey = tuple  # (service address, port, protocol, backend address)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A lookup table in the kernel: its index, what it was made from, and what it must contain."""
+
+    index: int
+    digest: str
+    checksum: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What user space knows of the maps."""
+
+    config: Config
+    build: dict[str, Any] = field(default_factory=dict)
+    generation: int = 0
+    service_ids: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+    """Of services that have one; see `is_settled`."""
+    numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
+    """Of the backends of each service, in their order."""
+    past: dict[str, int] = field(default_factory=dict)
+    """Service -> a number that is no backend's: there the counters of former backends go on."""
+    next_number: int = 1
+    second: set[str] = field(default_factory=set)
+    """Services of whose backends the second records are in use."""
+    route_mtus: dict[Address, int] = field(default_factory=dict)
+    """As Source had them."""
+
+    @property
+    def all_numbers(self) -> set[int]:
+        """Every number that is in use."""
+        backends = {number for numbers in self.numbers.values() for number in numbers.values()}
+        return backends | set(self.past.values())
+
+    def dump(self) -> bytes:
+        """As JSON."""
+        return json.dumps(
+            {
+                "config": self.config.dump(),
+                "build": self.build,
+                "generation": self.generation,
+                "service_ids": self.service_ids,
+                "tables": {
+                    name: [table.index, table.digest, table.checksum]
+                    for name, table in self.tables.items()
+                },
+                "numbers": {
+                    service.name: [*self.numbers[service.name].values()]
+                    for service in self.config.services
+                },
+                "past": self.past,
+                "next_number": self.next_number,
+                "second": sorted(self.second),
+                "route_mtus": {str(address): mtu for address, mtu in self.route_mtus.items()},
+            },
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def load(cls, text: bytes) -> Manifest:
+        """Read what `dump` wrote. Raises L4lbError if it is something else."""
+        try:
+            raw: dict[str, Any] = json.loads(text.rstrip(b"\0"))
+            config = parse_config(raw["config"])
+            return cls(
+                config=config,
+                build=raw["build"],
+                generation=raw["generation"],
+                service_ids=raw["service_ids"],
+                tables={name: Table(*table) for name, table in raw["tables"].items()},
+                numbers={
+                    service.name: dict(
+                        zip((b.address for b in service.backends), raw["numbers"][service.name])
+                    )
+                    for service in config.services
+                },
+                past=raw["past"],
+                next_number=raw["next_number"],
+                second=set(raw["second"]),
+                route_mtus={ip_address(text): mtu for text, mtu in raw["route_mtus"].items()},
+            )
+        except (ValueError, KeyError, TypeError, L4lbError) as e:
+            raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
+
+
+def checksum(table: bytes) -> int:
+    """Of a lookup table, to see whether the kernel's is still the one that was written."""
+    return zlib.crc32(table)

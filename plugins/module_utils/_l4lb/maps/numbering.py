@@ -1,0 +1,93 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which numbers services and backends have."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..errors import L4lbError
+from ..model.config import Address, Config, is_settled
+from . import layout
+from .image import table_digest
+from .manifest import Manifest
+
+
+def place(
+    config: Config, build: dict[str, Any], before: Manifest | None, capacity: int
+) -> Manifest:
+    """Find numbers for all of `config`; what `before` knows keeps its own.
+
+    A service is known by its address, port and protocol, a backend by its address in a service.
+    Numbers that are given up are reused as late as possible, so that a packet under way cannot
+    count for the wrong one. `tables` of services that changed are left out: see `add_tables`.
+
+    capacity: how many backends the maps hold, number 0 included.
+    """
+    before = before or Manifest(Config(config.interface))
+    old_services = {service.key: service for service in before.config.services}
+    old_names = {key: service.name for key, service in old_services.items()}
+    old = {service.name: old_names.get(service.key, "") for service in config.services}
+    unchanged = {
+        service.name
+        for service in config.services
+        if service == old_services.get(service.key) and config.hash_seed == before.config.hash_seed
+    }
+
+    ids = {name: before.service_ids[old[name]] for name in old if old[name]}
+    taken = set(before.service_ids.values())
+    spare_ids = (number for number in range(layout.SERVICE_IDS) if number not in taken)
+    ids.update((name, next(spare_ids)) for name in old if name not in ids)
+
+    in_use = before.all_numbers
+    next_number = before.next_number
+    numbers: dict[str, dict[Address, int]] = {}
+    past: dict[str, int] = {}
+    for service in config.services:
+        former = before.past.get(old[service.name])
+        if former is None:
+            former, next_number = _spare(in_use, next_number, capacity)
+            in_use.add(former)
+        past[service.name] = former
+        known = before.numbers.get(old[service.name], {})
+        if service.name in unchanged:
+            numbers[service.name] = known
+            continue
+        numbers[service.name] = mine = {}
+        for backend in service.backends:
+            number = known.get(backend.address)
+            if number is None:
+                number, next_number = _spare(in_use, next_number, capacity)
+                in_use.add(number)
+            mine[backend.address] = number
+
+    tables = {}
+    for service in config.services:
+        table = before.tables.get(old[service.name])
+        if table is None or is_settled(service):
+            continue
+        if service.name in unchanged or table.digest == table_digest(
+            service, config.hash_seed, numbers[service.name]
+        ):
+            tables[service.name] = table
+    second = {name for name in old if old[name] in before.second}
+    generation = before.generation + 1
+    return Manifest(config, build, generation, ids, tables, numbers, past, next_number, second)
+
+
+def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:
+    """The first number from `start` that is free, round and round, and the one to try next."""
+    for step in range(capacity):
+        number = (start + step) % capacity
+        if number and number not in in_use:
+            return number, (number + 1) % capacity
+    raise L4lbError(f"all {capacity - 1} backend numbers are in use")
+
+
+def spare_tables(used: Iterable[int]) -> Iterator[int]:
+    """Indices of lookup tables that nobody uses, from 0 on."""
+    taken = set(used)
+    return (index for index in itertools.count() if index not in taken)

@@ -1,0 +1,192 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model: what a balancer shall do, as frozen dataclasses.
+
+`parse_config` turns what a user wrote (or a JSON file) into the canonical form, or raises one
+`ConfigError`; `Config.dump` is its inverse. Everything inside the library may rely on the
+canonical form and never asks twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Union
+
+Address = Union[IPv4Address, IPv6Address]
+Network = Union[IPv4Network, IPv6Network]
+ServiceKey = tuple[Address, int, str]
+"""Address, port and protocol."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A server behind a service."""
+
+    address: Address
+    weight: int = 1
+    state: str = "enabled"
+    mac: str | None = None
+    mtu: int | None = None
+    """Bytes of the longest packet on the way to it, outer headers included, if that is less than
+    what interfaces and routes say."""
+    held: bool = False
+    """An operator set this state, which is not enabled; a new configuration does not change it."""
+
+    @functools.cached_property
+    def options(self) -> dict[str, Any]:
+        """As plain JSON types; not to be changed."""
+        options = {
+            "address": str(self.address),
+            "weight": self.weight,
+            "state": self.state,
+            "mac": self.mac,
+            "mtu": self.mtu,
+        }
+        return {**options, "held": True} if self.held else options
+
+    @functools.cached_property
+    def order(self) -> tuple[int, bytes]:
+        """Of its address among others."""
+        return self.address.version, self.address.packed
+
+    @property
+    def share(self) -> int:
+        """The weight that counts for new flows: 0 unless enabled."""
+        return self.weight if self.state == "enabled" else 0
+
+
+@dataclass(frozen=True)
+class Service:
+    """An address, port and protocol that clients talk to."""
+
+    name: str
+    address: Address
+    port: int
+    protocol: str
+    scheduler: str = "maglev"
+    affinity: str = "flow"
+    encapsulation: str = "ipip"
+    flow_table: bool = True
+    backends: tuple[Backend, ...] = ()
+
+    @property
+    def key(self) -> ServiceKey:
+        """What the data plane knows the service by; unique."""
+        return (self.address, self.port, self.protocol)
+
+    @property
+    def takes_flows(self) -> bool:
+        """Whether any backend takes new flows; else they are dropped."""
+        return any(backend.share for backend in self.backends)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The desired state of the balancer on one interface."""
+
+    interface: str
+    mode: str = "auto"
+    source_address: IPv4Network | None = None
+    """A single address is a network of that one; flows are spread over a larger one."""
+    source_address6: IPv6Network | None = None
+    gateway_mac: str | None = None
+    flow_table_size: int = 65536
+    """Flows remembered per CPU."""
+    udp_timeout: int = 30
+    """Seconds after which a silent UDP flow is forgotten."""
+    gue_port: int = 6080
+    hash_seed: int = 0
+    own_macs: tuple[str, ...] = ()
+    """MAC addresses whose frames are balanced, besides those that the interface itself has."""
+    no_service: str = "drop"
+    """What becomes of packets to a service's address that no service takes and the host would
+    forward."""
+    allow_own_address: bool = False
+    """Whether a service may have an address of this host."""
+    echo_rate: int = 10000
+    """Pings of services that a CPU answers a second at the most."""
+    too_big_rate: int = 10000
+    """Packets that do not fit and that a CPU answers a second at the most."""
+    services: tuple[Service, ...] = field(default=())
+
+    @property
+    def wastes_seed(self) -> bool:
+        """Whether a seed is given that nothing depends on."""
+        schedulers = {service.scheduler for service in self.services}
+        return bool(self.hash_seed) and schedulers == {"jhash"}
+
+    def options(self, shown: bool = False) -> dict[str, Any]:
+        """All but the services, as plain JSON types.
+
+        shown: to people, who see that there is a secret and whether it is another, but not which.
+        """
+        return {
+            "interface": self.interface,
+            "mode": self.mode,
+            "source_address": _text(self.source_address),
+            "source_address6": _text(self.source_address6),
+            "gateway_mac": self.gateway_mac,
+            "flow_table_size": self.flow_table_size,
+            "udp_timeout": self.udp_timeout,
+            "gue_port": self.gue_port,
+            "hash_seed": shown_seed(self.hash_seed) if shown else self.hash_seed,
+            "own_macs": [*self.own_macs],
+            "no_service": self.no_service,
+            "allow_own_address": self.allow_own_address,
+            "echo_rate": self.echo_rate,
+            "too_big_rate": self.too_big_rate,
+        }
+
+    def dump(self, shown: bool = False) -> dict[str, Any]:
+        """This state as plain JSON types; `parse_config` reads it back.
+
+        shown: to people, as of `options`; that cannot be read back.
+        """
+        return {
+            **self.options(shown),
+            "services": [
+                {
+                    "name": service.name,
+                    "address": str(service.address),
+                    "port": service.port,
+                    "protocol": service.protocol,
+                    "scheduler": service.scheduler,
+                    "affinity": service.affinity,
+                    "encapsulation": service.encapsulation,
+                    "flow_table": service.flow_table,
+                    "backends": [backend.options for backend in service.backends],
+                }
+                for service in self.services
+            ],
+        }
+
+
+def shown_seed(seed: int) -> int | str:
+    """A seed as people may see it: with 16 bits of a digest, by which two can be compared."""
+    if not seed:
+        return 0
+    digest = hashlib.sha256(b"hash_seed" + seed.to_bytes(8, "big")).hexdigest()
+    return f"set ({digest[:4]})"
+
+
+def _text(network: Network | None) -> str | None:
+    if network is None:
+        return None
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address if single else network)
+
+
+def is_settled(service: Service) -> bool:
+    """Whether the service needs no lookup table: all new flows have the same backend, or none."""
+    usable = (backend for backend in service.backends if backend.share)
+    return len(list(itertools.islice(usable, 2))) < 2
+
+
+def remembers(service: Service, config: Config) -> bool:
+    """Whether the service uses the flow table."""
+    return service.flow_table and config.flow_table_size > 0

@@ -1,0 +1,113 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Holds: what an operator drained or disabled stays so until an operator enables it.
+
+A new configuration may change all else of a held backend. It ends the hold only by removing the
+backend, or the service; these are known by what the data plane knows them by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..errors import ConfigError
+from .config import Address, Backend, Config, Service, ServiceKey
+from .options import MAX_WEIGHT, STATES
+
+
+def change_backend(
+    config: Config,
+    address: Address,
+    service: str | None = None,
+    state: str | None = None,
+    weight: int | None = None,
+) -> Config:
+    """Change a backend of one service, or of all that have it; None: as it is.
+
+    A state other than enabled is held from then on, and enabled lifts the hold.
+
+    Raises ConfigError if there is no such backend or service, or no such state or weight.
+    """
+    if state not in (None, *STATES):
+        raise ConfigError("state", state, f"choose one of {', '.join(STATES)}")
+    if weight is not None and not 0 <= weight <= MAX_WEIGHT:
+        raise ConfigError("weight", weight, f"give a whole number from 0 to {MAX_WEIGHT}")
+
+    def changed(backend: Backend) -> Backend:
+        if weight is not None:
+            backend = replace(backend, weight=weight)
+        if state is not None:
+            backend = replace(backend, state=state, held=state != "enabled")
+        return backend
+
+    chosen = find_backend(config, address, service)
+    services = tuple(
+        replace(
+            each,
+            backends=tuple(
+                changed(backend) if backend.address == address else backend
+                for backend in each.backends
+            ),
+        )
+        if each.key in chosen
+        else each
+        for each in config.services
+    )
+    return replace(config, services=services)
+
+
+def find_backend(
+    config: Config, address: Address, service: str | None = None
+) -> dict[ServiceKey, tuple[Service, Backend]]:
+    """A backend in one service, or in all that have it.
+
+    Raises ConfigError, which lists what there is, if there is none.
+    """
+    where = config.interface
+    services = [each for each in config.services if service in (None, each.name)]
+    if not services:
+        there = ", ".join(each.name for each in config.services) or "none"
+        raise ConfigError("service", service, f"{where} has no such service, but {there}")
+    found = {
+        each.key: (each, backend)
+        for each in services
+        for backend in each.backends
+        if backend.address == address
+    }
+    if not found:
+        addresses = {one.address for each in services for one in each.backends}
+        ordered = sorted(addresses, key=lambda one: (one.version, int(one)))
+        there = ", ".join(map(str, ordered)) or "none"
+        of = f"service {service} on {where}" if service else where
+        raise ConfigError("address", str(address), f"{of} has no such backend, but {there}")
+    return found
+
+
+def keep_holds(config: Config, before: Config) -> tuple[Config, list[str]]:
+    """`config` with the holds of `before`, and a warning of each that makes a difference."""
+    held = {
+        (service.key, backend.address): backend
+        for service in before.services
+        for backend in service.backends
+        if backend.held
+    }
+    if not held:
+        return config, []
+    warnings = []
+    services = []
+    for service in config.services:
+        backends = []
+        for backend in service.backends:
+            hold = held.get((service.key, backend.address))
+            if hold:
+                if hold.state != backend.state:
+                    warnings.append(
+                        f"{service.name}: backend {backend.address} stays {hold.state}, as an "
+                        f"operator set, and is not {backend.state} as configured; run "
+                        "l4lb_backend with state: enabled to lift the hold"
+                    )
+                backend = replace(backend, state=hold.state, held=True)
+            backends.append(backend)
+        services.append(replace(service, backends=tuple(backends)))
+    return replace(config, services=tuple(services)), warnings

@@ -1,0 +1,412 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Questions to the kernel about its network: links, addresses, routes, neighbours (rtnetlink(7)),
+and which devices take packets from XDP (generic netlink).
+
+What changes the network goes through pyroute2. To look, which every run does, it is too slow: its
+import takes longer than all the rest, and each route a third of a millisecond. And check mode can
+look on a host where pyroute2 is yet to be installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+
+from ..errors import KernelError
+from ..model.config import Address, Network
+
+AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
+_GETLINK, _GETADDR, _GETROUTE, _GETNEIGH = 18, 22, 26, 30
+_REQUEST, _ALL, _INTERRUPTED = 0x1, 0x300, 0x10  # NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR
+_ERROR, _DONE = 2, 3
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 26, 29, 37, 43
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+_IFLA_BR_VLAN_FILTERING, _IFLA_BRPORT_STATE, _IFLA_BRIDGE_VLAN_INFO = 7, 1, 2
+_IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 5
+_IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID = 2, 4
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS, _RTA_VIA = 1, 4, 5, 8, 18
+_RTAX_MTU = 2
+_FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH
+_NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER, _NDA_PROTOCOL = 1, 2, 5, 9, 12
+_NUD_PERMANENT = 0x80
+_BR_STATE_FORWARDING = 3
+_RTEXT_FILTER_BRVLAN = 2
+_VLAN_PVID, _VLAN_UNTAGGED, _VLAN_RANGE_BEGIN = 0x2, 0x4, 0x8  # BRIDGE_VLAN_INFO_...
+_NETLINK_GENERIC = 16
+_GENL_CTRL, _GETFAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2
+_NETDEV_DEV_GET, _NETDEV_IFINDEX, _NETDEV_XDP_FEATURES = 1, 1, 3
+_RT_SCOPE_LINK = 253
+_TRIES = 10
+_AT_ONCE = 64
+"""Requests before the answers are fetched: so many fit the socket's buffer."""
+_MESSAGE = struct.Struct("=IHHI4x")  # struct nlmsghdr: length, type, flags, sequence number
+_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
+_GENERIC = struct.Struct("=BB2x")  # struct genlmsghdr: command, version
+_LINK = struct.Struct("=4xiI4x")  # of struct ifinfomsg: index, flags
+_ADDRESS = struct.Struct("=4Bi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_NEIGHBOUR = struct.Struct("=4xiH2x")  # of struct ndmsg: index, state
+_ROUTE = struct.Struct("=BB5xBI")  # of struct rtmsg: family, length of the destination, type, flags
+
+
+class Vlan(NamedTuple):
+    """The tag of a VLAN device's frames; protocol is 0x8100 or 0x88a8, id from 0 to 4094."""
+
+    protocol: int
+    id: int
+
+
+@dataclass(frozen=True)
+class LinkEntry:
+    """A network interface; flags as in linux/if.h, xdp_mode as in linux/if_link.h."""
+
+    index: int
+    name: str
+    flags: int
+    mac: bytes
+    mtu: int
+    xdp_mode: int
+    xdp_program: int
+    """Its id; 0 if there is none."""
+    kind: str = ""
+    """As ip(8) names it: bridge, bond, vlan, macvlan, ...; empty for hardware and loopback."""
+    master: int = 0
+    """The index of the bridge, bond or the like that it is a port of; 0 if there is none."""
+    lower: int = 0
+    """The index of the interface that it stands on, or of its peer; 0 if there is none here."""
+    vlan: Vlan | None = None
+    """If it is a VLAN device."""
+    filters_vlans: bool = False
+    """It is a bridge that forwards between ports of the same VLAN only."""
+    is_blocked: bool = False
+    """It is a port of a bridge, and the spanning tree protocol keeps it from sending."""
+
+
+@dataclass(frozen=True)
+class AddressEntry:
+    """An address of an interface; scope as in linux/rtnetlink.h, flags as in linux/if_addr.h."""
+
+    index: int
+    """The interface's."""
+    scope: int
+    flags: int
+    address: Address
+    subnet: Network
+    """What is on its link, as far as the address says so: only itself, if it has no prefix."""
+
+
+@dataclass(frozen=True)
+class RouteEntry:
+    """Where packets to an address go; type as in linux/rtnetlink.h."""
+
+    type: int
+    index: int
+    gateway: bytes | None
+    """Packed, as many addresses have the same one; None if there is none."""
+    mtu: int = 0
+    """As the route was configured; 0 if it says nothing of that."""
+
+
+@dataclass(frozen=True)
+class NeighbourEntry:
+    """A neighbour; state as in linux/neighbour.h, protocol 0 if nobody claims it."""
+
+    index: int
+    state: int
+    address: Address
+    protocol: int
+    mac: bytes = b""
+    """Empty if it is not known."""
+
+
+@dataclass(frozen=True)
+class PortVlans:
+    """The VLANs of a port of a bridge, or of the bridge itself as a port to the host."""
+
+    untagged: int = 0
+    """That of frames without a tag; 0: it takes none."""
+    all: frozenset[int] = frozenset()
+    without_tag: frozenset[int] = frozenset()
+    """Those whose frames leave without one."""
+
+
+def links() -> list[LinkEntry]:
+    """All interfaces of this network namespace."""
+    return [_link_entry(body) for body in _dump(_GETLINK, 0, _LINK)]
+
+
+def _link_entry(body: bytes) -> LinkEntry:
+    index, flags = _LINK.unpack_from(body)
+    attributes = _attributes(body, _LINK.size)
+    xdp = _attributes(attributes.get(_IFLA_XDP, b""))
+    info = _attributes(attributes.get(_IFLA_LINKINFO, b""))
+    kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
+    data = _attributes(info.get(_IFLA_INFO_DATA, b""))
+    port = {}
+    if info.get(_IFLA_INFO_SLAVE_KIND) == b"bridge\0":
+        port = _attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
+    elsewhere = _IFLA_LINK_NETNSID in attributes  # the index is one of that namespace
+    return LinkEntry(
+        index,
+        attributes[_IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape"),
+        flags,
+        attributes.get(_IFLA_ADDRESS, b""),
+        _number(attributes.get(_IFLA_MTU)),
+        _number(xdp.get(_IFLA_XDP_ATTACHED)),
+        _number(xdp.get(_IFLA_XDP_PROG_ID)),
+        kind,
+        _number(attributes.get(_IFLA_MASTER)),
+        0 if elsewhere else _number(attributes.get(_IFLA_LINK)),
+        _vlan(data) if kind == "vlan" else None,
+        kind == "bridge" and bool(_number(data.get(_IFLA_BR_VLAN_FILTERING))),
+        _number(port.get(_IFLA_BRPORT_STATE, b"\3")) != _BR_STATE_FORWARDING,
+    )
+
+
+def _vlan(data: dict[int, bytes]) -> Vlan:
+    protocol = int.from_bytes(data.get(_IFLA_VLAN_PROTOCOL, b""), "big")
+    return Vlan(protocol, _number(data.get(_IFLA_VLAN_ID)))
+
+
+def addresses() -> list[AddressEntry]:
+    """All of this network namespace, of each family in the kernel's order."""
+    found = []
+    for family in (AF_INET, AF_INET6):
+        for body in _dump(_GETADDR, family, _ADDRESS):
+            _family, length, flags, scope, index = _ADDRESS.unpack_from(body)
+            attributes = _attributes(body, _ADDRESS.size)
+            there = attributes[_IFA_ADDRESS]  # the other end's, where that is another one
+            here = attributes.get(_IFA_LOCAL) or there
+            subnet = ip_network((there, length), strict=False)
+            found.append(AddressEntry(index, scope, flags, ip_address(here), subnet))
+    return found
+
+
+def addressed() -> set[int]:
+    """The interfaces that have addresses which hold beyond their link."""
+    return {entry.index for entry in addresses() if entry.scope < _RT_SCOPE_LINK}
+
+
+def neighbours() -> list[NeighbourEntry]:
+    """All neighbours of both families."""
+    found = []
+    for family in (AF_INET, AF_INET6):
+        for body in _dump(_GETNEIGH, family, _NEIGHBOUR):
+            index, state = _NEIGHBOUR.unpack_from(body)
+            attributes = _attributes(body, _NEIGHBOUR.size)
+            address, owner = ip_address(attributes[_NDA_DST]), attributes.get(_NDA_PROTOCOL)
+            mac = attributes.get(_NDA_LLADDR, b"")
+            found.append(NeighbourEntry(index, state, address, _number(owner), mac))
+    return found
+
+
+def forwarding_table() -> dict[tuple[int, int, bytes], int]:
+    """Of all bridges: (index of the bridge, VLAN or 0, MAC address) -> index of the port that it is
+    behind. The addresses of the bridge and its ports themselves are not among these."""
+    found = {}
+    for body in _dump(_GETNEIGH, AF_BRIDGE, _NEIGHBOUR):
+        port, state = _NEIGHBOUR.unpack_from(body)
+        attributes = _attributes(body, _NEIGHBOUR.size)
+        bridge, vlan = _number(attributes.get(_NDA_MASTER)), _number(attributes.get(_NDA_VLAN))
+        if bridge and not state & _NUD_PERMANENT:
+            found[bridge, vlan, attributes.get(_NDA_LLADDR, b"")] = port
+    return found
+
+
+def port_vlans() -> dict[int, PortVlans]:
+    """Of all bridges and their ports, index -> VLANs."""
+    mask = _ATTRIBUTE.pack(8, _IFLA_EXT_MASK) + struct.pack("=I", _RTEXT_FILTER_BRVLAN)
+    found = {}
+    for body in _dump(_GETLINK, AF_BRIDGE, _LINK, mask):
+        index, _flags = _LINK.unpack_from(body)
+        spec = _attributes(body, _LINK.size).get(_IFLA_AF_SPEC, b"")
+        vlans = [
+            struct.unpack("=2H", value)
+            for kind, value in _each_attribute(spec)
+            if kind == _IFLA_BRIDGE_VLAN_INFO
+        ]
+        found[index] = _port_vlans(vlans)
+    return found
+
+
+def _port_vlans(entries: Sequence[tuple[int, int]]) -> PortVlans:
+    """Of pairs of flags and a number; those of a range come as its first and its last."""
+    members: set[int] = set()
+    without_tag: set[int] = set()
+    untagged = first = 0
+    for flags, number in entries:
+        if flags & _VLAN_RANGE_BEGIN:
+            first = number
+            continue
+        numbers = range(first or number, number + 1)
+        first = 0
+        members.update(numbers)
+        if flags & _VLAN_UNTAGGED:
+            without_tag.update(numbers)
+        if flags & _VLAN_PVID:
+            untagged = number
+    return PortVlans(untagged, frozenset(members), frozenset(without_tag))
+
+
+def xdp_features() -> dict[int, int] | None:
+    """Index of an interface -> what XDP can do there (enum netdev_xdp_act of linux/netdev.h); None:
+    the kernel, before 6.3, does not tell."""
+    name = b"netdev\0"
+    padding = bytes(-len(name) % 4)
+    request = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(name), _FAMILY_NAME) + name + padding
+    with _connect(_NETLINK_GENERIC) as generic:
+        generic.send(_message(_GENL_CTRL, _REQUEST, 0, _GENERIC.pack(_GETFAMILY, 1) + request))
+        (answer,) = _received(generic)
+    if answer.type == _ERROR:
+        return None
+    family = _number(_attributes(answer.body, _GENERIC.size)[_FAMILY_ID])
+    found = {}
+    request = _GENERIC.pack(_NETDEV_DEV_GET, 1)
+    for body in _dumped(family, request, _NETLINK_GENERIC):
+        attributes = _attributes(body, _GENERIC.size)
+        features = _number(attributes.get(_NETDEV_XDP_FEATURES))
+        found[_number(attributes[_NETDEV_IFINDEX])] = features
+    return found
+
+
+def routes(destinations: Sequence[Address]) -> list[RouteEntry | None]:
+    """By which route a packet to each of these would leave; None: by none."""
+    with _connect() as route:
+        found = _asked(route, destinations, _FIB_MATCH)
+        # One with several next hops, or one that is told by its number, does not say which it is.
+        unclear = {at: entry for at, entry in enumerate(found) if entry and not entry.index}
+        hops = _asked(route, [destinations[at] for at in unclear], 0)
+        for (at, entry), hop in zip(unclear.items(), hops):
+            found[at] = hop and dataclasses.replace(hop, mtu=entry.mtu)
+    return found
+
+
+def _asked(
+    route: socket.socket, destinations: Sequence[Address], flags: int
+) -> list[RouteEntry | None]:
+    """The answers to all of these requests, in their order.
+
+    flags: _FIB_MATCH: the route as it was configured, which is all that counts. Otherwise the
+    kernel adds what it has learnt from ICMP errors, and so from anyone, but chooses a next hop.
+    """
+    found: list[RouteEntry | None] = []
+    for start in range(0, len(destinations), _AT_ONCE):
+        some = destinations[start : start + _AT_ONCE]
+        requests = (_route_request(number, one, flags) for number, one in enumerate(some))
+        route.send(b"".join(requests))
+        answers: dict[int, RouteEntry | None] = {}
+        while len(answers) < len(some):
+            for message in _received(route):
+                failed = message.type == _ERROR
+                answers[message.number] = None if failed else _route_entry(message.body)
+        found += (answers[number] for number in range(len(some)))
+    return found
+
+
+def _route_request(number: int, destination: Address, flags: int) -> bytes:
+    family = AF_INET if destination.version == 4 else AF_INET6
+    packed = destination.packed
+    body = _ROUTE.pack(family, len(packed) * 8, 0, flags)
+    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+    return _message(_GETROUTE, _REQUEST, number, body)
+
+
+def _route_entry(body: bytes) -> RouteEntry:
+    attributes = _attributes(body, _ROUTE.size)
+    other_family = attributes.get(_RTA_VIA, b"")[2:]  # behind the number of its family
+    gateway = attributes.get(_RTA_GATEWAY) or other_family or None
+    metrics = _attributes(attributes.get(_RTA_METRICS, b""))
+    return RouteEntry(
+        _ROUTE.unpack_from(body)[2],
+        _number(attributes.get(_RTA_OIF)),
+        gateway,
+        _number(metrics.get(_RTAX_MTU)),
+    )
+
+
+class _Message(NamedTuple):
+    type: int
+    flags: int
+    number: int
+    body: bytes
+
+
+@contextlib.contextmanager
+def _connect(protocol: int = socket.NETLINK_ROUTE) -> Iterator[socket.socket]:
+    """Raises KernelError also for what goes wrong while it is in use."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as route:
+            route.bind((0, 0))
+            yield route
+    except OSError as e:
+        raise KernelError(f"ask for the host's network: {e.strerror}", e.errno or 0) from e
+
+
+def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
+    return _MESSAGE.pack(_MESSAGE.size + len(body), kind, flags, number) + body
+
+
+def _received(route: socket.socket) -> Iterator[_Message]:
+    """What comes next: one message or several."""
+    data = route.recv(1 << 16)
+    at = 0
+    while at < len(data):
+        length, kind, flags, number = _MESSAGE.unpack_from(data, at)
+        yield _Message(kind, flags, number, data[at + _MESSAGE.size : at + length])
+        at += (length + 3) & ~3
+
+
+def _dump(kind: int, family: int, head: struct.Struct, attributes: bytes = b"") -> list[bytes]:
+    """The bodies of all that the kernel has of a kind; they begin with `head`.
+
+    Raises KernelError.
+    """
+    return _dumped(kind, bytes([family]).ljust(head.size, b"\0") + attributes)
+
+
+def _dumped(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[bytes]:
+    with _connect(protocol) as kernel:
+        for number in range(_TRIES):
+            kernel.send(_message(kind, _REQUEST | _ALL, number, request))
+            messages: list[_Message] = []
+            while not messages or messages[-1].type not in (_DONE, _ERROR):
+                messages += _received(kernel)
+            if messages[-1].type == _ERROR:
+                code = -struct.unpack_from("=i", messages[-1].body)[0]
+                raise KernelError(f"ask for the host's network: {os.strerror(code)}", code)
+            if not any(message.flags & _INTERRUPTED for message in messages):
+                break  # else it changed meanwhile, so that something may be missing
+    return [message.body for message in messages[:-1]]
+
+
+def _each_attribute(body: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Type, without flags, and value of each."""
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        yield kind & 0x3FFF, body[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
+
+
+def _attributes(body: bytes, at: int = 0) -> dict[int, bytes]:
+    """Type -> value, without flags in the type."""
+    found = {}
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        found[kind & 0x3FFF] = body[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+def _number(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", sys.byteorder)

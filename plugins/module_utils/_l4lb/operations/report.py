@@ -1,0 +1,75 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Counters as facts: what the module l4lb_stats and the l4lb command report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..datapath.program import Count, Statistics
+from ..model.config import Config
+
+
+def rates(before: Count, after: Count, seconds: float) -> dict[str, float]:
+    """Packets and bits per second between two samples; 0 if a counter started anew."""
+    return {
+        "packets_per_second": round(max(0, after.packets - before.packets) / seconds, 1),
+        "bits_per_second": round(max(0, after.bytes - before.bytes) * 8 / seconds, 1),
+    }
+
+
+def facts(
+    config: Config,
+    mode: str | None,
+    now: Statistics,
+    before: Statistics | None = None,
+    seconds: float = 0.0,
+    service: str | None = None,
+) -> dict[str, Any]:
+    """The state and counters of one balancer, shaped as the documentation of l4lb_stats says.
+
+    before, seconds: an earlier sample and its age; with them there are rates.
+    service: only the service of this name.
+    """
+
+    def counters(old: Count | None, new: Count) -> dict[str, Any]:
+        counts: dict[str, Any] = {"packets": new.packets, "bytes": new.bytes}
+        if before is not None and seconds > 0:
+            counts.update(rates(old or Count(), new, seconds))
+        return counts
+
+    services = []
+    for each in config.services:
+        if service not in (None, each.name):
+            continue
+        old = before.services.get(each.name) if before else None
+        backends = []
+        for backend in each.backends:
+            key = (each.name, backend.address)
+            backends.append(
+                {
+                    "address": str(backend.address),
+                    "weight": backend.weight,
+                    "state": backend.state,
+                    "held": backend.held,
+                    **counters(before.backends.get(key) if before else None, now.backends[key]),
+                }
+            )
+        services.append(
+            {
+                "name": each.name,
+                "address": str(each.address),
+                "port": each.port,
+                "protocol": each.protocol,
+                **counters(old, now.services[each.name]),
+                "backends": backends,
+            }
+        )
+    return {
+        "mode": mode,
+        "services": services,
+        "drops": dict(now.drops),
+        "answers": dict(now.answers),
+        "flow_table": dict(now.flows),
+    }

@@ -1,0 +1,61 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Samples of the counters of balancers, with rates from one to the next."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..balancer.balancer import Balancer
+from ..balancer.live import Live
+from ..datapath.program import Statistics
+from ..errors import ConfigError, L4lbError
+from ..kernel.paths import Paths
+from ..kernel.pins import pinned_interfaces
+from .report import facts
+
+
+class Sampler:
+    """Reads balancers again and again."""
+
+    def __init__(self, interface: str | None = None, service: str | None = None) -> None:
+        """interface: the only one to read; default: all of this host that have a balancer.
+        service: only the service of this name."""
+        names = [interface] if interface else pinned_interfaces(Paths())
+        self.problems: list[str] = []
+        """Why the last sample lacks some of all interfaces."""
+        self._all = not interface
+        self._balancers = {name: Balancer(name) for name in names}
+        self._service = service
+        self._before: dict[str, tuple[float, Statistics]] = {}
+
+    def take(self) -> dict[str, Any]:
+        """Interface -> facts; with rates since the last call from the second one on.
+
+        Raises L4lbError if the interface does not balance, or if none has such a service.
+        """
+        found, others = {}, []
+        self.problems = []
+        for name, balancer in self._balancers.items():
+            try:
+                live, now = balancer.statistics()
+            except L4lbError as e:
+                if not self._all:
+                    raise
+                self.problems.append(str(e))
+                continue
+            if self._service in (None, *now.services):
+                found[name] = self._facts(name, live, now)
+            else:
+                others.append(f"{name} has no such service, but {', '.join(now.services)}")
+        if others and not found:
+            raise ConfigError("service", self._service, "; ".join(others))
+        return found
+
+    def _facts(self, name: str, live: Live, now: Statistics) -> dict[str, Any]:
+        at = time.monotonic()
+        then, before = self._before.get(name, (at, None))
+        self._before[name] = (at, now)
+        return facts(live.config, live.mode, now, before, at - then, self._service)

@@ -1,0 +1,40 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of the network is this host itself, and what is beside it: all that a configuration may
+contradict."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from ..model import checks
+from ..model.checks import Host
+from ..model.config import Config
+from ..network import rtnetlink
+from ..network.link import Link
+
+_LOOPBACK = 1  # the index of lo, whatever its name
+_RTN_LOCAL, _RTN_BROADCAST = 2, 3
+_NO_MAC = "00:00:00:00:00:00"
+
+
+def look(config: Config, interface: Link) -> Host:
+    """What `checks.check` asks about `config`. Raises KernelError."""
+    entries = rtnetlink.addresses()
+    destinations = sorted(checks.destinations(config), key=int)
+    own, routers = {entry.address for entry in entries}, {}
+    for address, route in zip(destinations, rtnetlink.routes(destinations)):
+        if route is None:
+            continue
+        if route.type in (_RTN_LOCAL, _RTN_BROADCAST):  # the last one of a local prefix is such
+            own.add(address)
+        elif route.gateway and ip_address(route.gateway) != address:
+            routers[address] = ip_address(route.gateway)
+    return Host(
+        macs={interface.mac} - {_NO_MAC},
+        addresses=own,
+        # of what is on lo, each address may be used
+        subnets={entry.subnet for entry in entries if entry.index != _LOOPBACK},
+        routers=routers,
+    )

@@ -358,6 +358,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing import listing
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import pyroute
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
 
 # Where distributions put the Python that their bcc belongs to.
@@ -452,11 +453,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if outcome.headers:
             headers = outcome.headers
             result["headers"] = {"release": headers.release, "exact": headers.exact}
-            if not headers.exact:
-                plan.warnings.append(
-                    f"compiled with the headers of kernel {headers.release}; "
-                    "there are none of the running kernel"
-                )
     for warning in plan.warnings:
         module.warn(printable(warning))
     steps = [printable(step) for step in plan.steps]
@@ -468,7 +464,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "changed": plan.changed,
         "steps": steps,
         "moves": [asdict(move) for move in plan.moves],
-        "others": balancer.others(),
+        "others": [name for name in here.known() if name != balancer.interface],
         "diff": {
             "before_header": title,
             "after_header": title,

@@ -18,7 +18,8 @@ from unittest import mock
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Map, possible_cpus
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import possible_cpus
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Map
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
@@ -190,7 +191,7 @@ def _memory(balancer: Balancer) -> dict[str, float]:
     if live.data_path.manifest_map:
         maps["manifest"] = live.data_path.manifest_map
     parts: dict[str, Iterable[Map | None]] = {
-        "services_kib": [maps["services"], maps.pop("services").inner(0)],
+        "services_kib": [maps.pop("services"), live.data_path.services.inner(0)],
         "lookup_tables_kib": [maps.pop("lookup_tables")],
         "backends_kib": [maps.pop("backends"), maps.pop("backend_cpus")],
         "flow_table_kib": [maps.pop("flows")],

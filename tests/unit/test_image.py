@@ -11,6 +11,7 @@ import re
 import sys
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import (
     service_table,
     sizes,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest, Table
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Address,
     Config,
@@ -60,14 +61,7 @@ def service(count: int = 2, first: str = "10.0.0.1", **options: Any) -> dict[str
 def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
     """The manifest after `before`, with the lookup tables that are missing, as DataPath.stage."""
     after = numbering.place(desired, {}, before, capacity)
-    spare = numbering.spare_tables(
-        table.index for table in (before.tables if before else {}).values()
-    )
-    for one in desired.services:
-        if one.name not in after.tables and not is_settled(one):
-            digest = image.table_digest(one, desired.hash_seed, after.numbers[one.name])
-            after.tables[one.name] = Table(next(spare), digest, 0)
-    return after
+    return numbering.with_tables(after, before, (), keep=True)[0]
 
 
 def flat(manifest: Manifest | None) -> dict[tuple[Key, Address], int]:
@@ -443,8 +437,7 @@ def test_marks_have_the_backends_of_a_service() -> None:
 
 
 def test_marks_use_the_records_that_the_service_does() -> None:
-    manifest = follow(config(service(1)), None, 1024)
-    manifest.second.add("web")
+    manifest = replace(follow(config(service(1)), None, 1024), second=frozenset(["web"]))
     for entry in image.service_entries(manifest):
         assert entry.flags & service_table.SERVICE_SECOND
 
@@ -646,7 +639,7 @@ def test_the_longest_packet_on_the_way_to_a_backend(
     manifest = follow(desired, None, 1024)
     address = IPv4Address("10.0.0.1")
     if route:
-        manifest.route_mtus[address] = route
+        manifest = replace(manifest, route_mtus={address: route})
     record = image.backend_records(manifest, SOURCE)[manifest.numbers["web"][address]]
     assert backend_record.mtu_of(record) == expected
 

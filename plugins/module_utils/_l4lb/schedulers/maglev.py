@@ -22,7 +22,6 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from math import isqrt
-from operator import ne
 
 from .candidate import MAX_CANDIDATES, Candidate, check_count
 from .hashes import _MASK64
@@ -88,25 +87,6 @@ def maglev(candidates: Sequence[Candidate], seed: int = 0, slots: int = MAGLEV_S
         table[place] = numbers[rank]
         free.remove(place)
     return array("H", table)
-
-
-def moved(
-    before: Sequence[int],
-    after: Sequence[int],
-    keys_before: Sequence[str],
-    keys_after: Sequence[str],
-) -> int:
-    """Count the slots that change hands between two lookup tables.
-
-    before, after: tables of one length, made from candidates with keys_before and keys_after.
-
-    Returns 0..len(before). Raises ValueError if the lengths differ.
-    """
-    if len(before) != len(after):
-        raise ValueError(f"tables of {len(before)} and {len(after)} slots cannot be compared")
-    owners_before = map([None, *keys_before].__getitem__, before)
-    owners_after = map([None, *keys_after].__getitem__, after)
-    return sum(map(ne, owners_before, owners_after))
 
 
 def _walk(key: str, seed: int, slots: int) -> tuple[int, int]:

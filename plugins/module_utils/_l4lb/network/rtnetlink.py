@@ -259,9 +259,7 @@ def xdp_features() -> dict[int, int] | None:
     the kernel, before 6.3, does not tell."""
     name = b"netdev\0"
     padding = bytes(-len(name) % 4)
-    request = (
-        netlink.ATTRIBUTE.pack(netlink.ATTRIBUTE.size + len(name), _FAMILY_NAME) + name + padding
-    )
+    request = netlink.attribute(_FAMILY_NAME, name) + padding
     with netlink.connect(_NETLINK_GENERIC) as generic:
         generic.send(
             netlink.message(_GENL_CTRL, netlink.REQUEST, 0, _GENERIC.pack(_GETFAMILY, 1) + request)

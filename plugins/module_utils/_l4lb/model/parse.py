@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 from ..errors import ConfigError
-from ..schedulers.jhash import JHASH_SLOTS
+from ..schedulers.candidate import JHASH_SLOTS
 from .config import Address, Backend, Config, Network, Service, ServiceKey
 from .options import (
     AFFINITIES,

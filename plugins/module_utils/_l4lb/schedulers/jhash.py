@@ -8,10 +8,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from .candidate import Candidate, check_count
+from .candidate import JHASH_SLOTS, Candidate, check_count
 from .hashes import _MASK32
-
-JHASH_SLOTS = 512
 
 
 def jhash(candidates: Sequence[Candidate]) -> array[int]:

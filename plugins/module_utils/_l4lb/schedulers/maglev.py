@@ -23,11 +23,8 @@ from array import array
 from collections.abc import Sequence
 from math import isqrt
 
-from .candidate import MAX_CANDIDATES, Candidate, check_count
+from .candidate import MAGLEV_SLOTS, MAX_CANDIDATES, Candidate, check_count
 from .hashes import _MASK64
-
-MAGLEV_SLOTS = 65537  # a prime; a slot is under 1 % of an equal share among 655 backends or fewer
-
 
 # Lookup tables
 

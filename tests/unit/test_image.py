@@ -28,7 +28,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import (
     service_table,
     sizes,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest, Table
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Address,
     Config,
@@ -59,9 +59,22 @@ def service(count: int = 2, first: str = "10.0.0.1", **options: Any) -> dict[str
 
 
 def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
-    """The manifest after `before`, with the lookup tables that are missing, as DataPath.stage."""
+    """The manifest after `before`, with the lookup tables that are missing, as of `with_tables`, but
+    for what is in them."""
     after = numbering.place(desired, {}, before, capacity)
-    return numbering.with_tables(after, before, (), keep=True)[0]
+    spare = numbering.spare_tables(
+        table.index for table in (before.tables if before else {}).values()
+    )
+    tables = {
+        one.name: Table(
+            next(spare),
+            image.table_digest(one, desired.hash_seed, after.numbers[one.name]),
+            0,
+        )
+        for one in desired.services
+        if one.name not in after.tables and not is_settled(one)
+    }
+    return replace(after, tables={**after.tables, **tables})
 
 
 def flat(manifest: Manifest | None) -> dict[tuple[Key, Address], int]:
@@ -827,3 +840,13 @@ def test_receivers_come_back_from_a_service_table() -> None:
     assert image.source_of(service_table.ServiceHeader(layout.VERSION, 1, 1).pack(), now).mac == (
         "00:00:00:00:00:00"
     )
+
+
+def test_more_backends_than_can_be_numbered() -> None:
+    most = config(service(65534, first="10.0.0.0"))
+    assert sizes.room_for(None, most).backends == 65536
+    same = numbering.place(most, {}, None, 65536)
+    assert sizes.room_for(same, most).backends == 65536
+    other = config(service(65534, first="10.0.0.1"))
+    with pytest.raises(ConfigError, match="remove some first"):
+        sizes.room_for(same, other)

@@ -59,7 +59,7 @@ def service(count: int = 2, first: str = "10.0.0.1", **options: Any) -> dict[str
 
 
 def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
-    """The manifest after `before`, with the lookup tables that are missing, as of `with_tables`, but
+    """The manifest after `before`, with lookup tables as of `with_tables`, but
     for what is in them."""
     after = numbering.place(desired, {}, before, capacity)
     spare = numbering.spare_tables(

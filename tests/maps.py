@@ -16,13 +16,13 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record 
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
 
 
 def write(
     data_path: DataPath,
     config: Config,
-    source: Source,
+    source: Ingress,
     exits: Mapping[EgressKey, Egress] | None = None,
 ) -> Manifest:
     """Have it do what `config` says. exits: how frames leave by the host's interfaces."""
@@ -33,6 +33,6 @@ def write(
     return staged.manifest
 
 
-def differences(data_path: DataPath, manifest: Manifest, source: Source) -> list[str]:
+def differences(data_path: DataPath, manifest: Manifest, source: Ingress) -> list[str]:
     """Where it does not do what `manifest` says."""
     return staging.differences(data_path, image.draw(manifest, source))

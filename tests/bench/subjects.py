@@ -22,7 +22,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import P
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array, maps_of
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers import candidate
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import maglev
@@ -125,7 +125,7 @@ def _balancer(options: str, use: str) -> Subject:
     config = parse_config(json.loads(options))
     data_path = build.load(sources(), config)
     exits = {(index, ""): Egress(index) for index, _name in socket.if_nameindex()}
-    source = Source(IPv4Address(OWN_ADDRESS), OWN_MAC)
+    source = Ingress(IPv4Address(OWN_ADDRESS), OWN_MAC)
     with mock.patch.object(image, "maglev", _maglev_once):
         manifest = write(data_path, config, source, exits)
 

@@ -33,8 +33,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.sizes import Room, room_for
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import (
+    Ingress,
     Receivers,
-    Source,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
@@ -227,7 +227,7 @@ class Balancer:
         self._host = host
         self._receivers = receivers or Receivers(by_vlan=IN_EVERY_VLAN)
         self._compiled: dict[tuple[str, ...], DataPath] = {}
-        self._written: tuple[Config, Source, dict[EgressKey, Egress]] | None = None
+        self._written: tuple[Config, Ingress, dict[EgressKey, Egress]] | None = None
         self._before = Statistics()
         self._handled = 0
 
@@ -313,7 +313,7 @@ class Balancer:
         mtu = options.pop("mtu", LARGE_MTU)
         config = parse_config({"interface": "lo", "services": services, **options})
         hops = {address: hop for address, hop in (self.fib or {}).items() if isinstance(hop, Hop)}
-        source = Source(
+        source = Ingress(
             address=self._address,
             address6=self._address6,
             mac=self._mac_address,
@@ -337,7 +337,7 @@ class Balancer:
         self._before = self._counted()
         self._handled = 0
 
-    def _write(self, config: Config, source: Source, exits: dict[EgressKey, Egress]) -> None:
+    def _write(self, config: Config, source: Ingress, exits: dict[EgressKey, Egress]) -> None:
         total = sum(len(service.backends) for service in config.services)
         backends = next(size for size in CAPACITIES if total < size / 2 or size == CAPACITIES[-1])
         tables = room_for(None, config).tables

@@ -17,7 +17,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import (
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 from tests.maps import differences, write
@@ -33,7 +33,7 @@ from tests.packet.harness import (
 )
 from tests.packet.packets import ACK, BALANCER_MAC, frame, tcp
 
-SOURCE = Source(IPv4Address("192.0.2.2"), BALANCER_MAC)
+SOURCE = Ingress(IPv4Address("192.0.2.2"), BALANCER_MAC)
 OTHER_MAC = "52:54:00:00:00:fd"
 
 

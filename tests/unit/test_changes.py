@@ -27,8 +27,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
     Service,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import (
+    Ingress,
     Receivers,
-    Source,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
@@ -388,8 +388,8 @@ def test_moves(before: Config, after: Config, move: Move) -> None:
 MAC, OTHER, BRIDGE = (f"02:00:00:00:00:0{last}" for last in "123")
 
 
-def source(mac: str = MAC, **receivers: Any) -> Source:
-    return Source(None, mac, receivers=Receivers(**receivers))
+def source(mac: str = MAC, **receivers: Any) -> Ingress:
+    return Ingress(None, mac, receivers=Receivers(**receivers))
 
 
 WAS = source(macs=(BRIDGE,), by_vlan={0: 3}, by_mac={BRIDGE: 3})
@@ -422,5 +422,5 @@ DEVICES = "other devices receive what comes in by eth0"
         ),
     ],
 )
-def test_what_an_interface_has_otherwise(now: Source, words: list[str]) -> None:
+def test_what_an_interface_has_otherwise(now: Ingress, words: list[str]) -> None:
     assert changes.outdated(config(web(1)), WAS, now) == words

@@ -44,8 +44,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.checks import
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.edits import change_backend
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import (
+    Ingress,
     Receivers,
-    Source,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.link import Link
@@ -59,7 +59,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.ways import
 MAC = "02:00:00:00:00:01"
 ETH0, ETH1 = 2, 3
 PLACES = Places.of("eth0")
-OWN = Source(IPv4Address("203.0.113.2"), MAC)
+OWN = Ingress(IPv4Address("203.0.113.2"), MAC)
 LINK = Link(ETH0, "eth0", MAC)
 ENTRIES = [
     LinkEntry(index, f"eth{index - ETH0}", 0, bytes.fromhex(MAC.replace(":", "")), 1500, 0, 0)
@@ -115,7 +115,7 @@ def virgin(**changes: Any) -> Observed:
         mode=None,
         manifest=None,
         maps=None,
-        source=OWN,
+        ingress=OWN,
         host=Host({MAC}),
         ways=ways(),
         needs=Needs(),
@@ -245,13 +245,13 @@ STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
     ),
     "another MAC address": (
         WANTED,
-        deployed(source=replace(OWN, mac="02:00:00:00:00:02")),
+        deployed(ingress=replace(OWN, mac="02:00:00:00:00:02")),
         {},
         ["own MAC addresses: 02:00:00:00:00:01 -> 02:00:00:00:00:02"],
     ),
     "another VLAN device": (
         WANTED,
-        deployed(source=replace(OWN, receivers=Receivers(by_vlan={7: ETH1}))),
+        deployed(ingress=replace(OWN, receivers=Receivers(by_vlan={7: ETH1}))),
         {},
         ["other devices receive what comes in by eth0"],
     ),
@@ -397,14 +397,14 @@ REFUSALS: dict[str, tuple[Config, Observed, type[Exception], str]] = {
     ),
     "no address for tunnels": (
         WANTED,
-        virgin(source=Source(None, MAC)),
+        virgin(ingress=Ingress(None, MAC)),
         ConfigError,
         "eth0 has no IPv4 address",
     ),
     "too many MAC addresses": (
         WANTED,
         virgin(
-            source=replace(
+            ingress=replace(
                 OWN, receivers=Receivers(tuple(f"02:00:00:00:01:{n:02x}" for n in range(64)))
             )
         ),

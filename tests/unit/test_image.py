@@ -28,7 +28,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import (
     service_table,
     sizes,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest, Table
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import (
+    LookupTable,
+    Manifest,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Address,
     Config,
@@ -37,14 +40,16 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
     remembers,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import (
+    Ingress,
     Receivers,
-    Source,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import MAX_SERVICES
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
-SOURCE = Source(IPv4Address("10.9.9.9"), "02:00:00:00:00:01", IPv6Address("2001:db8::99"), mtu=1492)
+INGRESS = Ingress(
+    IPv4Address("10.9.9.9"), "02:00:00:00:00:01", IPv6Address("2001:db8::99"), mtu=1492
+)
 Key = tuple[Address, int, str]
 
 
@@ -66,7 +71,7 @@ def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
         table.index for table in (before.tables if before else {}).values()
     )
     tables = {
-        one.name: Table(
+        one.name: LookupTable(
             next(spare),
             image.table_digest(one, desired.hash_seed, after.numbers[one.name]),
             0,
@@ -575,11 +580,11 @@ def test_backend_records(
         inner_version=4,
         gue_port=6080,
         mac=expected,
-        source_mac=SOURCE.mac,
+        source_mac=INGRESS.mac,
         mtu=1492 if expected else 0,
     )
     number = manifest.numbers["web"][IPv4Address("10.0.0.1")]
-    assert image.backend_records(manifest, SOURCE) == {number: record.pack()}
+    assert image.backend_records(manifest, INGRESS) == {number: record.pack()}
 
 
 @pytest.mark.parametrize(
@@ -617,13 +622,13 @@ def test_backend_records_of_both_families(
         gue_port=666,
     )
     number = manifest.numbers["web"][ip_address(address)]
-    assert image.backend_records(manifest, SOURCE)[number] == record.pack()
+    assert image.backend_records(manifest, INGRESS)[number] == record.pack()
 
 
 def test_a_backend_of_weight_0_takes_no_new_flows() -> None:
     desired = config(service(backends=[{"address": "10.0.0.1", "weight": 0}]))
     manifest = follow(desired, None, 1024)
-    (record,) = image.backend_records(manifest, SOURCE).values()
+    (record,) = image.backend_records(manifest, INGRESS).values()
     flags = int.from_bytes(record[38:40], sys.byteorder)
     assert flags & backend_record.BACKEND_KEEPS_FLOWS
     assert not flags & backend_record.BACKEND_TAKES_FLOWS
@@ -653,16 +658,16 @@ def test_the_longest_packet_on_the_way_to_a_backend(
     address = IPv4Address("10.0.0.1")
     if route:
         manifest = replace(manifest, route_mtus={address: route})
-    record = image.backend_records(manifest, SOURCE)[manifest.numbers["web"][address]]
+    record = image.backend_records(manifest, INGRESS)[manifest.numbers["web"][address]]
     assert backend_record.mtu_of(record) == expected
 
 
 # The outer source.
 
-NO_ADDRESSES = Source(None, "02:00:00:00:00:01")
+NO_ADDRESSES = Ingress(None, "02:00:00:00:00:01")
 
 
-def outer_source(address: str, source: Source, **options: Any) -> str:
+def outer_source(address: str, source: Ingress, **options: Any) -> str:
     given = {key: options.pop(key) for key in ("encapsulation",) if key in options}
     desired = config(service(backends=[{"address": address}], **given), **options)
     one = only(desired)
@@ -682,7 +687,7 @@ def outer_source(address: str, source: Source, **options: Any) -> str:
     ],
 )
 def test_the_outer_source(address: str, options: dict[str, Any], expected: str) -> None:
-    assert outer_source(address, SOURCE, **options) == expected
+    assert outer_source(address, INGRESS, **options) == expected
 
 
 @pytest.mark.parametrize("encapsulation", ["ipip", "gue", "gre"])
@@ -691,12 +696,12 @@ def test_the_outer_source(address: str, options: dict[str, Any], expected: str) 
     [
         ("10.0.0.1", "source_address", "IPv4", NO_ADDRESSES),
         ("fd00::1", "source_address6", "IPv6", NO_ADDRESSES),
-        ("10.0.0.1", "source_address", "IPv4", dataclasses.replace(SOURCE, address=None)),
-        ("fd00::1", "source_address6", "IPv6", dataclasses.replace(SOURCE, address6=None)),
+        ("10.0.0.1", "source_address", "IPv4", dataclasses.replace(INGRESS, address=None)),
+        ("fd00::1", "source_address6", "IPv6", dataclasses.replace(INGRESS, address6=None)),
     ],
 )
 def test_a_tunnel_needs_a_source_of_its_family(
-    address: str, option: str, family: str, source: Source, encapsulation: str
+    address: str, option: str, family: str, source: Ingress, encapsulation: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         outer_source(address, source, encapsulation=encapsulation)
@@ -798,8 +803,8 @@ def test_every_feature_is_known_to_c_and_the_other_way_round() -> None:
 MAC, BRIDGE, VRRP, GIVEN = (f"02:00:00:00:00:{last}" for last in ("99", "02", "55", "01"))
 
 
-def with_receivers(receivers: Receivers) -> Source:
-    return Source(IPv4Address("10.9.9.9"), MAC, receivers=receivers)
+def with_receivers(receivers: Receivers) -> Ingress:
+    return Ingress(IPv4Address("10.9.9.9"), MAC, receivers=receivers)
 
 
 @pytest.mark.parametrize(
@@ -833,11 +838,11 @@ def test_receivers_come_back_from_a_service_table() -> None:
     header = service_table.ServiceHeader(
         layout.VERSION, 1, 1, own_macs=own_macs, receivers=numbers, address=then.address
     )
-    now = Source(IPv4Address("10.9.9.8"), BRIDGE, mtu=1400)
-    assert image.source_of(header.pack(), now) == dataclasses.replace(
+    now = Ingress(IPv4Address("10.9.9.8"), BRIDGE, mtu=1400)
+    assert image.ingress_of(header.pack(), now) == dataclasses.replace(
         then, address=now.address, mtu=1400
     )
-    assert image.source_of(service_table.ServiceHeader(layout.VERSION, 1, 1).pack(), now).mac == (
+    assert image.ingress_of(service_table.ServiceHeader(layout.VERSION, 1, 1).pack(), now).mac == (
         "00:00:00:00:00:00"
     )
 

@@ -14,7 +14,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
     Backend,
     Config,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
     LinkEntry,
@@ -110,7 +110,7 @@ def test_ways_that_are_too_narrow_are_warned_of(
         options["mac"] = "52:54:00:00:00:0b"
     ways = {address: way(mtu=interface if given == "route" else 0)}
     own = interface if given == "mac" else 1500
-    source = Source(None, "02:00:00:00:00:01", mtu=own, route_mtus=path_mtu.of_routes(ways, {}))
+    source = Ingress(None, "02:00:00:00:00:01", mtu=own, route_mtus=path_mtu.of_routes(ways, {}))
     desired = config(vip, options, encapsulation=encapsulation)
     links = [link(2, interface if given == "interface" else 1500)]
     found = path_mtu.warnings(desired, path_mtu.limits(desired, source, ways, links))
@@ -121,7 +121,7 @@ def test_ways_that_are_too_narrow_are_warned_of(
 
 def test_a_backend_without_a_way_has_no_limit() -> None:
     desired = config("2001:db8::10", {"address": "10.0.0.1"})
-    source = Source(None, "02:00:00:00:00:01", mtu=600)
+    source = Ingress(None, "02:00:00:00:00:01", mtu=600)
     limit_of = path_mtu.limits(desired, source, {A: None}, [])
     assert limit_of(desired.services[0].backends[0]) is None
     assert path_mtu.warnings(desired, limit_of) == []

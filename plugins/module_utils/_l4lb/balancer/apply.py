@@ -102,7 +102,7 @@ class Setup(Change):
     ) -> None:
         super().__init__(places, plan, held)
         self.sources, self.staging = sources, places.staging
-        self.desired, self.source = desired, plan.source
+        self.desired, self.ingress = desired, plan.ingress
         self.mode = plan.live.mode
         self._ways, self._needs = plan.ways, plan.needs
         self._data_path = plan.live.data_path
@@ -204,7 +204,7 @@ class Setup(Change):
         self._staged = staging.stage(
             new,
             self.desired,
-            self.source,
+            self.ingress,
             plan.build,
             plan.live.manifest,
             plan.repair,
@@ -222,7 +222,7 @@ class Setup(Change):
         self._staged = staging.stage(
             data_path,
             self.desired,
-            self.source,
+            self.ingress,
             plan.build,
             plan.live.manifest,
             plan.repair,

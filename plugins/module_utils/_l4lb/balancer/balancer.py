@@ -70,9 +70,9 @@ class Balancer:
         data_path, manifest = now.data_path, now.manifest
         if data_path is None or manifest is None or not now.attached:
             return []
-        source = observe.source_of(now.link, manifest.config)
-        then = image.source_of(data_path.service_table() or b"", source)
-        lines = changes.outdated(manifest.config, then, source)
+        ingress = observe.ingress_of(now.link, manifest.config)
+        then = image.ingress_of(data_path.service_table() or b"", ingress)
+        lines = changes.outdated(manifest.config, then, ingress)
         routed = needs.routed(manifest.config)
         lines += [
             f"net.ipv{version}.conf.lo.forwarding is 0"

@@ -19,7 +19,7 @@ from operator import ne
 from ..maps import image, sizes
 from ..maps.manifest import Manifest
 from ..model.config import Address, Backend, Config, Service, remembers
-from ..model.interface import Source
+from ..model.interface import Ingress
 from ..model.options import STATES
 from ..schedulers.candidate import JHASH_SLOTS, MAGLEV_SLOTS
 
@@ -119,7 +119,7 @@ def compare(now: Observed, after: Config) -> Changes:
     )
 
 
-def outdated(config: Config, then: Source, now: Source) -> list[str]:
+def outdated(config: Config, then: Ingress, now: Ingress) -> list[str]:
     """What an interface has now and had not when `config` was applied to it."""
     old, new = image.own_macs(config, then), image.own_macs(config, now)
     lines = [] if old == new else [_change("own MAC addresses:", [*old], [*new])]

@@ -16,7 +16,7 @@ from ..maps import image, layout, sizes
 from ..model import checks
 from ..model.config import Config
 from ..model.edits import keep_holds
-from ..model.interface import Source
+from ..model.interface import Ingress
 from ..routing import path_mtu
 from . import changes, needs
 from .changes import Changes
@@ -107,10 +107,10 @@ class _Decision:
         if not terms.edited:
             self.config, self.held = keep_holds(wanted, seen.live.remembered)
         self.held += self._checked()
-        self.desired = with_sources(self.config, seen.source)
-        image.own_macs(self.desired, seen.source)  # raises ConfigError
+        self.desired = with_sources(self.config, seen.ingress)
+        image.own_macs(self.desired, seen.ingress)  # raises ConfigError
         self.warnings = seen.ways.judge(terms.accepted)
-        self.source = seen.ways.complete(seen.source)
+        self.ingress = seen.ways.complete(seen.ingress)
 
     def plan(self) -> Plan:
         """All of it."""
@@ -139,7 +139,7 @@ class _Decision:
             desired=self.desired,
             declared=self.config,
             accepted=self.terms.accepted,
-            source=self.source,
+            ingress=self.ingress,
             ways=seen.ways,
             build=build,
             steps=tuple(self.steps),
@@ -243,7 +243,7 @@ class _Decision:
         if not other_steps:
             self.steps += (f"repair the map of {name}" for name in wrong)
         found = [
-            *changes.outdated(seen.manifest.config, seen.maps.source, seen.source),
+            *changes.outdated(seen.manifest.config, seen.maps.ingress, seen.ingress),
             *seen.ways.differences(needs.routed(seen.manifest.config)),
         ]
         self.steps += found
@@ -273,7 +273,7 @@ class _Decision:
             )
         for address in seen.ways.unreachable:
             self.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
-        limit_of = path_mtu.limits(self.desired, self.source, seen.ways.routes, seen.ways.links)
+        limit_of = path_mtu.limits(self.desired, self.ingress, seen.ways.routes, seen.ways.links)
         self.warnings += path_mtu.warnings(self.desired, limit_of)
         if seen.strips_tags:
             self.warnings.append(
@@ -290,13 +290,13 @@ def _detached(names: Iterable[str]) -> list[str]:
     return [f"detach the program from {name} that passes everything" for name in names]
 
 
-def with_sources(config: Config, source: Source) -> Config:
+def with_sources(config: Config, ingress: Ingress) -> Config:
     """With the default sources of tunnels filled in. Raises ConfigError if one is needed and the
     interface has no such address."""
     for service in config.services:
         for backend in {one.address.version: one for one in service.backends}.values():
-            image.outer_source(backend, service, config, source)
-    own, own6 = source.address, source.address6
+            image.outer_source(backend, service, config, ingress)
+    own, own6 = ingress.address, ingress.address6
     return replace(
         config,
         source_address=config.source_address or (IPv4Network(own) if own else None),

@@ -19,7 +19,7 @@ from ..maps.manifest import Manifest
 from ..maps.sizes import Room
 from ..model.checks import Host
 from ..model.config import Config, Service
-from ..model.interface import Source
+from ..model.interface import Ingress
 from ..network import ethtool
 from ..network.link import Link
 from ..routing import egress, local, ways
@@ -34,7 +34,7 @@ from .places import Places
 class Maps:
     """What the maps of a data path say, which may be of another version.
 
-    source: what the interface had when they were written.
+    ingress: what the interface had when they were written.
     wrong: where they do not hold what the manifest says, as of `staging.differences`.
     slots: the lookup table of a service; asked only if it matters.
     flows: how many established flows are remembered, by (id of the service, number of the backend);
@@ -43,7 +43,7 @@ class Maps:
 
     has_flows: bool = False
     room: Room = field(default_factory=lambda: Room(0, 0))
-    source: Source = field(default_factory=lambda: Source(None, ""))
+    ingress: Ingress = field(default_factory=lambda: Ingress(None, ""))
     wrong: tuple[str, ...] = ()
     slots: Callable[[Service], Sequence[int]] = lambda _service: ()
     flows: Callable[[], Mapping[tuple[int, int], int]] = dict
@@ -71,7 +71,7 @@ class Observed:
     foreign: name and id of the program of somebody else that is attached.
     manifest: what the maps hold; None: there are none, or that cannot be read.
     maps: None: there are none.
-    source: what the interface has now.
+    ingress: what the interface has now.
     host: what its addresses say.
     ways: to the backends.
     needs: of the host; missing: what of it is not there yet; idle: interfaces that have a program
@@ -86,7 +86,7 @@ class Observed:
     mode: str | None
     manifest: Manifest | None
     maps: Maps | None
-    source: Source
+    ingress: Ingress
     host: Host
     ways: Ways
     needs: Needs
@@ -104,7 +104,7 @@ class Observed:
 
 def observe(places: Places, live: Live, wanted: Config, sources: Mapping[str, str]) -> Observed:
     """Ask the host, for `wanted`. Raises L4lbError."""
-    source = source_of(live.link, wanted)
+    ingress = ingress_of(live.link, wanted)
     routed = needs.routed(wanted)
     found = ways.look(routed, live.link.index, mode_of(live, wanted), known(live))
     needed = Needs(
@@ -119,8 +119,8 @@ def observe(places: Places, live: Live, wanted: Config, sources: Mapping[str, st
         foreign=(live.foreign.name, live.foreign.id) if live.foreign else None,
         mode=live.mode,
         manifest=live.manifest,
-        maps=_maps(live, source),
-        source=source,
+        maps=_maps(live, ingress),
+        ingress=ingress,
         host=local.look(wanted, live.link),
         ways=found,
         needs=needed,
@@ -132,11 +132,11 @@ def observe(places: Places, live: Live, wanted: Config, sources: Mapping[str, st
     )
 
 
-def source_of(interface: Link, config: Config) -> Source:
+def ingress_of(interface: Link, config: Config) -> Ingress:
     """What an interface has, for a configuration."""
     services = {service.address for service in config.services}
     address, address6 = (interface.source(version, services) for version in (4, 6))
-    return Source(
+    return Ingress(
         address if isinstance(address, IPv4Address) else None,
         interface.mac,
         address6 if isinstance(address6, IPv6Address) else None,
@@ -159,13 +159,13 @@ def mode_of(live: Live, config: Config) -> str:
     return config.mode
 
 
-def _maps(live: Live, source: Source) -> Maps | None:
+def _maps(live: Live, ingress: Ingress) -> Maps | None:
     data_path, manifest = live.data_path, live.manifest
     if data_path is None:
         return None
     if manifest is None:
         return Maps("flows" in data_path.maps)
-    then = image.source_of(data_path.service_table() or b"", source)
+    then = image.ingress_of(data_path.service_table() or b"", ingress)
     return Maps(
         "flows" in data_path.maps,
         data_path.room,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.config import Config
-from ..model.interface import Source
+from ..model.interface import Ingress
 from ..routing.ways import Ways
 from .changes import Move
 from .live import Live
@@ -28,7 +28,7 @@ class Plan:
     """What to save: the same as the user gave it, for at the next boot addresses may differ."""
     accepted: bool = False
     """It was applied once, so that it is only warned of what cannot be meant."""
-    source: Source = field(default_factory=lambda: Source(None, ""))
+    ingress: Ingress = field(default_factory=lambda: Ingress(None, ""))
     """What the host has for it."""
     ways: Ways | None = None
     """To the backends."""

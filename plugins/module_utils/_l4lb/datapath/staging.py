@@ -20,7 +20,7 @@ from ..maps import backend_record, image, numbering
 from ..maps.image import Image
 from ..maps.manifest import Manifest, checksum
 from ..model.config import Config
-from ..model.interface import Source
+from ..model.interface import Ingress
 from . import counters
 from .build import SHARED
 from .program import DataPath
@@ -57,7 +57,7 @@ def differences(data_path: DataPath, expected: Image) -> list[str]:
 def stage(
     data_path: DataPath,
     config: Config,
-    source: Source,
+    ingress: Ingress,
     build: Mapping[str, Any] | None = None,
     before: Manifest | None = None,
     repair: Sequence[str] = (),
@@ -77,10 +77,10 @@ def stage(
     manifest = numbering.place(config, build or {}, before, data_path.room.backends)
     keep = "lookup_tables" in shared
     manifest, tables = numbering.with_tables(manifest, before, repair, keep)
-    manifest = replace(manifest, route_mtus=dict(source.route_mtus))
+    manifest = replace(manifest, route_mtus=dict(ingress.route_mtus))
     for index, content in tables.items():
         data_path.lookup_tables.update(index, content)
-    new = image.draw(manifest, source)
+    new = image.draw(manifest, ingress)
     cpus = data_path.backend_cpus
     fresh = manifest.all_numbers - (before.all_numbers if before else set())
     cpus.update_many((number, cpus.empty) for number in fresh)

@@ -18,7 +18,7 @@ from ipaddress import ip_network
 
 from ..errors import ConfigError
 from ..model.config import Address, Backend, Config, Network, Service, is_settled, remembers
-from ..model.interface import Receivers, Source
+from ..model.interface import Ingress, Receivers
 from ..model.options import PROTOCOLS
 from ..schedulers.candidate import Candidate
 from ..schedulers.jhash import jhash
@@ -35,13 +35,13 @@ class Image:
     """
 
     manifest: Manifest
-    source: Source
+    ingress: Ingress
     records: Mapping[int, bytes]
 
     def service_table(self, manifest_map: int) -> bytes:
         """A struct service_table, which names the map that holds the manifest."""
-        config, source = self.manifest.config, self.source
-        macs = own_macs(config, source)
+        config, ingress = self.manifest.config, self.ingress
+        macs = own_macs(config, ingress)
         header = service_table.ServiceHeader(
             layout.VERSION,
             self.manifest.generation,
@@ -50,10 +50,10 @@ class Image:
             seed=config.hash_seed,
             echo_rate=config.echo_rate,
             too_big_rate=config.too_big_rate,
-            address=source.address,
-            address6=source.address6,
+            address=ingress.address,
+            address6=ingress.address6,
             own_macs=macs,
-            receivers=receivers(macs, source),
+            receivers=receivers(macs, ingress),
         )
         return service_table.pack_service_table(header, service_entries(self.manifest))
 
@@ -82,9 +82,9 @@ class Image:
         return replace(self, manifest=replace(manifest, second=frozenset(second))), was, becomes
 
 
-def draw(manifest: Manifest, source: Source) -> Image:
+def draw(manifest: Manifest, ingress: Ingress) -> Image:
     """The image of a state, on an interface that has this."""
-    return Image(manifest, source, backend_records(manifest, source))
+    return Image(manifest, ingress, backend_records(manifest, ingress))
 
 
 def table_digest(service: Service, seed: int, numbers: Mapping[Address, int]) -> str:
@@ -171,14 +171,14 @@ def _service_flags(service: Service, manifest: Manifest) -> int:
     return flags
 
 
-def outer_source(backend: Backend, service: Service, config: Config, source: Source) -> Network:
+def outer_source(backend: Backend, service: Service, config: Config, ingress: Ingress) -> Network:
     """Where tunnels to a backend come from. Raises ConfigError if there is no such address."""
     version = backend.address.version
     option = "source_address" if version == 4 else "source_address6"
     given = config.source_address if version == 4 else config.source_address6
     if given is not None:
         return given
-    own = source.address if version == 4 else source.address6
+    own = ingress.address if version == 4 else ingress.address6
     if own is None:
         if service.encapsulation == "l2":
             return ip_network(bytes(4 if version == 4 else 16))
@@ -191,10 +191,10 @@ def outer_source(backend: Backend, service: Service, config: Config, source: Sou
     return ip_network(own)
 
 
-def own_macs(config: Config, source: Source) -> tuple[str, ...]:
+def own_macs(config: Config, ingress: Ingress) -> tuple[str, ...]:
     """All MAC addresses of frames to the balancer, the interface's first. Raises ConfigError if
     these are too many."""
-    others = {*source.receivers.macs, *config.own_macs} - {source.mac}
+    others = {*ingress.receivers.macs, *config.own_macs} - {ingress.mac}
     if len(others) >= service_table.OWN_MACS:
         raise ConfigError(
             "own_macs",
@@ -202,21 +202,21 @@ def own_macs(config: Config, source: Source) -> tuple[str, ...]:
             f"at most {service_table.OWN_MACS} fit, with those of {config.interface} itself, of "
             "the bridge or bond that it is a port of, and of VLAN and macvlan devices on them",
         )
-    return (source.mac, *sorted(others))
+    return (ingress.mac, *sorted(others))
 
 
-def receivers(own_macs: Sequence[str], source: Source) -> dict[int, int]:
+def receivers(own_macs: Sequence[str], ingress: Ingress) -> dict[int, int]:
     """As in struct service_table."""
-    by_mac = source.receivers.by_mac
+    by_mac = ingress.receivers.by_mac
     places = {
         service_table.VLANS + place: by_mac[mac]
         for place, mac in enumerate(own_macs)
         if mac in by_mac
     }
-    return {**source.receivers.by_vlan, **places}
+    return {**ingress.receivers.by_vlan, **places}
 
 
-def source_of(table: bytes, now: Source) -> Source:
+def ingress_of(table: bytes, now: Ingress) -> Ingress:
     """What the interface had when a struct service_table was made, as far as it holds that; the
     rest is as it is now."""
     macs, indices = service_table.unpack_receivers(table)
@@ -230,7 +230,7 @@ def source_of(table: bytes, now: Source) -> Source:
     return replace(now, mac=mac, receivers=Receivers(tuple(others), by_vlan, by_mac))
 
 
-def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
+def backend_records(manifest: Manifest, ingress: Ingress) -> dict[int, bytes]:
     """Number -> struct backend."""
     config, routes, records = manifest.config, manifest.route_mtus, {}
     for service in config.services:
@@ -238,14 +238,14 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
         packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
         for backend, number in zip(service.backends, numbers):
             mac = backend.mac or config.gateway_mac
-            limits = (source.mtu if mac else routes.get(backend.address), backend.mtu)
+            limits = (ingress.mtu if mac else routes.get(backend.address), backend.mtu)
             mtu = min(filter(None, limits), default=0)
             takes_flows = backend.share > 0
             kind = (backend.address.version, backend.state, takes_flows, mac, mtu)
             if kind not in packers:
                 packers[kind] = backend_record.BackendRecord(
                     address=backend.address,
-                    source=outer_source(backend, service, config, source),
+                    source=outer_source(backend, service, config, ingress),
                     encapsulation=service.encapsulation,
                     service=manifest.service_ids[service.name],
                     inner_version=service.address.version,
@@ -253,7 +253,7 @@ def backend_records(manifest: Manifest, source: Source) -> dict[int, bytes]:
                     takes_flows=takes_flows,
                     gue_port=config.gue_port,
                     mac=mac,
-                    source_mac=source.mac,
+                    source_mac=ingress.mac,
                     mtu=mtu,
                 ).packer()
             records[number] = packers[kind](backend.address)

@@ -19,7 +19,7 @@ from ..model.parse import parse_config
 
 
 @dataclass(frozen=True)
-class Table:
+class LookupTable:
     """A lookup table in the kernel: its index, what it was made from, and what it must contain."""
 
     index: int
@@ -35,7 +35,7 @@ class Manifest:
     build: Mapping[str, Any] = field(default_factory=dict)
     generation: int = 0
     service_ids: Mapping[str, int] = field(default_factory=dict)
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, LookupTable] = field(default_factory=dict)
     """Of services that have one; see `is_settled`."""
     numbers: Mapping[str, Mapping[Address, int]] = field(default_factory=dict)
     """Of the backends of each service, in their order."""
@@ -45,7 +45,7 @@ class Manifest:
     second: frozenset[str] = frozenset()
     """Services of whose backends the second records are in use."""
     route_mtus: Mapping[Address, int] = field(default_factory=dict)
-    """As Source had them."""
+    """As Ingress had them."""
 
     @functools.cached_property
     def backend_numbers(self) -> frozenset[int]:
@@ -92,7 +92,7 @@ class Manifest:
                 build=raw["build"],
                 generation=raw["generation"],
                 service_ids=raw["service_ids"],
-                tables={name: Table(*table) for name, table in raw["tables"].items()},
+                tables={name: LookupTable(*table) for name, table in raw["tables"].items()},
                 numbers={
                     service.name: dict(
                         zip((b.address for b in service.backends), raw["numbers"][service.name])

@@ -14,7 +14,7 @@ from ..errors import L4lbError
 from ..model.config import Address, Config, is_settled
 from . import layout
 from .image import lookup_table, table_digest
-from .manifest import Manifest, Table, checksum
+from .manifest import LookupTable, Manifest, checksum
 
 
 def place(
@@ -83,7 +83,7 @@ def _kept_tables(
     old: Mapping[str, str],
     unchanged: Collection[str],
     numbers: Mapping[str, Mapping[Address, int]],
-) -> dict[str, Table]:
+) -> dict[str, LookupTable]:
     """The lookup tables that are still what their services need."""
     tables = {}
     for service in config.services:
@@ -120,7 +120,7 @@ def with_tables(
             continue
         index, seed, numbers = next(spare), manifest.config.hash_seed, manifest.numbers[name]
         contents[index] = content = lookup_table(service, seed, numbers)
-        tables[name] = Table(index, table_digest(service, seed, numbers), checksum(content))
+        tables[name] = LookupTable(index, table_digest(service, seed, numbers), checksum(content))
     return replace(manifest, tables=tables), contents
 
 

@@ -25,7 +25,7 @@ class Receivers:
 
 
 @dataclass(frozen=True)
-class Source:
+class Ingress:
     """What the balanced interface itself has: its first addresses, MAC address and MTU; what is
     above it; and the MTUs of routes to backends, of those that have one."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..maps import backend_record
 from ..model.config import Address, Backend, Config
-from ..model.interface import Source
+from ..model.interface import Ingress
 from ..network.rtnetlink import LinkEntry, RouteEntry
 
 LEAST = {4: 576, 6: 1280}
@@ -71,7 +71,7 @@ def differences(
 
 def limits(
     config: Config,
-    source: Source,
+    ingress: Ingress,
     ways: Mapping[Address, RouteEntry | None],
     links: Iterable[LinkEntry],
 ) -> Callable[[Backend], Limit | None]:
@@ -80,11 +80,11 @@ def limits(
 
     def limit_of(backend: Backend) -> Limit | None:
         if backend.mac or config.gateway_mac:
-            return limit(backend, source.mtu)
+            return limit(backend, ingress.mtu)
         way = ways.get(backend.address)
         if way is None:
             return None
-        return limit(backend, interfaces[way.index], source.route_mtus.get(backend.address, 0))
+        return limit(backend, interfaces[way.index], ingress.route_mtus.get(backend.address, 0))
 
     return limit_of
 

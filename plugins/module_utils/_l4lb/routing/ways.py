@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from ..errors import HostError
 from ..maps.egress_record import Egress, EgressKey
 from ..model.config import Address
-from ..model.interface import Source
+from ..model.interface import Ingress
 from ..network import neighbours, rtnetlink
 from ..network.neighbours import Neighbour
 from ..network.rtnetlink import LinkEntry, RouteEntry
@@ -56,9 +56,9 @@ class Ways:
     refused: bool
     _keys: Mapping[Address, EgressKey]
 
-    def complete(self, source: Source) -> Source:
+    def complete(self, own: Ingress) -> Ingress:
         """With what the data plane is told of this."""
-        return replace(source, route_mtus=self.route_mtus)
+        return replace(own, route_mtus=self.route_mtus)
 
     def again(self, mode: str | None = None) -> Ways:
         """What the host says of the same backends by now, where that may be something else: next

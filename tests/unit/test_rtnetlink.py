@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import KernelError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import rtnetlink
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
     LinkEntry,
@@ -93,3 +95,29 @@ def test_links_say_their_kind(
     assert rtnetlink.links() == [
         LinkEntry(7, "eth7", 0x1003, MAC, 1500, 0, 0, kind, master, lower, tag)
     ]
+
+
+class Changing:
+    """A kernel whose interfaces change while they are listed, for so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def send(self, _request: bytes) -> None:
+        pass
+
+    def recv(self, _size: int) -> bytes:
+        """The end of a listing (NLMSG_DONE), with NLM_F_DUMP_INTR if it is not whole."""
+        self.times -= 1
+        return struct.pack("=IHHI4x", 16, 3, 0x10 if self.times >= 0 else 0, 0)
+
+
+@pytest.mark.parametrize(("times", "fails"), [(0, False), (9, False), (10, True)])
+def test_a_listing_is_whole(monkeypatch: pytest.MonkeyPatch, times: int, fails: bool) -> None:
+    kernel = Changing(times)
+    monkeypatch.setattr(rtnetlink.netlink, "connect", lambda *_: contextlib.nullcontext(kernel))
+    if not fails:
+        assert rtnetlink.links() == []
+        return
+    with pytest.raises(KernelError, match="changed 10 times while it was read; run again"):
+        rtnetlink.links()

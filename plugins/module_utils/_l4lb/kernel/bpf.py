@@ -134,7 +134,7 @@ class Program(Object):
         info = _ProgramInfo()
         read_info(fd, info)
         self.id: int = info.id
-        self.name: str = info.name.decode()
+        self.name: str = os.fsdecode(info.name)
         self.instructions: int = info.xlated_prog_len // 8
         ids = (ctypes.c_uint32 * info.nr_map_ids)()
         info = _ProgramInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))

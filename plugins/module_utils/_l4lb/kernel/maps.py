@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -57,7 +58,7 @@ class Map(Object):
         info = _MapInfo()
         read_info(fd, info)
         self.id: int = info.id
-        self.name: str = info.name.decode()
+        self.name: str = os.fsdecode(info.name)
         self.shape = Shape(
             info.type, info.value_size, info.max_entries, info.key_size, info.map_flags
         )

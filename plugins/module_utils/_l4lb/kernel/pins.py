@@ -50,16 +50,19 @@ def mount_bpffs(paths: Paths) -> None:
 def encode(interface: str) -> str:
     """The interface's name as a file name of a bpf file system, which allows no dots."""
     plain = re.compile(rb"[A-Za-z0-9_-]")
-    bytes_ = (bytes([byte]) for byte in interface.encode())
+    bytes_ = (bytes([byte]) for byte in os.fsencode(interface))
     return "".join(b.decode() if plain.fullmatch(b) else f"%{b[0]:02x}" for b in bytes_)
 
 
 def decode(name: str) -> str:
-    """The inverse of `encode`."""
-    head, *rest = name.split("%")
-    return (
-        head.encode() + b"".join(bytes.fromhex(part[:2]) + part[2:].encode() for part in rest)
-    ).decode()
+    """The inverse of `encode`; of another name, that name."""
+    head, *rest = os.fsencode(name).split(b"%")
+    try:
+        return os.fsdecode(
+            head + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in rest)
+        )
+    except ValueError:  # nothing that `encode` has made
+        return name
 
 
 def require_own(directory: Path) -> None:

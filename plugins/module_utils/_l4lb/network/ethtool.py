@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def drivers(links: Sequence[LinkEntry]) -> dict[int, str]:
     for one in links:
         if not one.kind:
             info = _ethtool(one.name, _DRIVER_INFO.pack(_ETHTOOL_GDRVINFO, b""))
-            found[one.index] = _DRIVER_INFO.unpack(info)[1].rstrip(b"\0").decode()
+            found[one.index] = _DRIVER_INFO.unpack(info)[1].rstrip(b"\0").decode(errors="replace")
     return found
 
 
@@ -41,7 +42,7 @@ def _ethtool(name: str, command: bytes) -> bytes:
     """What the driver of an interface answers; nothing but zeros if it does not know the question,
     or the interface has gone."""
     answer = array.array("B", command)
-    request = struct.pack("16sP", name.encode(), answer.buffer_info()[0])
+    request = struct.pack("16sP", os.fsencode(name), answer.buffer_info()[0])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             fcntl.ioctl(any_socket, _SIOCETHTOOL, request)

@@ -76,9 +76,12 @@ def dumped(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> l
             if messages[-1].type == ERROR:
                 code = -struct.unpack_from("=i", messages[-1].body)[0]
                 raise KernelError(f"ask for the host's network: {os.strerror(code)}", code)
-            if not any(message.flags & _INTERRUPTED for message in messages):
-                break  # else it changed meanwhile, so that something may be missing
-    return [message.body for message in messages[:-1]]
+            if not any(one.flags & _INTERRUPTED for one in messages):
+                return [one.body for one in messages[:-1]]
+    # each time it changed meanwhile, so that something may be missing
+    raise KernelError(
+        f"ask for the host's network: it changed {_TRIES} times while it was read; run again"
+    )
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import build_flags
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
     Egress,
     EgressKey,
@@ -352,7 +353,7 @@ class Balancer:
         else:
             if len(self._compiled) == MOST_PROGRAMS:
                 self._compiled.pop(next(iter(self._compiled)))
-            sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
+            sources = read_sources(SOURCES)
             self._compiled[kind] = DataPath.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
         if "flow_key" in self.datapath.maps:

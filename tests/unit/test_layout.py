@@ -41,7 +41,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.jhash im
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import MAGLEV_SLOTS
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
-TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.[ch]")))
+TEXT = "\n".join(path.read_text() for path in sorted(BPF.rglob("*.[ch]")))
 CODE = re.sub(r"/\*.*?\*/|//[^\n]*", " ", TEXT, flags=re.DOTALL)
 
 DEFINES = dict(re.findall(r"^#define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", CODE, re.MULTILINE))

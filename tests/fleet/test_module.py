@@ -940,8 +940,8 @@ def test_a_foreign_program_in_place_of_ours(lab: Lab, lb1: Host) -> None:
 
 BAD_SOURCES = {
     "clang": (
-        {"encap.h": "#pragma once\n\nint x = nonsense;\n"},
-        "clang refused l4lb: encap.h:3:9: error: use of undeclared identifier 'nonsense'",
+        {"send/encap.h": "#pragma once\n\nint x = nonsense;\n"},
+        "clang refused l4lb: send/encap.h:3:9: error: use of undeclared identifier 'nonsense'",
         "undeclared identifier 'nonsense'",
     ),
     "verifier": (

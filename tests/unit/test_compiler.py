@@ -100,7 +100,7 @@ def test_lines_of_the_data_plane_keep_their_files_and_numbers() -> None:
 
 def test_incomplete_sources() -> None:
     with pytest.raises(L4lbError, match=r"lack l4lb\.c; is the collection installed completely"):
-        build.program_text({"maps.h": ""})
+        build.program_text({"base/maps.h": ""})
 
 
 # Kernel headers.

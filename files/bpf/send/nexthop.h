@@ -120,20 +120,3 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 	}
 	return NULL;
 }
-
-/* Sends a frame that is encapsulated. With a given next hop it leaves by the interface and with the
- * tags that it came by.
- */
-static __always_inline int transmit(struct xdp_md *ctx, const struct packet *packet,
-				    const struct backend *backend, struct backend_cpu *cpu)
-{
-	__u32 target = 0;
-
-	if (!(backend->flags & BACKEND_HAS_NEXTHOP)) {
-		target = cpu->target;
-		if ((is_tagged(packet) || cpu->tags_length) && retag(ctx, packet, cpu) != GO_ON)
-			return XDP_DROP;
-	}
-	count(&cpu->sent, frame_length(ctx));
-	return target ? bpf_redirect(target, 0) : XDP_TX;
-}

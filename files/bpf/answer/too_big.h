@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The balancer's own errors: packet too big. */
+#pragma once
+
+#define QUOTE 256 /* bytes of a packet that an error quotes */
+#define LEAST_MTU_4 576 /* what every IPv4 host takes (RFC 791) */
+#define LEAST_MTU_6 1280 /* and every IPv6 link (RFC 8200) */
+
+/* Whether routers, and so the balancer, may not fragment a packet: DF, or IPv6. */
+static __always_inline int is_whole(struct xdp_md *ctx, const struct packet *packet)
+{
+	struct iphdr *ip = (void *)(long)ctx->data + network_offset(packet);
+
+	if (packet->family == 6)
+		return 1;
+	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
+		return 0;
+	return !!(ip->frag_off & htons(IP_DONT_FRAGMENT));
+}
+
+/* Tells the client that at most `mtu` bytes fit. Less than what every host may send is told to
+ * nobody: IPv6 hosts would not believe it, and for the others it is not worth it.
+ */
+static __always_inline int answer_too_big(struct xdp_md *ctx, const struct service_table *table,
+					  struct packet *packet, __u32 mtu)
+{
+	int ipv6 = packet->family == 6;
+	__s32 least = ipv6 ? LEAST_MTU_6 : LEAST_MTU_4;
+	__u32 added = (ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + ICMP_HEADER;
+	void *data, *end, *network;
+	__be16 *type;
+	__u32 sum;
+	int verdict;
+
+	if (!is_whole(ctx, packet) || packet->quotes || (__s32)mtu < least)
+		return drop(DROP_TOO_BIG);
+	verdict = may_answer(ctx, packet, ANSWER_PACKET_TOO_BIG, table->too_big_rate);
+	if (verdict != GO_ON)
+		return verdict;
+	if (bpf_xdp_adjust_tail(ctx,
+				(int)(network_offset(packet) + QUOTE) - (int)frame_length(ctx)))
+		return drop(DROP_NO_ROOM);
+	if (make_room(ctx, packet, added) != GO_ON)
+		return XDP_DROP;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	type = data + packet->type;
+	network = type + 1;
+	if (data + added + sizeof(struct ethhdr) > end)
+		return drop(DROP_NO_ROOM);
+	copy_mac(data, data + added + ETH_ALEN);
+	copy_mac(data + ETH_ALEN, data + added);
+	if (ipv6) {
+		struct icmp6hdr *icmp = network + sizeof(struct ipv6hdr);
+
+		if ((void *)icmp + ICMPV6_HEADER + QUOTE > end)
+			return drop(DROP_NO_ROOM);
+		*type = htons(ETH_P_IPV6);
+		write_own_ipv6(network, &packet->destination, &packet->source, added + QUOTE);
+		icmp->icmp6_type = ICMPV6_PKT_TOOBIG;
+		icmp->icmp6_code = 0;
+		icmp->icmp6_cksum = 0;
+		icmp->icmp6_mtu = htonl(mtu);
+		sum = sum_of_address(&packet->source) + sum_of_address(&packet->destination) +
+		      htons(ICMPV6_HEADER + QUOTE) + htons(IPPROTO_ICMPV6);
+		sum = bpf_csum_diff(NULL, 0, (void *)icmp, ICMPV6_HEADER + QUOTE, sum);
+		icmp->icmp6_cksum = checksum_of_sum(sum);
+	} else {
+		struct icmphdr *icmp = network + sizeof(struct iphdr);
+
+		if ((void *)icmp + ICMP_HEADER + QUOTE > end)
+			return drop(DROP_NO_ROOM);
+		*type = htons(ETH_P_IP);
+		write_own_ipv4(network, packet->destination.word[0], packet->source.word[0],
+			       added + QUOTE);
+		icmp->type = ICMP_DEST_UNREACH;
+		icmp->code = ICMP_FRAG_NEEDED;
+		icmp->checksum = 0;
+		icmp->un.frag.__unused = 0;
+		icmp->un.frag.mtu = htons(mtu);
+		sum = bpf_csum_diff(NULL, 0, (void *)icmp, ICMP_HEADER + QUOTE, 0);
+		icmp->checksum = checksum_of_sum(sum);
+	}
+	return answered(ANSWER_PACKET_TOO_BIG);
+}

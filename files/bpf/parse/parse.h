@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* All other packets. */
+#pragma once
+
+/* All packets are the same to the verifier from here on. */
+static __always_inline void forget_path(struct xdp_md *ctx, struct packet *packet)
+{
+	__u32 unknown = ctx->ingress_ifindex;
+
+	FORGET(packet->type, unknown);
+	FORGET(packet->l4, unknown);
+	FORGET(packet->length, unknown);
+	FORGET(packet->protocol, unknown);
+	FORGET(packet->fragment, unknown);
+	FORGET(packet->defect, unknown);
+	FORGET(packet->routed, unknown);
+	packet->type &= LINK_HEADERS_MASK;
+	packet->l4 &= IP_HEADERS_LENGTH;
+}
+
+/* Fills `packet` but for the ports. Less than 0: nothing that could be to a service. Addresses and
+ * protocol are right even with a defect.
+ */
+static __always_inline int parse_headers(struct xdp_md *ctx, struct packet *packet)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	int result = -1;
+
+	if (parse_link(data, end, packet) < 0)
+		return -1;
+#ifdef WITH_IPV4
+	if (packet->family == 4)
+		result = parse_ipv4(data, end, network_offset(packet), packet, 0);
+#endif
+#ifdef WITH_IPV6
+	if (packet->family == 6)
+		result = parse_ipv6(data, end, network_offset(packet), packet, 0);
+#endif
+	if (result < 0)
+		return result;
+	forget_path(ctx, packet);
+	return result;
+}

@@ -2,6 +2,14 @@
 /* Answers to pings. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "base/counters.h"
+#include "parse/address.h"
+#include "parse/icmp.h"
+#include "parse/packet.h"
+#include "send/ttl.h"
+
 static __always_inline void swap_macs(void *eth)
 {
 	__u16 mac[ETH_ALEN / 2];

@@ -5,6 +5,15 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "base/counters.h"
+#include "base/maps.h"
+#include "base/verdict.h"
+#include "base/verifier.h"
+#include "parse/address.h"
+#include "parse/packet.h"
+
 #define MOST_HEADER 60 /* bytes that a header of IPv4 may have */
 
 /* Answers of a kind that a CPU may still give. A second's worth is saved up at the most. */

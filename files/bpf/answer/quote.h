@@ -2,6 +2,20 @@
 /* ICMP messages to a service (RFC 792, RFC 4443): pings, and errors that quote its flows. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "base/verifier.h"
+#include "parse/icmp.h"
+#include "parse/ipv4.h"
+#include "parse/ipv6.h"
+#include "parse/packet.h"
+#include "parse/ports.h"
+#include "choose/service.h"
+#include "choose/source.h"
+#include "answer/echo.h"
+#include "answer/limit.h"
+
 static __always_inline int is_error(const struct packet *packet, __u8 type)
 {
 	if (packet->family == 6)

@@ -2,6 +2,19 @@
 /* The balancer's own errors: packet too big. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "parse/address.h"
+#include "parse/icmp.h"
+#include "parse/ipv4.h"
+#include "parse/packet.h"
+#include "choose/service.h"
+#include "send/icmp.h"
+#include "send/room.h"
+#include "answer/limit.h"
+
 #define QUOTE 256 /* bytes of a packet that an error quotes */
 #define LEAST_MTU_4 576 /* what every IPv4 host takes (RFC 791) */
 #define LEAST_MTU_6 1280 /* and every IPv6 link (RFC 8200) */

@@ -5,6 +5,9 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/maps.h"
+
 /* Why a packet to a service was not forwarded. The names and their meaning to
  * an operator are in layout.py (DROPS), in the same order. */
 enum drop {

@@ -2,6 +2,13 @@
 /* Backends of services: how a packet travels to one, precomputed. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/maps.h"
+#include "parse/address.h"
+#include "parse/link.h"
+#include "choose/service.h"
+
 #define BACKEND_HAS_NEXTHOP 1 /* it is given, on the balanced interface; else routing finds it */
 #define BACKEND_IPV6 2 /* the family of the backend's address, and so of the outer header */
 #define BACKEND_KEEPS_FLOWS 4 /* enabled or drained */

@@ -7,6 +7,10 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "parse/address.h"
+#include "parse/packet.h"
+
 #define GOLDEN_64 0x9e3779b97f4a7c15ULL /* 2^64 divided by the golden ratio; spreads keys */
 
 /* The finaliser of splitmix64 (Stafford's variant 13): a bijection of 64-bit

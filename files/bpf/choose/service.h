@@ -2,6 +2,13 @@
 /* Services, and the lookup table of each: which backend a new flow is for. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/maps.h"
+#include "parse/address.h"
+#include "parse/ipv6.h"
+#include "parse/packet.h"
+#include "choose/hash.h"
+
 #define VLAN_ID_MASK 0x0fff
 #define SERVICE_BITS 15
 #define SERVICE_SLOTS (1 << SERVICE_BITS)

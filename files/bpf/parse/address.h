@@ -2,6 +2,8 @@
 /* Addresses, and headers in words. */
 #pragma once
 
+#include "base/kernel.h"
+
 #define FIRST_BYTE(header) (*(__u8 *)(header))
 #define FIRST_WORD(header) (*(__be32 *)(header))
 

@@ -2,6 +2,9 @@
 /* The header of ICMP (RFC 792) and of ICMPv6 (RFC 4443). */
 #pragma once
 
+#include "base/kernel.h"
+#include "parse/packet.h"
+
 #define ICMP_HEADER 8
 #define ICMPV6_HEADER 8
 

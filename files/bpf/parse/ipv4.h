@@ -2,6 +2,11 @@
 /* The IPv4 header. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "parse/address.h"
+#include "parse/packet.h"
+
 #define IP_OFFSET_MASK 0x1fff
 #define IP_MORE_FRAGMENTS 0x2000
 #define IP_DONT_FRAGMENT 0x4000

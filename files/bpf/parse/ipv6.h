@@ -2,6 +2,12 @@
 /* The IPv6 header, and those of extensions. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/verifier.h"
+#include "parse/address.h"
+#include "parse/packet.h"
+
 #define IP6_OFFSET_MASK 0xfff8
 #define IP6_MORE_FRAGMENTS 0x0001
 #define IP6_CHAIN_LENGTH 8 /* extension headers that are skipped at the most */

@@ -2,8 +2,17 @@
 /* The Ethernet header and VLAN tags. */
 #pragma once
 
+#include "base/kernel.h"
+#include "parse/packet.h"
+
 #define VLAN_TAG_LENGTH 4
+#define MOST_TAGS 2
 #define LINK_HEADERS_MASK 31 /* the EtherType after two tags is at 20 */
+
+struct vlan_tag {
+	__be16 protocol;
+	__be16 control; /* priority, and the VLAN's number */
+};
 
 /* Fills in what Ethernet says, and `family`; less than 0: nothing that could be to a service. */
 static __always_inline int parse_link(void *data, void *end, struct packet *packet)

@@ -2,6 +2,10 @@
 /* A received packet: parsing it, its length. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "parse/address.h"
+
 struct packet {
 	struct address source; /* the client */
 	struct address destination;

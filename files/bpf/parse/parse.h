@@ -2,6 +2,13 @@
 /* All other packets. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/verifier.h"
+#include "parse/ipv4.h"
+#include "parse/ipv6.h"
+#include "parse/link.h"
+#include "parse/packet.h"
+
 /* All packets are the same to the verifier from here on. */
 static __always_inline void forget_path(struct xdp_md *ctx, struct packet *packet)
 {

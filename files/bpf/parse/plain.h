@@ -2,6 +2,12 @@
 /* Packets as nearly all are. */
 #pragma once
 
+#include "base/kernel.h"
+#include "parse/address.h"
+#include "parse/ipv4.h"
+#include "parse/packet.h"
+#include "parse/ports.h"
+
 /* Fills `packet` if the frame is as nearly all are: untagged, IP without options or extension
  * headers, a whole TCP or UDP packet. Constant offsets make this several times as fast as parse(),
  * to which everything else is left. 0: that one must look.

@@ -2,6 +2,10 @@
 /* The transport header: ports, and the flags of TCP. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "parse/packet.h"
+
 #define TCP_FLAGS_OFFSET 13
 #define TCP_SYN 0x02
 #define TCP_RST 0x04

@@ -2,6 +2,15 @@
 /* Which frames are for this host: by the MAC address that they are to. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/maps.h"
+#include "parse/address.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+#include "choose/service.h"
+#include "send/nexthop.h"
+#include "send/resolve.h"
+
 #define ASKED_PER_SECOND 4
 
 /* What routing last said about the interface, per CPU; and with which questions it was found, which

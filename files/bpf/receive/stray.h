@@ -4,6 +4,15 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "parse/address.h"
+#include "parse/icmp.h"
+#include "parse/packet.h"
+#include "choose/service.h"
+#include "send/nexthop.h"
+#include "receive/own.h"
+
 #define IP6_FLOWINFO_MASK 0x0fffffff
 #define ND_FIRST 133 /* router solicitation (RFC 4861) */
 #define ND_LAST 137 /* redirect */

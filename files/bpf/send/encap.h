@@ -13,7 +13,17 @@
  */
 #pragma once
 
-#define OUTER_TTL 64
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "parse/address.h"
+#include "parse/ipv4.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+#include "send/room.h"
+#include "send/ttl.h"
+
 #define GUE_FIRST_PORT 0xc000 /* the upper quarter of all ports is for such (RFC 6335) */
 #define FLOW_LABEL_MASK 0xfffff
 

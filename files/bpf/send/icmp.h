@@ -2,6 +2,12 @@
 /* Headers of ICMP messages that the balancer itself sends. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "parse/address.h"
+#include "parse/ipv4.h"
+#include "send/ttl.h"
+
 static __always_inline __u32 sum_of_address(const struct address *address)
 {
 	__u32 sum = 0;

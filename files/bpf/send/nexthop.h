@@ -2,8 +2,18 @@
 /* The next hop of a packet: a given MAC address, or what the kernel's routes and neighbours say. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+#include "choose/service.h"
+#include "send/egress.h"
+#include "send/resolve.h"
+
+#ifndef AF_INET
 #define AF_INET 2
 #define AF_INET6 10
+#endif
 #define LOOPBACK_IFINDEX 1
 #define NO_EGRESS 256 /* beyond what bpf_fib_lookup answers (BPF_FIB_LKUP_RET_...) */
 

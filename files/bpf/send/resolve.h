@@ -2,6 +2,14 @@
 /* Neighbours that the kernel does not know yet. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "parse/icmp.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+#include "choose/service.h"
+#include "send/icmp.h"
+
 /* Has the kernel find the MAC address of a next hop, which a program cannot ask it to. The packet,
  * which is lost anyway, becomes a ping from the backend to the host; to answer it the kernel must
  * resolve the way to the backend.

@@ -2,6 +2,12 @@
 /* Room for headers in front of a packet. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "parse/link.h"
+#include "parse/packet.h"
+
 #define MOST_HEADERS 48 /* bytes that are ever added: IPv6 and UDP or ICMP */
 
 /* Moves the frame's start by `bytes` and its VLAN tags along; the headers in between and the

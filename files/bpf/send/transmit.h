@@ -2,6 +2,14 @@
 /* How a frame leaves. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "parse/address.h"
+#include "parse/link.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+
 /* Gives a frame the tags of its egress in place of those that it came with. */
 static __always_inline int retag(struct xdp_md *ctx, const struct packet *packet,
 				 const struct backend_cpu *cpu)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each C header includes what it uses and nothing else, so that it can be read alone; read from the
+text, as there is a compiler only where bcc is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
+
+BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
+SOURCES = {name: text for name, text in read_sources(BPF).items() if name != "decap.c"}
+HEADERS = sorted(SOURCES.keys() - {"l4lb.c"})
+KERNEL = "base/kernel.h"
+"""What every file includes."""
+FLOORS = ("base", "parse", "choose", "send", "answer", "receive")
+
+
+def code_of(text: str) -> str:
+    """Without comments and strings."""
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"[^"\n]*"', " ", text, flags=re.DOTALL)
+
+
+def included(text: str) -> list[str]:
+    """The headers of ours that a text includes itself."""
+    return re.findall(r'^#include "([^"]+)"', text, re.MULTILINE)
+
+
+def defined(text: str) -> set[str]:
+    """What other files may take from a text: as a pattern that finds its uses in code."""
+    code = code_of(text)
+    enums = re.findall(r"^enum (\w+) \{(.*?)\}", code, re.MULTILINE | re.DOTALL)
+    macros = re.findall(r"^#define (\w+)", code, re.MULTILINE)
+    functions = re.findall(r"^static __always_inline [^;{]*?(\w+)\(", code, re.MULTILINE)
+    structs = re.findall(r"^struct (\w+) \{", code, re.MULTILINE)
+    maps = re.findall(r"^(?:TABLE|KEYED|TABLE_OF)\([^;]*?(\w+), [^,;]+\);", code, re.MULTILINE)
+    constants = [name for _, body in enums for name in re.findall(r"\w+", body)]
+    return {
+        *(rf"\b{name}\b" for name in (*macros, *constants)),
+        *(rf"\b{name}\b" for name in re.findall(r"^typedef \w+ (\w+);", code, re.MULTILINE)),
+        *(rf"(?<![.>]){name}\(" for name in functions),
+        *(rf"\bstruct {name}\b" for name in structs),
+        *(rf"\benum {name}\b" for name, _ in enums),
+        *(rf"\b{name}\." for name in maps),
+    }
+
+
+def needed(name: str, sources: Mapping[str, str]) -> set[str]:
+    """The headers whose definitions a file uses."""
+    code = code_of(sources[name])
+    return {KERNEL} - {name} | {
+        other
+        for other, text in sources.items()
+        if other not in (name, KERNEL)
+        and any(re.search(pattern, code) for pattern in defined(text))
+    }
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES.keys() - {KERNEL}))
+def test_what_a_file_uses_is_included_there_and_nothing_else(name: str) -> None:
+    assert sorted(included(SOURCES[name])) == sorted(needed(name, SOURCES))
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_may_be_included_twice(name: str) -> None:
+    assert SOURCES[name].count("\n#pragma once\n") == 1
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_folder_uses_only_those_before_it(name: str) -> None:
+    floor = FLOORS.index(name.partition("/")[0])
+    above = [
+        other for other in included(SOURCES[name]) if not other.startswith(FLOORS[: floor + 1])
+    ]
+    assert not above
+
+
+def test_no_header_includes_itself() -> None:
+    left = {name: set(included(text)) for name, text in SOURCES.items()}
+    while left:
+        ready = {name for name, wanted in left.items() if not wanted & left.keys()}
+        assert ready, f"in a circle: {sorted(left)}"
+        left = {name: wanted for name, wanted in left.items() if name not in ready}
+
+
+def test_all_kinds_of_definitions_are_found() -> None:
+    sources = {
+        "a.h": "#define A 1\nenum b {\n\tB_1,\n};\ntypedef int c_t;\nstruct d {\n\tint e;\n};\n"
+        'static __always_inline int f(int g)\n{\n}\nTABLE("array", struct d, h, A);\n',
+        KERNEL: "",
+        **{
+            str(number): use
+            for number, use in enumerate(
+                ("A + 1", "B_1", "enum b x", "c_t x", "struct d *x", "f(1)", "h.lookup(&x)")
+            )
+        },
+        "none": "/* A */ x->A_ + b + d + f + x.f() + h",
+    }
+    users = {name for name in sources if "a.h" in needed(name, sources)}
+    assert users == {"0", "1", "2", "3", "4", "5", "6"}

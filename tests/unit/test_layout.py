@@ -259,7 +259,7 @@ def test_members_of_a_service_are_where_c_has_them(address: str, family: int) ->
         "protocol": b"\x11",
         "family": bytes([family]),
         "id": native(0x5678, 2),
-        "table": native(0x1ABC, 2),
+        "choice": native(0x1ABC, 2),
         "flags": native(0x21, 2),
         "udp_timeout": native(0x4321, 2),
         "padding": bytes(4),

@@ -57,7 +57,7 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, const struct servi
 		return XDP_DROP;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	type = data + packet->type;
+	type = data + packet->ethertype_at;
 	network = type + 1;
 	if (data + added + sizeof(struct ethhdr) > end)
 		return drop(DROP_NO_ROOM);

@@ -21,17 +21,17 @@ static __always_inline int parse_link(void *data, void *end, struct packet *pack
 
 	if (data + sizeof(struct ethhdr) > end)
 		return -1;
-	packet->type = offsetof(struct ethhdr, h_proto);
+	packet->ethertype_at = offsetof(struct ethhdr, h_proto);
 	if (*type == htons(ETH_P_8021Q) || *type == htons(ETH_P_8021AD)) {
 		type += VLAN_TAG_LENGTH / sizeof(*type);
 		if ((void *)(type + 1) > end)
 			return -1;
-		packet->type += VLAN_TAG_LENGTH;
+		packet->ethertype_at += VLAN_TAG_LENGTH;
 		if (*type == htons(ETH_P_8021Q)) {
 			type += VLAN_TAG_LENGTH / sizeof(*type);
 			if ((void *)(type + 1) > end)
 				return -1;
-			packet->type += VLAN_TAG_LENGTH;
+			packet->ethertype_at += VLAN_TAG_LENGTH;
 		}
 	}
 #ifdef WITH_IPV4

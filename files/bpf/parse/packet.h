@@ -10,7 +10,7 @@ struct packet {
 	struct address source; /* the client */
 	struct address destination;
 	__u32 ports; /* as in the packet: source port, then destination port */
-	__u16 type; /* offset of the EtherType, after up to two VLAN tags; then comes the IP header */
+	__u16 ethertype_at; /* offset, behind up to two VLAN tags; then comes the IP header */
 	__u16 length; /* of the IP packet, in host order; the frame may be padded */
 	__u8 family; /* 4 or 6 */
 	__u8 protocol; /* of the transport header */
@@ -35,10 +35,10 @@ static __always_inline __u32 frame_length(struct xdp_md *ctx)
 
 static __always_inline int is_tagged(const struct packet *packet)
 {
-	return packet->type != offsetof(struct ethhdr, h_proto);
+	return packet->ethertype_at != offsetof(struct ethhdr, h_proto);
 }
 
 static __always_inline __u32 network_offset(const struct packet *packet)
 {
-	return packet->type + sizeof(__be16);
+	return packet->ethertype_at + sizeof(__be16);
 }

@@ -14,14 +14,14 @@ static __always_inline void forget_path(struct xdp_md *ctx, struct packet *packe
 {
 	__u32 unknown = ctx->ingress_ifindex;
 
-	FORGET(packet->type, unknown);
+	FORGET(packet->ethertype_at, unknown);
 	FORGET(packet->l4, unknown);
 	FORGET(packet->length, unknown);
 	FORGET(packet->protocol, unknown);
 	FORGET(packet->fragment, unknown);
 	FORGET(packet->defect, unknown);
 	FORGET(packet->routed, unknown);
-	packet->type &= LINK_HEADERS_MASK;
+	packet->ethertype_at &= LINK_HEADERS_MASK;
 	packet->l4 &= IP_HEADERS_LENGTH;
 }
 

@@ -23,7 +23,7 @@ static __always_inline int parse_plain(struct xdp_md *ctx, struct packet *packet
 
 	if (data + sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr) > end)
 		return 0;
-	packet->type = offsetof(struct ethhdr, h_proto);
+	packet->ethertype_at = offsetof(struct ethhdr, h_proto);
 #ifdef WITH_IPV4
 	if (*type == htons(ETH_P_IP)) {
 		struct iphdr *ip = network;

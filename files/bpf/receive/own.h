@@ -21,7 +21,7 @@ struct routed_mac {
 	__u32 generation; /* of the service table then: a new one has the right addresses */
 	__u32 asked; /* when, in ticks */
 	__u32 backend; /* number of the one to ask about; 0: any */
-	__u32 table;
+	__u32 choice; /* of the service */
 	struct bpf_fib_lookup route;
 };
 
@@ -32,10 +32,10 @@ static __always_inline __u32 any_backend(const struct service *service, struct r
 {
 	struct lookup_table *table;
 
-	known->table = service->table;
+	known->choice = service->choice;
 	if (service->flags & SERVICE_SETTLED)
-		return known->table;
-	table = lookup_tables.lookup(&known->table);
+		return known->choice;
+	table = lookup_tables.lookup(&known->choice);
 	return table ? ((__u16 *)table->slots)[known->asked % JHASH_SLOTS] : 0;
 }
 

@@ -113,7 +113,7 @@ static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *
 	if (!overhead)
 		return GO_ON;
 	/* Even the shortest packet that is left behind the headers would do for the shim. */
-	type = data + packet->type;
+	type = data + packet->ethertype_at;
 	if (backend->flags & BACKEND_IPV6) {
 		struct ipv6hdr *ip = type + sizeof(__be16);
 

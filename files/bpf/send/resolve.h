@@ -32,7 +32,7 @@ static __always_inline int have_resolved(struct xdp_md *ctx, const struct servic
 		return XDP_DROP;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	type = data + packet->type;
+	type = data + packet->ethertype_at;
 	network = type + 1;
 	icmp = network + header;
 	if (network + header + ICMP_HEADER > end)

@@ -41,7 +41,7 @@ static __always_inline int make_room(struct xdp_md *ctx, const struct packet *pa
 	if ((void *)(to + 2) > end || (void *)(from + 2) > end)
 		return drop(DROP_NO_ROOM);
 	to[0] = from[0];
-	if (packet->type > offsetof(struct ethhdr, h_proto) + VLAN_TAG_LENGTH)
+	if (packet->ethertype_at > offsetof(struct ethhdr, h_proto) + VLAN_TAG_LENGTH)
 		to[1] = from[1];
 	return GO_ON;
 }

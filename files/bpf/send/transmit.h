@@ -14,7 +14,7 @@
 static __always_inline int retag(struct xdp_md *ctx, const struct packet *packet,
 				 const struct backend_cpu *cpu)
 {
-	__u32 came_with = packet->type - offsetof(struct ethhdr, h_proto);
+	__u32 came_with = packet->ethertype_at - offsetof(struct ethhdr, h_proto);
 	void *data, *end;
 	__u32 *tags;
 

@@ -14,6 +14,7 @@
 #include "base/counters.h"
 #include "base/verdict.h"
 #include "base/verifier.h"
+#include "parse/cursor.h"
 #include "parse/icmp.h"
 #include "parse/packet.h"
 #include "parse/parse.h"
@@ -59,8 +60,11 @@ static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
 							   struct packet *packet, int *verdict)
 {
 	*verdict = GO_ON;
-	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
-		parse_ports((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, 0);
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) {
+		struct cursor cursor = cursor_at(ctx, packet->l4);
+
+		parse_ports(&cursor, packet, 0);
+	}
 	if (is_icmp(ctx, packet)) {
 		*verdict = look_into_icmp(ctx, table, packet);
 		if (*verdict != GO_ON)
@@ -142,7 +146,7 @@ static __always_inline int balance_odd(struct xdp_md *ctx, struct service_table 
 	struct service *service;
 	int verdict;
 
-	if (parse_headers(ctx, packet) < 0)
+	if (!parse_headers(ctx, packet))
 		return XDP_PASS;
 	service = find_mark(table, packet);
 	if (!service || !is_own(ctx, table, packet, service))

@@ -6,6 +6,7 @@
 #include "base/counters.h"
 #include "base/verdict.h"
 #include "base/verifier.h"
+#include "parse/cursor.h"
 #include "parse/icmp.h"
 #include "parse/ipv4.h"
 #include "parse/ipv6.h"
@@ -24,6 +25,26 @@ static __always_inline int is_error(const struct packet *packet, __u8 type)
 	       type == ICMP_PARAMETERPROB;
 }
 
+/* Fills in a quoted packet but for its length; 0: it is none that could be of a service. */
+static __always_inline int parse_quoted(struct cursor *cursor, __u8 family, struct packet *quoted)
+{
+	int found = 0;
+
+#ifdef WITH_IPV4
+	if (family == 4)
+		found = parse_ipv4(cursor, quoted, 1);
+#endif
+#ifdef WITH_IPV6
+	if (family == 6)
+		found = parse_ipv6(cursor, quoted, 1);
+#endif
+	if (!found || quoted->fragment ||
+	    (quoted->protocol != IPPROTO_TCP && quoted->protocol != IPPROTO_UDP))
+		return 0;
+	parse_ports(cursor, quoted, 1);
+	return !quoted->defect;
+}
+
 /* Looks into an ICMP message to an address that has services. A ping is answered. An error about
  * what a backend sent becomes part of the flow that it quotes: of the quoted packet, source and
  * destination have changed sides. All else stays as it is.
@@ -31,14 +52,13 @@ static __always_inline int is_error(const struct packet *packet, __u8 type)
 static __always_inline int look_into_icmp(struct xdp_md *ctx, const struct service_table *table,
 					  struct packet *packet)
 {
-	void *data = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
-	__u8 *icmp = data + packet->l4;
+	struct cursor cursor = cursor_at(ctx, packet->l4);
+	const __u8 *icmp = next_header(&cursor);
 	struct packet quoted = {};
-	int result = -1, verdict;
+	int verdict;
 	__u8 type;
 
-	if ((void *)icmp + ICMP_HEADER > end)
+	if (!is_there(&cursor, ICMP_HEADER))
 		return GO_ON;
 	packet->forged = is_bad_source(packet);
 	FORGET(packet->forged, ctx->ingress_ifindex);
@@ -51,21 +71,12 @@ static __always_inline int look_into_icmp(struct xdp_md *ctx, const struct servi
 	}
 	if (!is_error(packet, type))
 		return GO_ON;
-#ifdef WITH_IPV4
-	if (packet->family == 4)
-		result = parse_ipv4(data, end, packet->l4 + ICMP_HEADER, &quoted, 1);
-#endif
-#ifdef WITH_IPV6
-	if (packet->family == 6)
-		result = parse_ipv6(data, end, packet->l4 + ICMPV6_HEADER, &quoted, 1);
-#endif
-	if (result < 0 || quoted.fragment ||
-	    (quoted.protocol != IPPROTO_TCP && quoted.protocol != IPPROTO_UDP))
+	cursor.offset += ICMP_HEADER;
+	if (!parse_quoted(&cursor, packet->family, &quoted))
 		return GO_ON;
-	parse_ports(data, end, &quoted, 1);
 	if (quoted.l4 + ICMP_HEADER > network_offset(packet) + packet->length)
 		return GO_ON; /* it reaches into the padding */
-	if (quoted.defect || difference(packet, &quoted.source, &packet->destination))
+	if (difference(packet, &quoted.source, &packet->destination))
 		return GO_ON;
 	packet->source = quoted.destination;
 	packet->ports = quoted.ports >> 16 | quoted.ports << 16;

@@ -20,7 +20,7 @@
 #define SERVICE_JHASH 2
 #define SERVICE_BY_SOURCE 4 /* affinity: all flows of a client are for one backend */
 #define SERVICE_FLOW_TABLE 8
-#define SERVICE_SETTLED 16 /* `choice` is the number of the only backend that flows can have, or 0 */
+#define SERVICE_SETTLED 16 /* `choice` is the one backend that flows can have, or 0 */
 #define SERVICE_SECOND 64 /* its backends' second records are in use; also that one's offset */
 
 /* Marks an address that has services of any protocol. */

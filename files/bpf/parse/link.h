@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/kernel.h"
+#include "parse/cursor.h"
 #include "parse/packet.h"
 
 #define VLAN_TAG_LENGTH 4
@@ -14,37 +15,39 @@ struct vlan_tag {
 	__be16 control; /* priority, and the VLAN's number */
 };
 
-/* Fills in what Ethernet says, and `family`; less than 0: nothing that could be to a service. */
-static __always_inline int parse_link(void *data, void *end, struct packet *packet)
+/* Fills in what Ethernet says, and `family`; 0: nothing that could be to a service. */
+static __always_inline int parse_link(struct cursor *cursor, struct packet *packet)
 {
-	__be16 *type = data + offsetof(struct ethhdr, h_proto);
+	const struct ethhdr *eth = next_header(cursor);
+	const __be16 *type = &eth->h_proto;
 
-	if (data + sizeof(struct ethhdr) > end)
-		return -1;
-	packet->ethertype_at = offsetof(struct ethhdr, h_proto);
+	if (!is_there(cursor, sizeof(*eth)))
+		return 0;
+	cursor->offset += sizeof(*eth);
 	if (*type == htons(ETH_P_8021Q) || *type == htons(ETH_P_8021AD)) {
+		if (!is_there(cursor, VLAN_TAG_LENGTH))
+			return 0;
+		cursor->offset += VLAN_TAG_LENGTH;
 		type += VLAN_TAG_LENGTH / sizeof(*type);
-		if ((void *)(type + 1) > end)
-			return -1;
-		packet->ethertype_at += VLAN_TAG_LENGTH;
 		if (*type == htons(ETH_P_8021Q)) {
+			if (!is_there(cursor, VLAN_TAG_LENGTH))
+				return 0;
+			cursor->offset += VLAN_TAG_LENGTH;
 			type += VLAN_TAG_LENGTH / sizeof(*type);
-			if ((void *)(type + 1) > end)
-				return -1;
-			packet->ethertype_at += VLAN_TAG_LENGTH;
 		}
 	}
+	packet->ethertype_at = cursor->offset - sizeof(*type);
 #ifdef WITH_IPV4
 	if (*type == htons(ETH_P_IP)) {
 		packet->family = 4;
-		return 0;
+		return 1;
 	}
 #endif
 #ifdef WITH_IPV6
 	if (*type == htons(ETH_P_IPV6)) {
 		packet->family = 6;
-		return 0;
+		return 1;
 	}
 #endif
-	return -1;
+	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/kernel.h"
 #include "base/verifier.h"
+#include "parse/cursor.h"
 #include "parse/ipv4.h"
 #include "parse/ipv6.h"
 #include "parse/link.h"
@@ -25,27 +26,25 @@ static __always_inline void forget_path(struct xdp_md *ctx, struct packet *packe
 	packet->l4 &= IP_HEADERS_LENGTH;
 }
 
-/* Fills `packet` but for the ports. Less than 0: nothing that could be to a service. Addresses and
- * protocol are right even with a defect.
+/* Fills `packet` but for the ports; 0: nothing that could be to a service. Addresses and protocol are
+ * right even with a defect.
  */
 static __always_inline int parse_headers(struct xdp_md *ctx, struct packet *packet)
 {
-	void *data = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
-	int result = -1;
+	struct cursor cursor = cursor_at(ctx, 0);
+	int found = 0;
 
-	if (parse_link(data, end, packet) < 0)
-		return -1;
+	if (!parse_link(&cursor, packet))
+		return 0;
 #ifdef WITH_IPV4
 	if (packet->family == 4)
-		result = parse_ipv4(data, end, network_offset(packet), packet, 0);
+		found = parse_ipv4(&cursor, packet, 0);
 #endif
 #ifdef WITH_IPV6
 	if (packet->family == 6)
-		result = parse_ipv6(data, end, network_offset(packet), packet, 0);
+		found = parse_ipv6(&cursor, packet, 0);
 #endif
-	if (result < 0)
-		return result;
-	forget_path(ctx, packet);
-	return result;
+	if (found)
+		forget_path(ctx, packet);
+	return found;
 }

@@ -4,6 +4,7 @@
 
 #include "base/kernel.h"
 #include "base/counters.h"
+#include "parse/cursor.h"
 #include "parse/packet.h"
 
 #define TCP_FLAGS_OFFSET 13
@@ -23,15 +24,16 @@ static __always_inline int is_opening(const struct packet *packet)
 }
 
 /* Fills in the ports, if the packet has them and is TCP or UDP, as it must be. */
-static __always_inline void parse_ports(void *data, void *end, struct packet *packet, int quoted)
+static __always_inline void parse_ports(const struct cursor *cursor, struct packet *packet,
+					int quoted)
 {
 	__u32 least =
 		packet->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
-	__be32 *ports = data + packet->l4;
+	const __be32 *ports = next_header(cursor);
 
 	if (packet->defect || packet->fragment)
 		return;
-	if ((void *)ports + sizeof(struct udphdr) > end) {
+	if (!is_there(cursor, sizeof(struct udphdr))) {
 		packet->defect = DROP_MALFORMED;
 		return;
 	}
@@ -40,6 +42,6 @@ static __always_inline void parse_ports(void *data, void *end, struct packet *pa
 		return;
 	if (packet->l4 - network_offset(packet) + least > packet->length)
 		packet->defect = DROP_MALFORMED;
-	else if (packet->protocol == IPPROTO_TCP && (void *)ports + sizeof(struct tcphdr) <= end)
+	else if (packet->protocol == IPPROTO_TCP && is_there(cursor, sizeof(struct tcphdr)))
 		packet->tcp_flags = tcp_flags_of(ports);
 }

@@ -16,6 +16,9 @@ SOURCES = {name: text for name, text in read_sources(BPF).items() if name != "de
 HEADERS = sorted(SOURCES.keys() - {"l4lb.c"})
 KERNEL = "base/kernel.h"
 """What every file includes."""
+MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 60
+"""What a screen shows."""
 FLOORS = ("base", "parse", "choose", "send", "answer", "receive")
 
 
@@ -101,3 +104,13 @@ def test_all_kinds_of_definitions_are_found() -> None:
     }
     users = {name for name in sources if "a.h" in needed(name, sources)}
     assert users == {"0", "1", "2", "3", "4", "5", "6"}
+
+
+@pytest.mark.parametrize("name", read_sources(BPF))
+def test_files_and_functions_are_short(name: str) -> None:
+    text = read_sources(BPF)[name]
+    assert text.count("\n") <= MOST_LINES
+    for body in re.findall(
+        r"^(?:static|int)\b[^;{}]*\n\{\n.*?^\}$", text, re.MULTILINE | re.DOTALL
+    ):
+        assert body.count("\n") < MOST_LINES_OF_A_FUNCTION, body.partition("\n")[0]

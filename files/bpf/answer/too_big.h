@@ -31,6 +31,52 @@ static __always_inline int is_whole(struct xdp_md *ctx, const struct packet *pac
 	return !!(ip->frag_off & htons(IP_DONT_FRAGMENT));
 }
 
+/* Writes the error in front of the quote, from the EtherType on; 0: there is not that much room. */
+static __always_inline int write_too_big_ipv4(__be16 *type, void *end, const struct packet *packet,
+					      __u32 mtu)
+{
+	void *network = type + 1;
+	struct icmphdr *icmp = network + sizeof(struct iphdr);
+
+	if ((void *)icmp + ICMP_HEADER + QUOTE > end)
+		return 0;
+	*type = htons(ETH_P_IP);
+	write_own_ipv4(network, packet->destination.word[0], packet->source.word[0],
+		       sizeof(struct iphdr) + ICMP_HEADER + QUOTE);
+	icmp->type = ICMP_DEST_UNREACH;
+	icmp->code = ICMP_FRAG_NEEDED;
+	icmp->checksum = 0;
+	icmp->un.frag.__unused = 0;
+	icmp->un.frag.mtu = htons(mtu);
+	icmp->checksum =
+		checksum_of_sum(bpf_csum_diff(NULL, 0, (void *)icmp, ICMP_HEADER + QUOTE, 0));
+	return 1;
+}
+
+/* The same for IPv6. */
+static __always_inline int write_too_big_ipv6(__be16 *type, void *end, const struct packet *packet,
+					      __u32 mtu)
+{
+	void *network = type + 1;
+	struct icmp6hdr *icmp = network + sizeof(struct ipv6hdr);
+	__u32 sum;
+
+	if ((void *)icmp + ICMPV6_HEADER + QUOTE > end)
+		return 0;
+	*type = htons(ETH_P_IPV6);
+	write_own_ipv6(network, &packet->destination, &packet->source,
+		       sizeof(struct ipv6hdr) + ICMPV6_HEADER + QUOTE);
+	icmp->icmp6_type = ICMPV6_PKT_TOOBIG;
+	icmp->icmp6_code = 0;
+	icmp->icmp6_cksum = 0;
+	icmp->icmp6_mtu = htonl(mtu);
+	sum = sum_of_address(&packet->source) + sum_of_address(&packet->destination) +
+	      htons(ICMPV6_HEADER + QUOTE) + htons(IPPROTO_ICMPV6);
+	sum = bpf_csum_diff(NULL, 0, (void *)icmp, ICMPV6_HEADER + QUOTE, sum);
+	icmp->icmp6_cksum = checksum_of_sum(sum);
+	return 1;
+}
+
 /* Tells the client that at most `mtu` bytes fit. Less than what every host may send is told to
  * nobody: IPv6 hosts would not believe it, and for the others it is not worth it.
  */
@@ -40,10 +86,9 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, const struct servi
 	int ipv6 = packet->family == 6;
 	__s32 least = ipv6 ? LEAST_MTU_6 : LEAST_MTU_4;
 	__u32 added = (ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + ICMP_HEADER;
-	void *data, *end, *network;
+	void *data, *end;
 	__be16 *type;
-	__u32 sum;
-	int verdict;
+	int verdict, written;
 
 	if (!is_whole(ctx, packet) || packet->quotes || (__s32)mtu < least)
 		return drop(DROP_TOO_BIG);
@@ -58,41 +103,11 @@ static __always_inline int answer_too_big(struct xdp_md *ctx, const struct servi
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	type = data + packet->ethertype_at;
-	network = type + 1;
 	if (data + added + sizeof(struct ethhdr) > end)
 		return drop(DROP_NO_ROOM);
 	copy_mac(data, data + added + ETH_ALEN);
 	copy_mac(data + ETH_ALEN, data + added);
-	if (ipv6) {
-		struct icmp6hdr *icmp = network + sizeof(struct ipv6hdr);
-
-		if ((void *)icmp + ICMPV6_HEADER + QUOTE > end)
-			return drop(DROP_NO_ROOM);
-		*type = htons(ETH_P_IPV6);
-		write_own_ipv6(network, &packet->destination, &packet->source, added + QUOTE);
-		icmp->icmp6_type = ICMPV6_PKT_TOOBIG;
-		icmp->icmp6_code = 0;
-		icmp->icmp6_cksum = 0;
-		icmp->icmp6_mtu = htonl(mtu);
-		sum = sum_of_address(&packet->source) + sum_of_address(&packet->destination) +
-		      htons(ICMPV6_HEADER + QUOTE) + htons(IPPROTO_ICMPV6);
-		sum = bpf_csum_diff(NULL, 0, (void *)icmp, ICMPV6_HEADER + QUOTE, sum);
-		icmp->icmp6_cksum = checksum_of_sum(sum);
-	} else {
-		struct icmphdr *icmp = network + sizeof(struct iphdr);
-
-		if ((void *)icmp + ICMP_HEADER + QUOTE > end)
-			return drop(DROP_NO_ROOM);
-		*type = htons(ETH_P_IP);
-		write_own_ipv4(network, packet->destination.word[0], packet->source.word[0],
-			       added + QUOTE);
-		icmp->type = ICMP_DEST_UNREACH;
-		icmp->code = ICMP_FRAG_NEEDED;
-		icmp->checksum = 0;
-		icmp->un.frag.__unused = 0;
-		icmp->un.frag.mtu = htons(mtu);
-		sum = bpf_csum_diff(NULL, 0, (void *)icmp, ICMP_HEADER + QUOTE, 0);
-		icmp->checksum = checksum_of_sum(sum);
-	}
-	return answered(ANSWER_PACKET_TOO_BIG);
+	written = ipv6 ? write_too_big_ipv6(type, end, packet, mtu)
+		       : write_too_big_ipv4(type, end, packet, mtu);
+	return written ? answered(ANSWER_PACKET_TOO_BIG) : drop(DROP_NO_ROOM);
 }

@@ -35,8 +35,8 @@
 #include "receive/stray.h"
 
 /* The service of a packet that has no ports, as other fragments of it have none; or a verdict. */
-static __always_inline struct service *find_service_of_fragment(struct service_table *table,
-								struct packet *packet, int *verdict)
+static __always_inline struct service *
+find_service_of_fragment(struct service_table *table, struct packet *packet, verdict_t *verdict)
 {
 	struct service *service = NULL;
 
@@ -57,7 +57,8 @@ static __always_inline struct service *find_service_of_fragment(struct service_t
  */
 static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
 							   struct service_table *table,
-							   struct packet *packet, int *verdict)
+							   struct packet *packet,
+							   verdict_t *verdict)
 {
 	*verdict = GO_ON;
 	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) {
@@ -91,15 +92,15 @@ static __always_inline int shows_flow(const struct backend *backend)
 }
 
 /* Sends a packet to a backend of its service. */
-static __always_inline int balance(struct xdp_md *ctx, const struct service_table *table,
-				   struct packet *packet, struct service *service)
+static __always_inline verdict_t balance(struct xdp_md *ctx, const struct service_table *table,
+					 struct packet *packet, struct service *service)
 {
 	struct nexthop *nexthop;
 	struct backend *backend = NULL;
 	struct backend_cpu *cpu;
 	__u32 number;
 	__u64 flow = 0;
-	int verdict;
+	verdict_t verdict;
 
 	WORK_OUT(service);
 	if (packet->forged || is_bad_source(packet))
@@ -140,11 +141,11 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 /* The same for a packet that is not plain. A copy of its own, as there it is known where headers
  * are.
  */
-static __always_inline int balance_odd(struct xdp_md *ctx, struct service_table *table,
-				       struct packet *packet)
+static __always_inline verdict_t balance_odd(struct xdp_md *ctx, struct service_table *table,
+					     struct packet *packet)
 {
 	struct service *service;
-	int verdict;
+	verdict_t verdict;
 
 	if (!parse_headers(ctx, packet))
 		return XDP_PASS;

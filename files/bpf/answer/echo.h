@@ -5,6 +5,7 @@
 #include "base/kernel.h"
 #include "base/checksum.h"
 #include "base/counters.h"
+#include "base/verdict.h"
 #include "parse/address.h"
 #include "parse/icmp.h"
 #include "parse/packet.h"
@@ -23,7 +24,7 @@ static __always_inline void swap_macs(void *eth)
  * but for the type. Of the two zeros of such a checksum receivers take 0xffff always, and 0 only
  * where some word of the message is not zero (RFC 1624, section 3).
  */
-static __always_inline int answer_echo(struct xdp_md *ctx, struct packet *packet)
+static __always_inline verdict_t answer_echo(struct xdp_md *ctx, struct packet *packet)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;

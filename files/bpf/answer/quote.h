@@ -49,13 +49,14 @@ static __always_inline int parse_quoted(struct cursor *cursor, __u8 family, stru
  * what a backend sent becomes part of the flow that it quotes: of the quoted packet, source and
  * destination have changed sides. All else stays as it is.
  */
-static __always_inline int look_into_icmp(struct xdp_md *ctx, const struct service_table *table,
-					  struct packet *packet)
+static __always_inline verdict_t look_into_icmp(struct xdp_md *ctx,
+						const struct service_table *table,
+						struct packet *packet)
 {
 	struct cursor cursor = cursor_at(ctx, packet->l4);
 	const __u8 *icmp = next_header(&cursor);
 	struct packet quoted = {};
-	int verdict;
+	verdict_t verdict;
 	__u8 type;
 
 	if (!is_there(&cursor, ICMP_HEADER))

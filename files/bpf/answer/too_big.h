@@ -80,15 +80,17 @@ static __always_inline int write_too_big_ipv6(__be16 *type, void *end, const str
 /* Tells the client that at most `mtu` bytes fit. Less than what every host may send is told to
  * nobody: IPv6 hosts would not believe it, and for the others it is not worth it.
  */
-static __always_inline int answer_too_big(struct xdp_md *ctx, const struct service_table *table,
-					  struct packet *packet, __u32 mtu)
+static __always_inline verdict_t answer_too_big(struct xdp_md *ctx,
+						const struct service_table *table,
+						struct packet *packet, __u32 mtu)
 {
 	int ipv6 = packet->family == 6;
 	__s32 least = ipv6 ? LEAST_MTU_6 : LEAST_MTU_4;
 	__u32 added = (ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + ICMP_HEADER;
 	void *data, *end;
 	__be16 *type;
-	int verdict, written;
+	verdict_t verdict;
+	int written;
 
 	if (!is_whole(ctx, packet) || packet->quotes || (__s32)mtu < least)
 		return drop(DROP_TOO_BIG);

@@ -7,6 +7,7 @@
 
 #include "base/kernel.h"
 #include "base/maps.h"
+#include "base/verdict.h"
 
 /* Why a packet to a service was not forwarded. The names and their meaning to
  * an operator are in layout.py (DROPS), in the same order. */
@@ -54,7 +55,7 @@ TABLE("percpu_array", __u64, drops, DROP_REASONS);
 TABLE("percpu_array", __u64, answers, ANSWERS);
 TABLE("percpu_array", struct flow_events, flow_events, 1);
 
-static __always_inline int drop(enum drop reason)
+static __always_inline verdict_t drop(enum drop reason)
 {
 	__u32 key = reason;
 	__u64 *counter = drops.lookup(&key);
@@ -64,7 +65,7 @@ static __always_inline int drop(enum drop reason)
 	return XDP_DROP;
 }
 
-static __always_inline int answered(enum answer kind)
+static __always_inline verdict_t answered(enum answer kind)
 {
 	__u32 key = kind;
 	__u64 *counter = answers.lookup(&key);

@@ -6,6 +6,7 @@
 
 #include "base/kernel.h"
 #include "base/counters.h"
+#include "base/verdict.h"
 #include "parse/address.h"
 #include "parse/icmp.h"
 #include "parse/packet.h"
@@ -85,8 +86,8 @@ static __always_inline int is_forwarded(long result)
 	       result == BPF_FIB_LKUP_RET_UNSUPP_LWT;
 }
 
-static __always_inline int judge_stray(struct xdp_md *ctx, const struct service_table *table,
-				       const struct packet *packet)
+static __always_inline verdict_t judge_stray(struct xdp_md *ctx, const struct service_table *table,
+					     const struct packet *packet)
 {
 	__u32 receiver;
 

@@ -94,9 +94,9 @@ static __always_inline void write_shim(void *shim, const struct packet *packet,
 #endif
 }
 
-static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *packet,
-				       const struct backend *backend, const struct nexthop *nexthop,
-				       __u64 flow)
+static __always_inline verdict_t encapsulate(struct xdp_md *ctx, const struct packet *packet,
+					     const struct backend *backend,
+					     const struct nexthop *nexthop, __u64 flow)
 {
 	__u32 overhead = backend->overhead, length = packet->length + overhead;
 	void *data, *end, *type;

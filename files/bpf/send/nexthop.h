@@ -4,6 +4,7 @@
 
 #include "base/kernel.h"
 #include "base/counters.h"
+#include "base/verdict.h"
 #include "parse/packet.h"
 #include "choose/backend.h"
 #include "choose/service.h"
@@ -99,7 +100,7 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 						    const struct service_table *table,
 						    struct packet *packet, struct backend *backend,
-						    struct backend_cpu *cpu, int *verdict)
+						    struct backend_cpu *cpu, verdict_t *verdict)
 {
 	__u32 now;
 	long result;

@@ -4,6 +4,7 @@
 
 #include "base/kernel.h"
 #include "base/checksum.h"
+#include "base/verdict.h"
 #include "parse/icmp.h"
 #include "parse/packet.h"
 #include "choose/backend.h"
@@ -14,8 +15,9 @@
  * which is lost anyway, becomes a ping from the backend to the host; to answer it the kernel must
  * resolve the way to the backend.
  */
-static __always_inline int have_resolved(struct xdp_md *ctx, const struct service_table *table,
-					 struct packet *packet, struct backend *backend)
+static __always_inline verdict_t have_resolved(struct xdp_md *ctx,
+					       const struct service_table *table,
+					       struct packet *packet, struct backend *backend)
 {
 	int ipv6 = backend->flags & BACKEND_IPV6;
 	__u32 header = ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);

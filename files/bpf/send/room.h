@@ -13,7 +13,8 @@
 /* Moves the frame's start by `bytes` and its VLAN tags along; the headers in between and the
  * Ethernet addresses are for the caller to write. The frame's limits are to be read again.
  */
-static __always_inline int make_room(struct xdp_md *ctx, const struct packet *packet, __u32 bytes)
+static __always_inline verdict_t make_room(struct xdp_md *ctx, const struct packet *packet,
+					   __u32 bytes)
 {
 	void *data, *end;
 	__u32 *to, *from;

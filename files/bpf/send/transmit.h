@@ -11,8 +11,8 @@
 #include "choose/backend.h"
 
 /* Gives a frame the tags of its egress in place of those that it came with. */
-static __always_inline int retag(struct xdp_md *ctx, const struct packet *packet,
-				 const struct backend_cpu *cpu)
+static __always_inline verdict_t retag(struct xdp_md *ctx, const struct packet *packet,
+				       const struct backend_cpu *cpu)
 {
 	__u32 came_with = packet->ethertype_at - offsetof(struct ethhdr, h_proto);
 	void *data, *end;
@@ -38,8 +38,8 @@ static __always_inline int retag(struct xdp_md *ctx, const struct packet *packet
 /* Sends a frame that is encapsulated. With a given next hop it leaves by the interface and with the
  * tags that it came by.
  */
-static __always_inline int transmit(struct xdp_md *ctx, const struct packet *packet,
-				    const struct backend *backend, struct backend_cpu *cpu)
+static __always_inline verdict_t transmit(struct xdp_md *ctx, const struct packet *packet,
+					  const struct backend *backend, struct backend_cpu *cpu)
 {
 	__u32 target = 0;
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each C header includes what it uses and nothing else, so that it can be read alone; read from the
-text, as there is a compiler only where bcc is."""
+"""Each C header includes what it uses and nothing else, so that editors and linters can read each
+alone: from the text, and by clang where it is installed."""
 
 from __future__ import annotations
 
+import platform
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,6 +68,25 @@ def needed(name: str, sources: Mapping[str, str]) -> set[str]:
 @pytest.mark.parametrize("name", sorted(SOURCES.keys() - {KERNEL}))
 def test_what_a_file_uses_is_included_there_and_nothing_else(name: str) -> None:
     assert sorted(included(SOURCES[name])) == sorted(needed(name, SOURCES))
+
+
+FEATURES = sorted(set(re.findall(r"\bWITH_\w+", "".join(SOURCES.values()))))
+VALUES = ("TICKS_PER_SECOND=250", "BACKENDS=64", "LOOKUP_TABLES=64", "FLOW_BLOCKS=64", "CPUS=2")
+MACHINE = platform.machine()
+SYSTEM = [f"-I/usr/include/{MACHINE}-linux-gnu", f"-D__{MACHINE}__"]
+"""The C library asks for its own kind of machine, where the kernel's headers include it."""
+
+
+def test_clang_reads_each_header_alone() -> None:
+    clang = shutil.which("clang")
+    if not clang:
+        pytest.skip("cannot run here: clang is not installed")
+    flags = [f"-D{define}" for define in (*FEATURES, *VALUES)]
+    command = [clang, "-fsyntax-only", "-target", "bpf", "-I.", *SYSTEM, *flags, "-x", "c"]
+    for name in HEADERS:
+        alone = [*command, "-include", name, "/dev/null"]
+        done = subprocess.run(alone, cwd=BPF, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), name
 
 
 @pytest.mark.parametrize("name", HEADERS)

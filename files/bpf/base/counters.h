@@ -10,7 +10,7 @@
 #include "base/verdict.h"
 
 /* Why a packet to a service was not forwarded. The names and their meaning to
- * an operator are in layout.py (DROPS), in the same order. */
+ * an operator are in maps/reasons.py (DROPS) of the library, in the same order. */
 enum drop {
 	DROP_NONE, /* so that 0 means "no defect"; never counted */
 	DROP_MALFORMED,
@@ -29,14 +29,14 @@ enum drop {
 	DROP_REASONS,
 };
 
-/* What the balancer answers itself; layout.py (ANSWERS). */
+/* What the balancer answers itself; maps/reasons.py (ANSWERS). */
 enum answer {
 	ANSWER_ECHO_REPLY,
 	ANSWER_PACKET_TOO_BIG,
 	ANSWERS,
 };
 
-/* What the flow table did; layout.py (FLOW_EVENTS). */
+/* What the flow table did; maps/reasons.py (FLOW_EVENTS). */
 struct flow_events {
 	__u64 hits;
 	__u64 misses;

@@ -37,4 +37,4 @@
 	TABLE("array_of_maps$" #name "_inner", __u32, name, size)
 
 #define ASSERT_SIZE(type, bytes)                                                                   \
-	_Static_assert(sizeof(type) == (bytes), #type " is shared with layout.py")
+	_Static_assert(sizeof(type) == (bytes), #type " is shared with the library")

@@ -52,7 +52,8 @@ ASSERT_SIZE(struct backend_records, 128);
 /* What a CPU keeps about a backend, together because it is touched together. */
 struct backend_cpu {
 	struct counter sent;
-	/* as the kernel's routing last gave it, see nexthop.h, and how frames leave, see egress.h */
+	/* as the kernel's routing last gave it, see send/nexthop.h, and how frames leave,
+	 * see send/egress.h */
 	struct nexthop nexthop;
 	__u16 tags_length;
 	__u32 ifindex; /* that the route names; 0: there is none */

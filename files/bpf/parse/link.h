@@ -12,18 +12,17 @@
 
 struct vlan_tag {
 	__be16 protocol;
-	__be16 control; /* priority, and the VLAN's number */
+	__be16 control; /* priority 0, and the VLAN's number */
 };
 
 /* Fills in what Ethernet says, and `family`; 0: nothing that could be to a service. */
 static __always_inline int parse_link(struct cursor *cursor, struct packet *packet)
 {
-	const struct ethhdr *eth = next_header(cursor);
-	const __be16 *type = &eth->h_proto;
+	const __be16 *type = next_header(cursor) + offsetof(struct ethhdr, h_proto);
 
-	if (!is_there(cursor, sizeof(*eth)))
+	if (!is_there(cursor, sizeof(struct ethhdr)))
 		return 0;
-	cursor->offset += sizeof(*eth);
+	cursor->offset += sizeof(struct ethhdr);
 	if (*type == htons(ETH_P_8021Q) || *type == htons(ETH_P_8021AD)) {
 		if (!is_there(cursor, VLAN_TAG_LENGTH))
 			return 0;

@@ -49,7 +49,7 @@ static __always_inline long route_received(struct xdp_md *ctx, const struct serv
 	void *end = (void *)(long)ctx->data_end;
 	struct bpf_fib_lookup fib = { .ifindex = receiver };
 
-	/* an error has those of the packet that it quotes, see icmp.h */
+	/* an error has those of the packet that it quotes, see answer/quote.h */
 	if (!packet->quotes) {
 		fib.l4_protocol = packet->protocol;
 		fib.sport = ((__be16 *)&packet->ports)[0];

@@ -10,27 +10,33 @@
  * in use needs: WITH_IPV4, WITH_IPV6, WITH_MAGLEV, WITH_JHASH, WITH_ANY_PORT, WITH_BY_SOURCE, WITH_FLOW_TABLE,
  * WITH_IPIP, WITH_GUE, WITH_GRE, WITH_L2, WITH_SPREAD.
  */
-#include "maps.h"
-#include "counters.h"
-#include "checksum.h"
-#include "packet.h"
-#include "hash.h"
-#include "service.h"
-#include "source.h"
-#include "egress.h"
-#include "backend.h"
-#include "flow.h"
-#include "ttl.h"
-#include "encap.h"
-#include "limit.h"
-#include "icmp.h"
-#include "nexthop.h"
-#include "own.h"
-#include "stray.h"
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "base/verifier.h"
+#include "parse/cursor.h"
+#include "parse/icmp.h"
+#include "parse/packet.h"
+#include "parse/parse.h"
+#include "parse/plain.h"
+#include "parse/ports.h"
+#include "choose/backend.h"
+#include "choose/flow.h"
+#include "choose/hash.h"
+#include "choose/service.h"
+#include "choose/source.h"
+#include "send/encap.h"
+#include "send/nexthop.h"
+#include "send/transmit.h"
+#include "send/ttl.h"
+#include "answer/quote.h"
+#include "answer/too_big.h"
+#include "receive/own.h"
+#include "receive/stray.h"
 
 /* The service of a packet that has no ports, as other fragments of it have none; or a verdict. */
-static __always_inline struct service *find_service_of_fragment(struct service_table *table,
-								struct packet *packet, int *verdict)
+static __always_inline struct service *
+find_service_of_fragment(struct service_table *table, struct packet *packet, verdict_t *verdict)
 {
 	struct service *service = NULL;
 
@@ -51,11 +57,15 @@ static __always_inline struct service *find_service_of_fragment(struct service_t
  */
 static __always_inline struct service *find_service_of_odd(struct xdp_md *ctx,
 							   struct service_table *table,
-							   struct packet *packet, int *verdict)
+							   struct packet *packet,
+							   verdict_t *verdict)
 {
 	*verdict = GO_ON;
-	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP)
-		parse_ports((void *)(long)ctx->data, (void *)(long)ctx->data_end, packet, 0);
+	if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) {
+		struct cursor cursor = cursor_at(ctx, packet->l4);
+
+		parse_ports(&cursor, packet, 0);
+	}
 	if (is_icmp(ctx, packet)) {
 		*verdict = look_into_icmp(ctx, table, packet);
 		if (*verdict != GO_ON)
@@ -82,15 +92,15 @@ static __always_inline int shows_flow(const struct backend *backend)
 }
 
 /* Sends a packet to a backend of its service. */
-static __always_inline int balance(struct xdp_md *ctx, const struct service_table *table,
-				   struct packet *packet, struct service *service)
+static __always_inline verdict_t balance(struct xdp_md *ctx, const struct service_table *table,
+					 struct packet *packet, struct service *service)
 {
 	struct nexthop *nexthop;
 	struct backend *backend = NULL;
 	struct backend_cpu *cpu;
 	__u32 number;
 	__u64 flow = 0;
-	int verdict;
+	verdict_t verdict;
 
 	WORK_OUT(service);
 	if (packet->forged || is_bad_source(packet))
@@ -131,13 +141,13 @@ static __always_inline int balance(struct xdp_md *ctx, const struct service_tabl
 /* The same for a packet that is not plain. A copy of its own, as there it is known where headers
  * are.
  */
-static __always_inline int balance_odd(struct xdp_md *ctx, struct service_table *table,
-				       struct packet *packet)
+static __always_inline verdict_t balance_odd(struct xdp_md *ctx, struct service_table *table,
+					     struct packet *packet)
 {
 	struct service *service;
-	int verdict;
+	verdict_t verdict;
 
-	if (parse_headers(ctx, packet) < 0)
+	if (!parse_headers(ctx, packet))
 		return XDP_PASS;
 	service = find_mark(table, packet);
 	if (!service || !is_own(ctx, table, packet, service))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 """As Ansible itself says it."""
@@ -22,10 +23,8 @@ SOURCES = Path(__file__).resolve().parents[2] / "files" / "bpf"
 @functools.cache
 def packed_sources() -> str:
     """The files of files/bpf as compressed JSON, name -> text."""
-    sources = {
-        path.name: path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.[ch]"))
-    }
-    return base64.b64encode(zlib.compress(json.dumps(sources).encode())).decode()
+    sources = json.dumps(read_sources(SOURCES))
+    return base64.b64encode(zlib.compress(sources.encode())).decode()
 
 
 class ActionModule(ActionBase):

@@ -47,6 +47,7 @@ import yaml
 from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 
 COLLECTION = Path(__file__).resolve().parents[2]
 # Of the distribution, to which its bcc belongs; isolated from variables and files of whoever calls it.
@@ -81,8 +82,8 @@ def members(collection: Path) -> Iterator[tuple[str, bytes]]:
     library = collection / "plugins" / "module_utils" / "_l4lb"
     for path in library.rglob("*.py"):
         yield f"l4lb/{path.relative_to(library).as_posix()}", path.read_bytes()
-    for path in (collection / "files" / "bpf").glob("*.[ch]"):
-        yield f"l4lb/bpf/{path.name}", path.read_bytes()
+    for name, text in read_sources(collection / "files" / "bpf").items():
+        yield f"l4lb/bpf/{name}", text.encode()
 
 
 def version(collection: Path) -> str:

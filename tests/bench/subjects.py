@@ -20,6 +20,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import bui
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array, maps_of
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
@@ -105,8 +106,7 @@ def seed() -> Subject:
 
 def sources() -> dict[str, str]:
     """The files of files/bpf, name -> text."""
-    folder = ROOT / "files" / "bpf"
-    return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.[ch]")}
+    return read_sources(ROOT / "files" / "bpf")
 
 
 def balancer(options: Mapping[str, Any], use: str = "") -> Subject:

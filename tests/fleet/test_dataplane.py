@@ -85,11 +85,11 @@ LIBRARY = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
-files = pathlib.Path(sys.argv[1], "files/bpf").glob("*.[ch]")
-balancer = Balancer("eth0", {file.name: file.read_text() for file in files})
+balancer = Balancer("eth0", read_sources(pathlib.Path(sys.argv[1], "files/bpf")))
 config = json.load(sys.stdin)
 if config:
     balancer.apply(parse_config(config))

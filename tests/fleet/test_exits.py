@@ -45,12 +45,12 @@ import json, pathlib, sys
 sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import L4lbError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 given = json.load(sys.stdin)
-files = pathlib.Path(sys.argv[1], "files/bpf").glob("*.[ch]")
-balancer = Balancer(given["interface"], {file.name: file.read_text() for file in files})
+balancer = Balancer(given["interface"], read_sources(pathlib.Path(sys.argv[1], "files/bpf")))
 config = given["config"] and parse_config(given["config"])
 result = {}
 try:

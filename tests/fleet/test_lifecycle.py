@@ -604,7 +604,8 @@ def test_an_older_release_had_other_maps(lb1: Host, wanted_state: str) -> None:
 
 
 BROKEN = """
-result = attempt(Balancer("eth0", sources(**{"encap.h": "nonsense"})).apply, config_of(given["w"]))
+files = sources(**{"send/encap.h": "nonsense"})
+result = attempt(Balancer("eth0", files).apply, config_of(given["w"]))
 """
 AS_BEFORE = """
 layout.VERSION -= given["versions"]

@@ -119,6 +119,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import bui
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, compiler
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.pins import Pins
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record, layout
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link, neighbours, xdp
@@ -128,8 +129,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import 
 import bcc
 
 def sources(**others):
-    files = Path(given["bpf"]).glob("*.[ch]")
-    return {**{path.name: path.read_text() for path in files}, **others}
+    return {**read_sources(Path(given["bpf"])), **others}
 
 def config_of(options):
     return None if options is None else parse_config(options)
@@ -940,8 +940,8 @@ def test_a_foreign_program_in_place_of_ours(lab: Lab, lb1: Host) -> None:
 
 BAD_SOURCES = {
     "clang": (
-        {"encap.h": "#pragma once\n\nint x = nonsense;\n"},
-        "clang refused l4lb: encap.h:3:9: error: use of undeclared identifier 'nonsense'",
+        {"send/encap.h": "#pragma once\n\nint x = nonsense;\n"},
+        "clang refused l4lb: send/encap.h:3:9: error: use of undeclared identifier 'nonsense'",
         "undeclared identifier 'nonsense'",
     ),
     "verifier": (

@@ -27,6 +27,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer i
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import Live
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.plan import Plan
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import flows as flows_of
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Address,
     Config,
@@ -228,8 +229,7 @@ class Walk:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        sources = {path.name: path.read_text() for path in CHECKOUT.glob("files/bpf/*.[ch]")}
-        self.balancer = Balancer(INTERFACE, sources)
+        self.balancer = Balancer(INTERFACE, read_sources(CHECKOUT / "files/bpf"))
         self.options = random_options(self.rng)
         self.seen: Counter[str] = Counter()
         self.flow_map = 0

@@ -26,6 +26,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build impo
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
     Egress,
     EgressKey,
@@ -358,7 +359,7 @@ class Balancer:
         else:
             if len(self._compiled) == MOST_PROGRAMS:
                 self._compiled.pop(next(iter(self._compiled)))
-            sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
+            sources = read_sources(SOURCES)
             self._compiled[kind] = build.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
         flow_key = self.datapath.maps.get("flow_key")

@@ -15,6 +15,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import (
     staging,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
@@ -44,7 +45,7 @@ def config(*services: dict[str, Any], **options: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def datapath() -> DataPath:
-    sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
+    sources = read_sources(SOURCES)
     return build.load(sources, config(*EVERYTHING, **EVERY_OPTION))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import MAX_BACKENDS
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
@@ -28,7 +29,7 @@ def test_the_most_backends(namespace: Namespace) -> None:
     one = service("web", port=80, scheduler="maglev", backends=listed)
     config = parse_config({"interface": "lo", "source_address6": "2001:db8::1", "services": [one]})
     source = Ingress(IPv4Address("192.0.2.2"), BALANCER_MAC)
-    texts = {path.name: path.read_text() for path in SOURCES.iterdir()}
+    texts = read_sources(SOURCES)
     data_path = build.load(texts, config)
     namespace.call(write, data_path, config, source)
     manifest = data_path.read()

@@ -16,7 +16,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import 
     Map,
     Shape,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import join_sources
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import (
+    join_sources,
+    read_sources,
+)
 
 SOURCES = Path(__file__).parents[2] / "files" / "bpf"
 
@@ -96,8 +99,7 @@ class Build:
 
         Raises CompileError.
         """
-        sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
-        text = join_sources(sources, f"{function}.c")
+        text = join_sources(read_sources(SOURCES), f"{function}.c")
         _program, module = compiler.load_by_bcc(text, flags, function)
         from bcc import lib
 

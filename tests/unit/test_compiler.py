@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,30 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import bui
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler, requirements
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.headers import Headers
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import join_sources
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import (
+    join_sources,
+    read_sources,
+)
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
+
+
+# The files.
+
+
+def test_files_in_folders_have_their_paths_for_names(tmp_path: Path) -> None:
+    (tmp_path / "parse" / "deep").mkdir(parents=True)
+    for name in ("z.c", "parse/b.h", "parse/deep/a.h", "parse/notes.txt", ".a.h.swp"):
+        (tmp_path / name).write_text(f"of {name}\n")
+    found = read_sources(tmp_path)
+    assert list(found.items()) == [
+        (name, f"of {name}\n") for name in ("parse/b.h", "parse/deep/a.h", "z.c")
+    ]
+    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
+        for name, text in found.items():
+            archive.writestr(f"bpf/{name}", text)
+    assert read_sources(zipfile.Path(tmp_path / "archive", "bpf/")) == found
+    assert read_sources(zipfile.Path(tmp_path / "archive", "others/")) == {}
 
 
 # One text of many files.
@@ -36,28 +58,30 @@ def located(text: str) -> list[tuple[str, int, str]]:
 
 
 SOURCES = {
-    "main.c": '#include <linux/bpf.h>\n#include "a.h"\n\n# include  "b.h" /* why */\nint main;\n',
-    "a.h": '#pragma once\n#include "b.h"\nint a;\n',
-    "b.h": '#pragma once\n#include "elsewhere.h"\n#include "a.h"\n\nint b;',
+    "main.c": (
+        '#include <linux/bpf.h>\n#include "in/a.h"\n\n# include  "b.h" /* why */\nint main;\n'
+    ),
+    "in/a.h": '#pragma once\n#include "b.h"\nint a;\n',
+    "b.h": '#pragma once\n#include "elsewhere.h"\n#include "in/a.h"\n\nint b;',
 }
 
 
 def test_lines_keep_their_files_and_numbers() -> None:
     assert located(join_sources(SOURCES, "main.c")) == [
         ("main.c", 1, "#include <linux/bpf.h>"),
-        ("a.h", 1, ""),
+        ("in/a.h", 1, ""),
         ("b.h", 1, ""),
         ("b.h", 2, '#include "elsewhere.h"'),
         ("b.h", 4, ""),
         ("b.h", 5, "int b;"),
-        ("a.h", 3, "int a;"),
+        ("in/a.h", 3, "int a;"),
         ("main.c", 3, ""),
         ("main.c", 5, "int main;"),
     ]
 
 
 def test_lines_of_the_data_plane_keep_their_files_and_numbers() -> None:
-    sources = {path.name: path.read_text() for path in BPF.glob("*.[ch]")}
+    sources = read_sources(BPF)
     joined = located(build.program_text(sources))
     used = {name for name, _number, _line in joined}
     assert used == sources.keys() - {"decap.c"}
@@ -76,7 +100,7 @@ def test_lines_of_the_data_plane_keep_their_files_and_numbers() -> None:
 
 def test_incomplete_sources() -> None:
     with pytest.raises(L4lbError, match=r"lack l4lb\.c; is the collection installed completely"):
-        build.program_text({"maps.h": ""})
+        build.program_text({"base/maps.h": ""})
 
 
 # Kernel headers.

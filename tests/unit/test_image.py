@@ -791,7 +791,7 @@ def test_every_feature_is_known_to_c_and_the_other_way_round() -> None:
         ),
         source_address="10.8.8.0/28",
     )
-    text = "".join(path.read_text() for path in BPF.glob("*.[ch]"))
+    text = "".join(path.read_text() for path in BPF.rglob("*.[ch]"))
     tested = set(re.findall(r"^#(?:if|ifdef|ifndef|elif)\b.*", text, re.MULTILINE))
     known = set(re.findall(r"\bWITH_\w+", "\n".join(tested)))
     # IP in IP is what is left if nothing else is asked for

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 
-SOURCES = [path for path in Path("files/bpf").glob("*.[ch]") if path.name != "decap.c"]
+SOURCES = [path for path in Path("files/bpf").rglob("*.[ch]") if path.name != "decap.c"]
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidat
 )
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
-TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.[ch]")))
+TEXT = "\n".join(path.read_text() for path in sorted(BPF.rglob("*.[ch]")))
 CODE = re.sub(r"/\*.*?\*/|//[^\n]*", " ", TEXT, flags=re.DOTALL)
 
 DEFINES = dict(re.findall(r"^#define[ \t]+(\w+)[ \t]+(\S[^\n]*?)[ \t]*$", CODE, re.MULTILINE))
@@ -261,7 +261,7 @@ def test_members_of_a_service_are_where_c_has_them(address: str, family: int) ->
         "protocol": b"\x11",
         "family": bytes([family]),
         "id": native(0x5678, 2),
-        "table": native(0x1ABC, 2),
+        "choice": native(0x1ABC, 2),
         "flags": native(0x21, 2),
         "udp_timeout": native(0x4321, 2),
         "padding": bytes(4),

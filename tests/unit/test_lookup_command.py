@@ -17,6 +17,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.xdp.l4lb.plugins.lookup import command
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+BPF = CHECKOUT / "files" / "bpf"
 VERSION = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["version"]
 
 
@@ -44,7 +45,7 @@ def test_what_is_in_it() -> None:
     assert set(names) == {
         "__main__.py",
         *(f"l4lb/{path.relative_to(library)}" for path in library.rglob("*.py")),
-        *(f"l4lb/bpf/{path.name}" for path in (CHECKOUT / "files/bpf").glob("*.[ch]")),
+        *(f"l4lb/bpf/{path.relative_to(BPF)}" for path in BPF.rglob("*.[ch]")),
     }
 
 
@@ -66,7 +67,7 @@ def test_the_sources_are_found_in_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
-    there = sorted(path.name for path in (CHECKOUT / "files/bpf").glob("*.[ch]"))
+    there = sorted(str(path.relative_to(BPF)) for path in BPF.rglob("*.[ch]"))
     assert done.stdout == f"{there}\n"
 
 

@@ -19,12 +19,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
+
 from tests.packet.verifier import SOURCES, Build, RefusedError
 
 FEATURES = {
     feature
-    for file in SOURCES.iterdir()
-    for feature in re.findall(r"\bWITH_(\w+)", file.read_text(encoding="utf-8"))
+    for text in read_sources(SOURCES).values()
+    for feature in re.findall(r"\bWITH_(\w+)", text)
 }
 CHOICES = (["IPV4", "IPV6"], ["MAGLEV", "JHASH"], ["IPIP", "GUE", "GRE", "L2"])
 """Features of which every program has some."""

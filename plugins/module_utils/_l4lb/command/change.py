@@ -18,6 +18,7 @@ from ..balancer.balancer import Balancer
 from ..balancer.plan import Plan
 from ..errors import ConfigError, L4lbError
 from ..kernel.paths import read_all, read_file, require_root
+from ..kernel.sources import read_sources
 from ..model.listing import listing
 from ..model.parse import interface_name, parse_config
 from ..network import link
@@ -70,10 +71,7 @@ def add_commands(commands: Any) -> None:
 
 def sources() -> dict[str, str]:
     """The C sources, which the build puts beside this package."""
-    folder = resources.files(__package__.partition(".")[0]).joinpath("bpf")
-    if not folder.is_dir():
-        return {}
-    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+    return read_sources(resources.files(__package__.partition(".")[0]).joinpath("bpf"))
 
 
 # apply

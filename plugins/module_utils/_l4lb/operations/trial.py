@@ -84,7 +84,7 @@ class Flow:
         return macs + b"\x86\xdd" + head + addresses + l4
 
     def fingerprint(self, key: int) -> int:
-        """By what a flow table knows it: fingerprint() of files/bpf/hash.h."""
+        """By what a flow table knows it: fingerprint() of files/bpf/choose/hash.h."""
         return hashes.fingerprint(
             _words(self.source),
             self._ports(),
@@ -94,7 +94,7 @@ class Flow:
         )
 
     def slot(self, service: Service, seed: int) -> int:
-        """Its slot in the lookup table of a service: slot_of() of files/bpf/service.h."""
+        """Its slot in the lookup table of a service: slot_of() of files/bpf/choose/service.h."""
         by_source = service.affinity == "source"
         if service.scheduler == "maglev":
             ports = 0 if by_source else self._ports()

@@ -5,14 +5,12 @@
  */
 #pragma once
 
-#define EGRESSES 4096
-#define MOST_TAGS 2
-#define MOST_MTU 0xffff
+#include "base/kernel.h"
+#include "base/maps.h"
+#include "parse/link.h"
 
-struct vlan_tag {
-	__be16 protocol;
-	__be16 control; /* priority 0, and the VLAN's number */
-};
+#define EGRESSES 4096
+#define MOST_MTU 0xffff
 
 /* `mac` is that of the next hop, where it depends on that; or 0. */
 struct egress_key {

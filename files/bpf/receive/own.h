@@ -2,6 +2,15 @@
 /* Which frames are for this host: by the MAC address that they are to. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/maps.h"
+#include "parse/address.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+#include "choose/service.h"
+#include "send/nexthop.h"
+#include "send/resolve.h"
+
 #define ASKED_PER_SECOND 4
 
 /* What routing last said about the interface, per CPU; and with which questions it was found, which
@@ -12,7 +21,7 @@ struct routed_mac {
 	__u32 generation; /* of the service table then: a new one has the right addresses */
 	__u32 asked; /* when, in ticks */
 	__u32 backend; /* number of the one to ask about; 0: any */
-	__u32 table;
+	__u32 choice; /* of the service */
 	struct bpf_fib_lookup route;
 };
 
@@ -23,10 +32,10 @@ static __always_inline __u32 any_backend(const struct service *service, struct r
 {
 	struct lookup_table *table;
 
-	known->table = service->table;
+	known->choice = service->choice;
 	if (service->flags & SERVICE_SETTLED)
-		return known->table;
-	table = lookup_tables.lookup(&known->table);
+		return known->choice;
+	table = lookup_tables.lookup(&known->choice);
 	return table ? ((__u16 *)table->slots)[known->asked % JHASH_SLOTS] : 0;
 }
 

@@ -12,6 +12,16 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/maps.h"
+#include "base/verifier.h"
+#include "parse/packet.h"
+#include "parse/ports.h"
+#include "choose/backend.h"
+#include "choose/hash.h"
+#include "choose/service.h"
+
 #define FLOW_WAYS 4 /* a set fills a cache line */
 
 struct flow {

@@ -4,6 +4,16 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "parse/address.h"
+#include "parse/icmp.h"
+#include "parse/packet.h"
+#include "choose/service.h"
+#include "send/nexthop.h"
+#include "receive/own.h"
+
 #define IP6_FLOWINFO_MASK 0x0fffffff
 #define ND_FIRST 133 /* router solicitation (RFC 4861) */
 #define ND_LAST 137 /* redirect */
@@ -39,7 +49,7 @@ static __always_inline long route_received(struct xdp_md *ctx, const struct serv
 	void *end = (void *)(long)ctx->data_end;
 	struct bpf_fib_lookup fib = { .ifindex = receiver };
 
-	/* an error has those of the packet that it quotes, see icmp.h */
+	/* an error has those of the packet that it quotes, see answer/quote.h */
 	if (!packet->quotes) {
 		fib.l4_protocol = packet->protocol;
 		fib.sport = ((__be16 *)&packet->ports)[0];
@@ -76,8 +86,8 @@ static __always_inline int is_forwarded(long result)
 	       result == BPF_FIB_LKUP_RET_UNSUPP_LWT;
 }
 
-static __always_inline int judge_stray(struct xdp_md *ctx, const struct service_table *table,
-				       const struct packet *packet)
+static __always_inline verdict_t judge_stray(struct xdp_md *ctx, const struct service_table *table,
+					     const struct packet *packet)
 {
 	__u32 receiver;
 

@@ -13,10 +13,19 @@
  */
 #pragma once
 
-#define OUTER_TTL 64
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "parse/address.h"
+#include "parse/ipv4.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+#include "send/room.h"
+#include "send/ttl.h"
+
 #define GUE_FIRST_PORT 0xc000 /* the upper quarter of all ports is for such (RFC 6335) */
 #define FLOW_LABEL_MASK 0xfffff
-#define MOST_HEADERS 48 /* bytes that are ever added: IPv6 and UDP or ICMP */
 
 struct gre_header {
 	__be16 flags;
@@ -85,45 +94,9 @@ static __always_inline void write_shim(void *shim, const struct packet *packet,
 #endif
 }
 
-/* Moves the frame's start by `bytes` and its VLAN tags along; the headers in between and the
- * Ethernet addresses are for the caller to write. The frame's limits are to be read again.
- */
-static __always_inline int make_room(struct xdp_md *ctx, const struct packet *packet, __u32 bytes)
-{
-	void *data, *end;
-	__u32 *to, *from;
-	int i;
-
-	if (bpf_xdp_adjust_head(ctx, -(int)bytes))
-		return drop(DROP_NO_ROOM);
-#ifdef FILL_HEADROOM
-	/* a test build: whatever is not written shows */
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if (data + MOST_HEADERS > end)
-		return drop(DROP_NO_ROOM);
-#pragma unroll
-	for (i = 0; i < MOST_HEADERS; i++)
-		if (i < bytes)
-			((__u8 *)data)[i] = 0xff;
-#endif
-	if (!is_tagged(packet))
-		return GO_ON;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	to = data + 2 * ETH_ALEN;
-	from = data + bytes + 2 * ETH_ALEN;
-	if ((void *)(to + 2) > end || (void *)(from + 2) > end)
-		return drop(DROP_NO_ROOM);
-	to[0] = from[0];
-	if (packet->type > offsetof(struct ethhdr, h_proto) + VLAN_TAG_LENGTH)
-		to[1] = from[1];
-	return GO_ON;
-}
-
-static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *packet,
-				       const struct backend *backend, const struct nexthop *nexthop,
-				       __u64 flow)
+static __always_inline verdict_t encapsulate(struct xdp_md *ctx, const struct packet *packet,
+					     const struct backend *backend,
+					     const struct nexthop *nexthop, __u64 flow)
 {
 	__u32 overhead = backend->overhead, length = packet->length + overhead;
 	void *data, *end, *type;
@@ -140,7 +113,7 @@ static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *
 	if (!overhead)
 		return GO_ON;
 	/* Even the shortest packet that is left behind the headers would do for the shim. */
-	type = data + packet->type;
+	type = data + packet->ethertype_at;
 	if (backend->flags & BACKEND_IPV6) {
 		struct ipv6hdr *ip = type + sizeof(__be16);
 
@@ -158,31 +131,5 @@ static __always_inline int encapsulate(struct xdp_md *ctx, const struct packet *
 		write_ipv4(ip, packet, backend, length, flow);
 		write_shim(ip + 1, packet, backend, length - sizeof(*ip), flow);
 	}
-	return GO_ON;
-}
-
-/* Gives a frame the tags of its egress in place of those that it came with. */
-static __always_inline int retag(struct xdp_md *ctx, const struct packet *packet,
-				 const struct backend_cpu *cpu)
-{
-	__u32 came_with = packet->type - offsetof(struct ethhdr, h_proto);
-	void *data, *end;
-	__u32 *tags;
-
-	if (cpu->tags_length != came_with) {
-		if (bpf_xdp_adjust_head(ctx, (int)came_with - (int)cpu->tags_length))
-			return drop(DROP_NO_ROOM);
-	}
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	tags = data + 2 * ETH_ALEN;
-	if ((void *)(tags + MOST_TAGS) > end)
-		return drop(DROP_NO_ROOM);
-	copy_mac(data, cpu->nexthop.destination);
-	copy_mac(data + ETH_ALEN, cpu->nexthop.source);
-	if (cpu->tags_length)
-		tags[0] = *(const __u32 *)&cpu->tags[0];
-	if (cpu->tags_length > VLAN_TAG_LENGTH)
-		tags[1] = *(const __u32 *)&cpu->tags[1];
 	return GO_ON;
 }

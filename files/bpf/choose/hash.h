@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Hashes of a flow: one picks its backend, the same on all balancers of a fleet; another, which is a
- * secret of this host, says where the flow table has it. schedulers.py has the same functions.
+ * secret of this host, says where the flow table has it. The library has the same functions, in
+ * schedulers/ and operations/trial.py.
  *
  * Words of a packet are read as they are in memory, so machines of both byte orders balance alike
  * among themselves only.
  */
 #pragma once
+
+#include "base/kernel.h"
+#include "parse/address.h"
+#include "parse/packet.h"
 
 #define GOLDEN_64 0x9e3779b97f4a7c15ULL /* 2^64 divided by the golden ratio; spreads keys */
 

@@ -2,6 +2,13 @@
 /* Backends of services: how a packet travels to one, precomputed. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/maps.h"
+#include "parse/address.h"
+#include "parse/link.h"
+#include "choose/service.h"
+
 #define BACKEND_HAS_NEXTHOP 1 /* it is given, on the balanced interface; else routing finds it */
 #define BACKEND_IPV6 2 /* the family of the backend's address, and so of the outer header */
 #define BACKEND_KEEPS_FLOWS 4 /* enabled or drained */
@@ -45,7 +52,8 @@ ASSERT_SIZE(struct backend_records, 128);
 /* What a CPU keeps about a backend, together because it is touched together. */
 struct backend_cpu {
 	struct counter sent;
-	/* as the kernel's routing last gave it, see nexthop.h, and how frames leave, see egress.h */
+	/* as the kernel's routing last gave it, see send/nexthop.h, and how frames leave,
+	 * see send/egress.h */
 	struct nexthop nexthop;
 	__u16 tags_length;
 	__u32 ifindex; /* that the route names; 0: there is none */

@@ -2,8 +2,19 @@
 /* The next hop of a packet: a given MAC address, or what the kernel's routes and neighbours say. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/counters.h"
+#include "base/verdict.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+#include "choose/service.h"
+#include "send/egress.h"
+#include "send/resolve.h"
+
+#ifndef AF_INET
 #define AF_INET 2
 #define AF_INET6 10
+#endif
 #define LOOPBACK_IFINDEX 1
 #define NO_EGRESS 256 /* beyond what bpf_fib_lookup answers (BPF_FIB_LKUP_RET_...) */
 
@@ -89,7 +100,7 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packe
 static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 						    const struct service_table *table,
 						    struct packet *packet, struct backend *backend,
-						    struct backend_cpu *cpu, int *verdict)
+						    struct backend_cpu *cpu, verdict_t *verdict)
 {
 	__u32 now;
 	long result;
@@ -119,21 +130,4 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 		*verdict = have_resolved(ctx, table, packet, backend);
 	}
 	return NULL;
-}
-
-/* Sends a frame that is encapsulated. With a given next hop it leaves by the interface and with the
- * tags that it came by.
- */
-static __always_inline int transmit(struct xdp_md *ctx, const struct packet *packet,
-				    const struct backend *backend, struct backend_cpu *cpu)
-{
-	__u32 target = 0;
-
-	if (!(backend->flags & BACKEND_HAS_NEXTHOP)) {
-		target = cpu->target;
-		if ((is_tagged(packet) || cpu->tags_length) && retag(ctx, packet, cpu) != GO_ON)
-			return XDP_DROP;
-	}
-	count(&cpu->sent, frame_length(ctx));
-	return target ? bpf_redirect(target, 0) : XDP_TX;
 }

@@ -5,6 +5,15 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "base/counters.h"
+#include "base/maps.h"
+#include "base/verdict.h"
+#include "base/verifier.h"
+#include "parse/address.h"
+#include "parse/packet.h"
+
 #define MOST_HEADER 60 /* bytes that a header of IPv4 may have */
 
 /* Answers of a kind that a CPU may still give. A second's worth is saved up at the most. */
@@ -102,8 +111,8 @@ static __always_inline int has_sender(struct xdp_md *ctx)
 }
 
 /* GO_ON if a packet may be answered; else it is dropped. */
-static __always_inline int may_answer(struct xdp_md *ctx, const struct packet *packet,
-				      enum answer kind, __u32 rate)
+static __always_inline verdict_t may_answer(struct xdp_md *ctx, const struct packet *packet,
+					    enum answer kind, __u32 rate)
 {
 #ifdef WITH_IPV4
 	if (packet->family == 4 && !is_sound_ipv4(ctx, packet))

@@ -5,8 +5,12 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/maps.h"
+#include "base/verdict.h"
+
 /* Why a packet to a service was not forwarded. The names and their meaning to
- * an operator are in layout.py (DROPS), in the same order. */
+ * an operator are in maps/reasons.py (DROPS) of the library, in the same order. */
 enum drop {
 	DROP_NONE, /* so that 0 means "no defect"; never counted */
 	DROP_MALFORMED,
@@ -25,14 +29,14 @@ enum drop {
 	DROP_REASONS,
 };
 
-/* What the balancer answers itself; layout.py (ANSWERS). */
+/* What the balancer answers itself; maps/reasons.py (ANSWERS). */
 enum answer {
 	ANSWER_ECHO_REPLY,
 	ANSWER_PACKET_TOO_BIG,
 	ANSWERS,
 };
 
-/* What the flow table did; layout.py (FLOW_EVENTS). */
+/* What the flow table did; maps/reasons.py (FLOW_EVENTS). */
 struct flow_events {
 	__u64 hits;
 	__u64 misses;
@@ -51,7 +55,7 @@ TABLE("percpu_array", __u64, drops, DROP_REASONS);
 TABLE("percpu_array", __u64, answers, ANSWERS);
 TABLE("percpu_array", struct flow_events, flow_events, 1);
 
-static __always_inline int drop(enum drop reason)
+static __always_inline verdict_t drop(enum drop reason)
 {
 	__u32 key = reason;
 	__u64 *counter = drops.lookup(&key);
@@ -61,7 +65,7 @@ static __always_inline int drop(enum drop reason)
 	return XDP_DROP;
 }
 
-static __always_inline int answered(enum answer kind)
+static __always_inline verdict_t answered(enum answer kind)
 {
 	__u32 key = kind;
 	__u64 *counter = answers.lookup(&key);

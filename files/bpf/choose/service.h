@@ -2,6 +2,13 @@
 /* Services, and the lookup table of each: which backend a new flow is for. */
 #pragma once
 
+#include "base/kernel.h"
+#include "base/maps.h"
+#include "parse/address.h"
+#include "parse/ipv6.h"
+#include "parse/packet.h"
+#include "choose/hash.h"
+
 #define VLAN_ID_MASK 0x0fff
 #define SERVICE_BITS 15
 #define SERVICE_SLOTS (1 << SERVICE_BITS)
@@ -13,7 +20,7 @@
 #define SERVICE_JHASH 2
 #define SERVICE_BY_SOURCE 4 /* affinity: all flows of a client are for one backend */
 #define SERVICE_FLOW_TABLE 8
-#define SERVICE_SETTLED 16 /* `table` is the one backend that flows can have, or 0 */
+#define SERVICE_SETTLED 16 /* `choice` is the one backend that flows can have, or 0 */
 #define SERVICE_SECOND 64 /* its backends' second records are in use; also that one's offset */
 
 /* Marks an address that has services of any protocol. */
@@ -25,7 +32,7 @@ struct service {
 	__u8 protocol; /* 0: the slot is empty */
 	__u8 family; /* 4 or 6 */
 	__u16 id; /* of its counters and flows */
-	__u16 table; /* index in lookup_tables */
+	__u16 choice; /* index in lookup_tables; or the one backend, see SERVICE_SETTLED */
 	__u16 flags;
 	__u16 udp_timeout; /* seconds after which a silent UDP flow is forgotten */
 	__u32 padding;
@@ -236,7 +243,7 @@ static __always_inline __u64 slot_of(const struct service *service, const struct
 static __always_inline __u32 pick_backend(const struct service *service,
 					  const struct packet *packet, __u64 flow, __u64 seed)
 {
-	__u32 index = service->table;
+	__u32 index = service->choice;
 	__u64 slot;
 	struct lookup_table *table;
 

@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How a map is declared, and what a step answers. */
+/* How a map is declared. */
 #pragma once
 
-#include <uapi/linux/bpf.h>
-#include <uapi/linux/icmp.h>
-#include <uapi/linux/icmpv6.h>
-#include <uapi/linux/if_ether.h>
-#include <uapi/linux/in.h>
-#include <uapi/linux/ip.h>
-#include <uapi/linux/ipv6.h>
-#include <uapi/linux/tcp.h>
-#include <uapi/linux/udp.h>
+#include "base/kernel.h"
 
 #ifdef PIN_DIR
 #define KEYED(kind, key, leaf, name, size)                                                         \
@@ -45,22 +37,4 @@
 	TABLE("array_of_maps$" #name "_inner", __u32, name, size)
 
 #define ASSERT_SIZE(type, bytes)                                                                   \
-	_Static_assert(sizeof(type) == (bytes), #type " is shared with layout.py")
-
-/* Makes the verifier forget what it knows of a number, without changing it. It follows each path
- * through the program with the numbers that are known on it, and would take millions of steps for
- * paths that differ in an offset or a flag; where they meet, nothing is lost by forgetting those.
- * `unknown` is any number of which it knows nothing.
- */
-#define FORGET(number, unknown)                                                                    \
-	do {                                                                                       \
-		__u64 forgotten = (number);                                                        \
-		asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+r"(forgotten) : "r"((__u64)(unknown)));    \
-		(number) = forgotten;                                                              \
-	} while (0)
-
-/* Has the compiler work out a value here and once, where it would do so wherever it is used. */
-#define WORK_OUT(value) asm volatile("" : "+r"(value))
-
-/* A step returns an XDP verdict, or this. */
-#define GO_ON (-1)
+	_Static_assert(sizeof(type) == (bytes), #type " is shared with the library")

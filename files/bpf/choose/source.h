@@ -4,6 +4,11 @@
  */
 #pragma once
 
+#include "base/kernel.h"
+#include "parse/address.h"
+#include "parse/packet.h"
+#include "choose/service.h"
+
 /* The first byte of an address. 0 is "this network", what is reserved may yet become anything. */
 #define LOOPBACK 127
 #define MULTICAST 224

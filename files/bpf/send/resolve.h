@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Neighbours that the kernel does not know yet. */
+#pragma once
+
+#include "base/kernel.h"
+#include "base/checksum.h"
+#include "base/verdict.h"
+#include "parse/icmp.h"
+#include "parse/packet.h"
+#include "choose/backend.h"
+#include "choose/service.h"
+#include "send/icmp.h"
+
+/* Has the kernel find the MAC address of a next hop, which a program cannot ask it to. The packet,
+ * which is lost anyway, becomes a ping from the backend to the host; to answer it the kernel must
+ * resolve the way to the backend.
+ */
+static __always_inline verdict_t have_resolved(struct xdp_md *ctx,
+					       const struct service_table *table,
+					       struct packet *packet, struct backend *backend)
+{
+	int ipv6 = backend->flags & BACKEND_IPV6;
+	__u32 header = ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	__u32 length = header + ICMP_HEADER;
+	struct icmphdr *icmp;
+	void *data, *end, *network;
+	__be16 *type;
+	__u32 sum;
+
+	if (!(ipv6 ? table->ipv6.word[0] : table->ipv4.word[0]))
+		return XDP_DROP;
+	if (bpf_xdp_adjust_tail(ctx,
+				(int)(network_offset(packet) + length) - (int)frame_length(ctx)))
+		return XDP_DROP;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	type = data + packet->ethertype_at;
+	network = type + 1;
+	icmp = network + header;
+	if (network + header + ICMP_HEADER > end)
+		return XDP_DROP;
+	icmp->code = 0;
+	icmp->checksum = 0;
+	icmp->un.echo.id = 0;
+	icmp->un.echo.sequence = 0;
+	if (ipv6) {
+		if (network + sizeof(struct ipv6hdr) > end)
+			return XDP_DROP;
+		*type = htons(ETH_P_IPV6);
+		write_own_ipv6(network, &backend->destination, &table->ipv6, length);
+		icmp->type = ICMPV6_ECHO_REQUEST;
+		sum = sum_of_address(&backend->destination) + sum_of_address(&table->ipv6) +
+		      htons(ICMPV6_HEADER) + htons(IPPROTO_ICMPV6) +
+		      htons(ICMPV6_ECHO_REQUEST << 8);
+	} else {
+		if (network + sizeof(struct iphdr) > end)
+			return XDP_DROP;
+		*type = htons(ETH_P_IP);
+		write_own_ipv4(network, backend->destination.word[0], table->ipv4.word[0], length);
+		icmp->type = ICMP_ECHO;
+		sum = htons(ICMP_ECHO << 8);
+	}
+	icmp->checksum = checksum_of_sum(sum);
+	return XDP_PASS;
+}

@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,13 +24,15 @@ import yaml
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
-from tests.fleet.test_module import WORKERS, state
+from tests.fleet.rig.balancers import state
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.labs import CHECKOUT, laboratory
+from tests.fleet.rig.play import INVENTORY, changes
+from tests.fleet.rig.services import VIP, WEB
+from tests.fleet.there import looking
 from tests.interruptible import interruptible
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 UNIT = CHECKOUT / "roles/l4lb/files/l4lb@.service"
-VIP = "192.0.2.10"
-WEB = {name: f"203.0.113.2{name[3:]}" for name in ("web1", "web2", "web3", "web4")}
 CLIENT = "198.51.100.2"
 
 
@@ -46,40 +47,18 @@ DEPLOYED = {"interface": "eth0", "services": [service("web1", "web2")]}
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"c{os.getpid()}")
-    lab.up()
-    route = ["ip", "route", "replace", f"{VIP}/32", "via", lab.host("lb1").address]
-    lab.host("router").run(route)
-    # A balancer here gets packets on the CPU that forwarded them, and each has its flow table.
-    steer = "for queue in /sys/class/net/*/queues/rx-0; do echo 1 >$queue/rps_cpus; done"
-    lab.host("router").run(["sh", "-ec", steer])
-    try:
+    with laboratory("c") as lab:
+        route = ["ip", "route", "replace", f"{VIP}/32", "via", lab.host("lb1").address]
+        lab.host("router").run(route)
+        # A balancer here gets packets on the CPU that forwarded them, and each has its flow table.
+        steer = "for queue in /sys/class/net/*/queues/rx-0; do echo 1 >$queue/rps_cpus; done"
+        lab.host("router").run(["sh", "-ec", steer])
         yield lab
-    finally:
-        for worker in WORKERS.values():
-            worker.communicate("")
-        WORKERS.clear()
-        left = lab.down()
-    assert left == {}
 
 
 def play(lab: Lab, name: str, *arguments: str) -> int:
     """Run a playbook of the collection for lb1; returns how many tasks changed something."""
-    variables = json.dumps({f"l4lb_{key}": value for key, value in DEPLOYED.items()})
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("ansible-playbook")), f"xdp.l4lb.{name}"),
-            *("-i", "lab/inventory.yml", "--limit", "lb1", "-e", variables, *arguments),
-        ],
-        cwd=CHECKOUT,
-        env={**os.environ, "L4LB_LAB": lab.name, "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (changed,) = re.findall(r"changed=(\d+)", done.stdout)
-    return int(changed)
+    return changes(lab, name, *arguments, **DEPLOYED)
 
 
 def files(host: Host) -> list[str]:
@@ -354,29 +333,14 @@ def test_ctrl_c(deployed: Host) -> None:
 # Asking.
 
 
-def look(host: Host) -> str:
+def look(host: Host) -> Any:
     """Everything that a packet could leave in the maps."""
-    code = """
-import hashlib, sys
-sys.path.insert(0, "/usr/lib/l4lb/l4lb")
-from l4lb.balancer import Balancer
-maps = Balancer("eth0").live().data_path.maps
-for name in ("drops", "answers", "limits", "flow_events", "backend_cpus", "flows"):
-    print(name, hashlib.sha256(maps[name].lookup_all()).hexdigest())
-"""
-    return host.run(["/usr/bin/python3", "-c", code]).stdout
+    return python(host, looking.left_by_packets)
 
 
 def owner(host: Host, slot: int) -> int:
     """Number of the backend that has a slot of the only service's lookup table."""
-    code = f"""
-import sys
-sys.path.insert(0, "/usr/lib/l4lb/l4lb")
-from l4lb.balancer import Balancer
-live, data_path, manifest = Balancer("eth0").at_work()
-print(data_path.slots(*manifest.config.services, manifest)[{slot}])
-"""
-    return int(host.run(["/usr/bin/python3", "-c", code]).stdout)
+    return int(python(host, looking.owner, slot=slot))
 
 
 def flow(host: Host, protocol: str, source: str, destination: str, code: int = 0) -> Any:
@@ -397,7 +361,7 @@ def test_flow_foresees_who_answers(
     everyone = {**DEPLOYED, "services": [service(*WEB, **options)]}
     l4lb(lb1, "apply", "-", given=everyone)
     for port in ports:
-        before = look(lb1) if options.get("flow_table", True) else ""
+        before = look(lb1) if options.get("flow_table", True) else None
         found = flow(lb1, "tcp", f"{CLIENT}:{port}", f"{VIP}:80")
         if before:
             assert look(lb1) == before, "it leaves no trace"
@@ -720,6 +684,6 @@ def test_another_interface_keeps_the_command(lab: Lab, lb1: Host) -> None:
 
 
 def test_the_inventory_is_what_this_file_says() -> None:
-    inventory = yaml.safe_load((CHECKOUT / "lab/inventory.yml").read_text())
+    inventory = yaml.safe_load(INVENTORY.read_text())
     servers = inventory["all"]["children"]["webservers"]["hosts"]
     assert {name: host["ansible_host"] for name, host in servers.items()} == WEB

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from lab import Lab
-from tests.fleet.test_decap import (
+from tests.fleet.rig.labs import laboratory
+from tests.fleet.rig.readme import script
+from tests.fleet.rig.tunnels import (
     GUE_PORT,
     LB1,
     LB1_6,
@@ -26,7 +27,6 @@ from tests.fleet.test_decap import (
     Server,
     with_type,
 )
-from tests.fleet.test_readme import script
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TOOLS = {
@@ -41,10 +41,8 @@ KINDS = {"IPv4": 4, "IPv6": 41, "GRE": 47, "GUE": GUE_PORT}
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Nothing unpacks on its servers, so that a socket gets what the firewall lets in."""
-    lab = Lab(f"f{os.getpid()}")
-    lab.up(CHECKOUT / "lab/tunnels.yml")
-    yield lab
-    assert lab.down() == {}
+    with laboratory("f", CHECKOUT / "lab/tunnels.yml") as lab:
+        yield lab
 
 
 def listener(lab: Lab, server: Server, version: int, kind: int) -> socket.socket:

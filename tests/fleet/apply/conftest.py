@@ -45,7 +45,7 @@ def topology() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """With lab/echo.py on the servers."""
-    with laboratory("m", topology()) as lab:
+    with laboratory("ap", topology()) as lab:
         for name in WEB:
             lab.host(name).start("echo", ["python3", f"{CHECKOUT}/lab/echo.py", str(ECHO), VIP])
         yield lab

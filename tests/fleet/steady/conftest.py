@@ -37,7 +37,7 @@ def topology() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    with laboratory("l", topology()) as lab:
+    with laboratory("st", topology()) as lab:
         yield lab
 
 

@@ -132,3 +132,33 @@ def _operated(order: Order) -> Answer:
         "flows": [place.flows for place in report.places],
         "waited": report.waited and [report.waited.seconds, report.waited.quiet],
     }
+
+
+# As most tests of the data plane use it.
+
+
+def balance(config: Options | None) -> Answer:
+    """Apply to eth0, if there is something to apply; facts then. Raises what an apply does."""
+    if config:
+        Balancer("eth0", sources()).apply(config_of(config))
+    return counters("eth0")
+
+
+def act(
+    interface: str, action: str, config: Options | None = None, accepted: bool = False
+) -> Answer:
+    """apply, plan, outdated or facts; {"error": ...} if that fails."""
+    balancer = Balancer(interface, sources())
+    wanted = config_of(config)
+    try:
+        if action == "facts":
+            return counters(interface)
+        if action == "outdated":
+            return {"outdated": balancer.outdated(balancer.live())}
+        if action == "apply":
+            plan = balancer.apply(wanted, True, accepted=accepted).plan
+        else:
+            plan = balancer.plan(wanted, True)
+    except errors.L4lbError as e:
+        return {"error": str(e)}
+    return {"steps": plan.steps, "warnings": plan.warnings}

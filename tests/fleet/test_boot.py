@@ -18,10 +18,9 @@ from pathlib import Path
 import pytest
 
 from lab import Lab
-from lab.host import ENVIRONMENT, Host
+from lab.host import CHECKOUT, ENVIRONMENT, Host
 from tests.fleet.rig.labs import laboratory
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
 CGROUPS = Path("/sys/fs/cgroup")
 HIERARCHIES = [CGROUPS]

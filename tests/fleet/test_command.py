@@ -23,10 +23,10 @@ import pytest
 import yaml
 
 from lab import Lab
-from lab.host import ENVIRONMENT, Host
+from lab.host import CHECKOUT, ENVIRONMENT, Host
 from tests.fleet.rig.balancers import state
 from tests.fleet.rig.hosts import python
-from tests.fleet.rig.labs import CHECKOUT, laboratory
+from tests.fleet.rig.labs import laboratory
 from tests.fleet.rig.play import INVENTORY, changes
 from tests.fleet.rig.services import VIP, WEB
 from tests.fleet.there import looking

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lab import Host
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")

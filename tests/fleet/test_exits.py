@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab import Lab
+from lab.host import CHECKOUT
 from lab.traffic import Stream
 from tests.fleet.rig.exits import Balancer
 from tests.fleet.rig.families import VIPS
-from tests.fleet.rig.labs import CHECKOUT, laboratory
+from tests.fleet.rig.labs import laboratory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -13,6 +12,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from lab import Lab
+from lab.host import CHECKOUT
 from tests.fleet.rig.labs import laboratory
 from tests.fleet.rig.readme import script
 from tests.fleet.rig.tunnels import (
@@ -28,7 +28,6 @@ from tests.fleet.rig.tunnels import (
     with_type,
 )
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 TOOLS = {
     "nftables": (WEB1, "on every backend, with nftables"),
     "iptables": (WEB2, "on every backend, or with iptables"),

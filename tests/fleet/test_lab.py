@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab import Lab, LabError
+from lab.host import CHECKOUT
 from tests.fleet.rig.play import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = CHECKOUT / "lab/lab.py"
 
 LB1, WEB1 = "203.0.113.11", "203.0.113.21"

@@ -15,8 +15,8 @@ import pytest
 from ansible_collections.xdp.l4lb.plugins.lookup.command import build
 
 from lab import Lab
-from lab.host import Host
-from tests.fleet.rig.labs import CHECKOUT, laboratory
+from lab.host import CHECKOUT, Host
+from tests.fleet.rig.labs import laboratory
 from tests.fleet.rig.play import changes, playbook
 from tests.fleet.rig.services import service, wanted
 

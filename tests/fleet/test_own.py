@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab import Lab
+from lab.host import CHECKOUT
 from lab.traffic import Frames, Stream
 from tests.fleet.rig.families import (
     FAILOVER,
@@ -26,7 +27,7 @@ from tests.fleet.rig.families import (
     service,
     udp_service,
 )
-from tests.fleet.rig.labs import CHECKOUT, laboratory
+from tests.fleet.rig.labs import laboratory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

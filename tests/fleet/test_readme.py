@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab import Lab, LabError
+from lab.host import CHECKOUT
 from tests.fleet.rig.labs import laboratory
 from tests.fleet.rig.readme import README, blocks, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 HOSTS = {
     "on the router": ["router"],
     "on a client": ["client"],

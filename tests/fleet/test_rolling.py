@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from lab import Lab
+from lab.host import CHECKOUT
 from lab.traffic import Requests
 from tests.fleet.rig.labs import laboratory, plan
 from tests.fleet.rig.play import INVENTORY
@@ -21,7 +22,6 @@ from tests.fleet.rig.play import INVENTORY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs/rolling-deploy.md").read_text()
 VIP = "192.0.2.10"
 SERVERS = ("web1", "web2", "web3")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from lab.host import CHECKOUT
 
 
 def test_a_virgin_place_where_links_are_up(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import itertools
 import re
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from scapy.layers.inet import ICMP, IP
 
 from lab import Lab, LabError
+from lab.host import CHECKOUT
 from tests.fleet.rig.families import SHIMS, VIPS, Options, ask, balance, service
 from tests.fleet.rig.labs import laboratory
 from tests.fleet.rig.tunnels import (
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from lab import Host
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 TOPOLOGY = CHECKOUT / "lab/tunnels.yml"
 README = (CHECKOUT / "README.md").read_text()
 

@@ -231,6 +231,9 @@ def test_the_last_backend_is_kept(lab: Lab, lb1: Host, tmp_path: Path) -> None:
     assert order(lb1, {"address": WEB["web2"], "state": "disabled", "service": "echo"})["changed"]
 
 
+# What outlives what.
+
+
 def test_a_hold_outlives_the_program(lab: Lab, lb1: Host) -> None:
     """As after an upgrade, when the pins are lost, and after a reboot."""
     apply(lb1, wanted(service(1, 2)))

@@ -77,6 +77,9 @@ def test_counters_are_exact_across_changes(lab: Lab, lb1: Host) -> None:
     assert not any(found["drops"].values())
 
 
+# The rest of what the host does.
+
+
 def test_other_traffic_is_untouched(lab: Lab, lb1: Host) -> None:
     client = lab.host("client")
     own = lb1.address
@@ -110,6 +113,9 @@ def test_other_traffic_is_untouched(lab: Lab, lb1: Host) -> None:
     assert packets(lb1) == before
     assert not any(counters(lb1)["drops"].values())
     works(lab, 1, 2)
+
+
+# l4lb_stats.
 
 
 def test_stats(lab: Lab, lb1: Host, tmp_path: Path) -> None:

@@ -101,6 +101,9 @@ def test_two_runs_at_once(lab: Lab, lb1: Host) -> None:
     assert apply(lb1, wanted(service(int(last[-1]))))["steps"] == []
 
 
+# What a host may lack.
+
+
 def test_a_host_that_lacks_everything(lab: Lab, lb2: Host, tmp_path: Path) -> None:
     config: dict[str, Any] = {"services": [service(1, 2)]}
     with hidden(lb2, BCC), hidden(lb2, PYROUTE2), hidden(lb2, HEADERS):

@@ -58,6 +58,8 @@ def restored(host: Host) -> list[str]:
     return warnings
 
 
+# Refused, in check mode and for real, before anything changes.
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "own address": (
         {"services": [service(1, address=OWN)]},
@@ -164,6 +166,9 @@ def test_the_role_refuses_before_it_installs_anything(lab: Lab, lb1: Host) -> No
             assert traces(lb1) == []
 
 
+# Accepted once: a failover, a boot, an operator and an upgrade lose nothing.
+
+
 def test_a_failover_puts_the_service_s_address_here(lab: Lab, lb1: Host, tmp_path: Path) -> None:
     """What was set up goes on, is restored and edited, with a warning; a deploy is refused, before
     the host loses SSH at this address, unless it is told that this is meant."""
@@ -210,6 +215,9 @@ def test_what_an_earlier_version_accepted(lb1: Host) -> None:
     lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
     assert [one for one in restored(lb1) if where in one] == warnings
     assert saved(lb1)["eth0.json"]["services"][0]["backends"][0]["address"] == "127.0.0.1"
+
+
+# Where tunnels come from, if nobody says: on both of two balancers that share an address by VRRP.
 
 
 def addressed(host: Host, *addresses: str) -> None:
@@ -274,6 +282,9 @@ def test_only_services_have_addresses(lb1: Host) -> None:
     finally:
         addressed(lb1, ETH1[0])
     assert outcome["message"].startswith("source_address: None: eth1 has no IPv4 address, other")
+
+
+# Services that nobody serves.
 
 
 def test_the_playbook_drains_the_last_one_only_by_force(lb1: Host, lab: Lab) -> None:

@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from lab import Lab
-from lab.host import Host
+from lab.host import CHECKOUT, Host
 from tests.fleet.rig.balancers import program, traces
 from tests.fleet.rig.clients import works
-from tests.fleet.rig.labs import CHECKOUT
 from tests.fleet.rig.play import ansible, l4lb
 from tests.fleet.rig.services import WEB, service
 

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lab import Lab
-from lab.host import Host
+from lab.host import CHECKOUT, Host
 from tests.fleet.rig.hosts import python
-from tests.fleet.rig.labs import CHECKOUT
 from tests.fleet.rig.play import run
 from tests.fleet.there import library
 

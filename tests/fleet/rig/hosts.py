@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import Lab
-from lab.host import ENVIRONMENT, Host
-
-CHECKOUT = Path(__file__).resolve().parents[3]
+from lab.host import CHECKOUT, ENVIRONMENT, Host
 
 _workers: dict[Path, subprocess.Popen[str]] = {}
 """By the directory of the host."""

@@ -17,8 +17,6 @@ import yaml
 from lab import TOPOLOGY, Lab
 from tests.fleet.rig import hosts
 
-CHECKOUT = Path(__file__).resolve().parents[3]
-
 
 @contextmanager
 def laboratory(name: str, topology: Path | dict[str, Any] = TOPOLOGY) -> Iterator[Lab]:

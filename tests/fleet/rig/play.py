@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from lab import Lab
+from lab.host import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 INVENTORY = CHECKOUT / "lab/inventory.yml"
 
 

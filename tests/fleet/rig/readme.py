@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tests.fleet.rig.labs import CHECKOUT
+from lab.host import CHECKOUT
 
 README = (CHECKOUT / "README.md").read_text()
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from lab import Lab
-from lab.host import Host
+from lab.host import CHECKOUT, Host
 from tests.fleet.rig.balancers import cleaned
-from tests.fleet.rig.labs import CHECKOUT, laboratory, plan
+from tests.fleet.rig.labs import laboratory, plan
 from tests.fleet.rig.services import OTHER_VIP, WEB
 
 

@@ -117,6 +117,9 @@ def test_a_removal_is_struck(lab: Lab, lb1: Host, how: str) -> None:
     assert leftovers(lb1, "eth1") == []
 
 
+# Where a program is compiled each time, not every call is struck.
+
+
 @pytest.mark.parametrize("how", ["fails", "killed"])
 def test_a_replacement_is_struck(lb1: Host, how: str) -> None:
     """With other features, another mode and other backends."""

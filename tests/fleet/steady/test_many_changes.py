@@ -63,6 +63,9 @@ def test_a_thousand_changes(lab: Lab, lb1: Host) -> None:
     assert leftovers(lb1, "eth0") == []
 
 
+# Replacements of the program.
+
+
 def test_fifty_replacements_of_the_program(lab: Lab, lb1: Host) -> None:
     """Other features, other encapsulations, other sources; now and then more room."""
     apply(lb1, wanted(*echoes(*WEB)))
@@ -92,6 +95,9 @@ def test_fifty_replacements_of_the_program(lab: Lab, lb1: Host) -> None:
     assert counters(lb1)["flow_table"]["hits"] > 0
     assert_all_counted(lb1, running.stream, before, tolerated=4)
     assert leftovers(lb1, "eth0") == []
+
+
+# Many at once.
 
 
 def payload(lab: Lab, host: Host, **options: Any) -> str:

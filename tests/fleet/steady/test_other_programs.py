@@ -19,6 +19,9 @@ from tests.fleet.rig.services import WEB, echoes, wanted
 from tests.fleet.there import looking, strangers
 
 
+# The flow table and its secret.
+
+
 def test_flows_of_a_drained_backend_outlive_the_program(lab: Lab, lb1: Host) -> None:
     """Nothing but the flow table knows where they belong, and it is found by its secret only."""
     apply(lb1, wanted(*echoes(*WEB)))
@@ -48,6 +51,9 @@ def test_another_flow_table_has_another_secret(lb1: Host) -> None:
     second = python(lb1, looking.key_of_the_flows)
     assert first[0] != second[0]
     assert len({first[1], second[1], "00" * 8}) == 3
+
+
+# Programs of others, and of other times.
 
 
 @pytest.mark.parametrize("wanted_state", ["present", "absent"])

@@ -18,7 +18,6 @@ from tests.fleet.rig.hosts import python
 from tests.fleet.rig.services import WEB, echoes, wanted
 from tests.fleet.there import looking, strangers
 
-
 # The flow table and its secret.
 
 

@@ -37,7 +37,8 @@ def _stranger() -> Program:
 
 def foreign(mode: str) -> None:
     """A program that somebody else attaches."""
-    xdp.attach(link.read_link("eth0"), _stranger().fd, mode, None)
+    loaded = _stranger()  # open until it is attached
+    xdp.attach(link.read_link("eth0"), loaded.fd, mode, None)
 
 
 def linked(wanted: Options) -> list[Any]:

@@ -3,22 +3,16 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import (
-    PerCpuArray,
-    Sums,
-    maps_of,
-)
 from scapy.layers.inet import ICMP, IP, IPOption_NOP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Padding, Raw
 
 from lab import Lab
+from tests.fleet.rig.hosts import python
 from tests.fleet.rig.labs import laboratory, plan
 from tests.fleet.rig.tunnels import (
     CLIENT,
@@ -45,6 +39,7 @@ from tests.fleet.rig.tunnels import (
     tunnels,
     with_type,
 )
+from tests.fleet.there import looking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,13 +226,7 @@ def test_the_port_of_gue(wire: Wire, case: str) -> None:
 
 def counted(lab: Lab) -> list[int]:
     """How many packets were unpacked, were of no balancer, were for no VIP."""
-    link = json.loads(lab.host("web1").run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]
-    program = bpf.Program.by_id(link["xdp"]["prog"]["id"])
-    assert program
-    events = maps_of(program)["events"]
-    assert isinstance(events, PerCpuArray)
-    sums = Sums(events, 1)
-    return [sums(number)[0] for number in range(events.shape.max_entries)]
+    return list(python(lab.host("web1"), looking.unpacked))
 
 
 def test_counters(lab: Lab, wire: Wire) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 from lab import Lab
 from lab.host import Host
@@ -17,6 +16,7 @@ from tests.fleet.rig.clients import works
 from tests.fleet.rig.hosts import python
 from tests.fleet.rig.services import service, wanted
 from tests.fleet.there import accidents
+from tests.fleet.there.library import parse_config
 
 
 def stopped(host: Host, step: str, kill: bool, config: dict[str, Any]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
 from lab import Lab
 from lab.host import Host
@@ -18,6 +16,7 @@ from tests.fleet.rig.clients import works
 from tests.fleet.rig.hosts import python
 from tests.fleet.rig.services import service, wanted
 from tests.fleet.there import damage, library
+from tests.fleet.there.library import Config, parse_config
 
 DAMAGE: dict[str, str | Callable[..., None]] = {
     "the program is detached": "ip link set eth0 xdp off",

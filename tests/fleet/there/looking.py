@@ -15,11 +15,17 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer i
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import flows
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array, Map
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import (
+    Array,
+    Map,
+    PerCpuArray,
+    Sums,
+    maps_of,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.pins import Pins
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import neighbours
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link, neighbours
 
 from tests.fleet.there import worker
 from tests.fleet.there.library import facts
@@ -120,3 +126,15 @@ def rates(seconds: float) -> dict[str, Any]:
     worker.pause()
     live, now = balancer.statistics()
     return facts(live.config, live.mode, now, before, seconds)
+
+
+def unpacked() -> list[int]:
+    """What decap.c has counted on eth0: packets that were unpacked, were of no balancer, were for
+    no VIP."""
+    attached = link.read_link("eth0").attached
+    program = attached and Program.by_id(attached.program_id)
+    assert program
+    events = maps_of(program)["events"]
+    assert isinstance(events, PerCpuArray)
+    sums = Sums(events, 1)
+    return [sums(number)[0] for number in range(events.shape.max_entries)]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from array import array
 from pathlib import Path
 from typing import Any
 
+import bcc
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import flows
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
@@ -29,6 +31,12 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link
 
 from tests.fleet.there import worker
 from tests.fleet.there.library import facts
+
+
+def versions() -> dict[str, list[Any]]:
+    """The first two numbers of what the library runs on."""
+    return {"python": [*sys.version_info[:2]], "bcc": bcc.__version__.split(".")[:2]}
+
 
 # What a run may change of a host, and all that packets meet there.
 

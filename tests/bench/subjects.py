@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import counters
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build, counters
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array, maps_of
@@ -124,7 +123,7 @@ def balancer(options: Mapping[str, Any], use: str = "") -> Subject:
 def _balancer(options: str, use: str) -> Subject:
     del use
     config = parse_config(json.loads(options))
-    data_path = DataPath.load(sources(), config)
+    data_path = build.load(sources(), config)
     exits = {(index, ""): Egress(index) for index, _name in socket.if_nameindex()}
     source = Source(IPv4Address(OWN_ADDRESS), OWN_MAC)
     with mock.patch.object(image, "maglev", _maglev_once):

@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import counters
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build, counters
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import (
     build_flags,
     machine,
@@ -359,7 +359,7 @@ class Balancer:
             if len(self._compiled) == MOST_PROGRAMS:
                 self._compiled.pop(next(iter(self._compiled)))
             sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
-            self._compiled[kind] = DataPath.load(sources, fitting, room, flags=self.flags)
+            self._compiled[kind] = build.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
         flow_key = self.datapath.maps.get("flow_key")
         if isinstance(flow_key, Array):

@@ -9,7 +9,11 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import counters, staging
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import (
+    build,
+    counters,
+    staging,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
@@ -41,7 +45,7 @@ def config(*services: dict[str, Any], **options: Any) -> Config:
 @pytest.fixture(scope="module")
 def datapath() -> DataPath:
     sources = {path.name: path.read_text() for path in SOURCES.iterdir()}
-    return DataPath.load(sources, config(*EVERYTHING, **EVERY_OPTION))
+    return build.load(sources, config(*EVERYTHING, **EVERY_OPTION))
 
 
 def run(datapath: DataPath, ports: list[int]) -> list[tuple[int, bytes]]:

@@ -37,8 +37,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.service_table 
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Address
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import ENCAPSULATIONS
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.jhash import JHASH_SLOTS
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import MAGLEV_SLOTS
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidate import (
+    JHASH_SLOTS,
+    MAGLEV_SLOTS,
+)
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 TEXT = "\n".join(path.read_text() for path in sorted(BPF.glob("*.[ch]")))

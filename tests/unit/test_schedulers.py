@@ -19,13 +19,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidate import Candidate
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.jhash import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidate import (
     JHASH_SLOTS,
+    MAGLEV_SLOTS,
+    Candidate,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.jhash import (
     jhash,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import (
-    MAGLEV_SLOTS,
     _turns,
     _walk,
     maglev,

@@ -18,8 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..datapath import counters, egresses, staging
-from ..datapath.build import reusable_maps
+from ..datapath import build, counters, egresses, staging
 from ..datapath.program import DataPath
 from ..datapath.staging import Staged
 from ..errors import L4lbError
@@ -195,11 +194,11 @@ class Setup(Change):
         self.staging.remove()
         self.staging.create()
         room = Room(plan.build["backends"], plan.build["tables"])
-        shared = reusable_maps(former.maps, self.desired, room) if former else {}
+        shared = build.reusable_maps(former.maps, self.desired, room) if former else {}
         for name, map_ in shared.items():
             self.staging.set(name, map_)
         pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
-        new = DataPath.load(self.sources, self.desired, room, [pin_dir])
+        new = build.load(self.sources, self.desired, room, [pin_dir])
         if former:
             self._copied = counters.copy(new, former)
         self._staged = staging.stage(

@@ -107,7 +107,7 @@ class _Decision:
         if not terms.edited:
             self.config, self.held = keep_holds(wanted, seen.live.remembered)
         self.held += self._checked()
-        self.desired = _with_sources(self.config, seen.source)
+        self.desired = with_sources(self.config, seen.source)
         image.own_macs(self.desired, seen.source)  # raises ConfigError
         self.warnings = seen.ways.judge(terms.accepted)
         self.source = seen.ways.complete(seen.source)
@@ -290,7 +290,7 @@ def _detached(names: Iterable[str]) -> list[str]:
     return [f"detach the program from {name} that passes everything" for name in names]
 
 
-def _with_sources(config: Config, source: Source) -> Config:
+def with_sources(config: Config, source: Source) -> Config:
     """With the default sources of tunnels filled in. Raises ConfigError if one is needed and the
     interface has no such address."""
     for service in config.services:

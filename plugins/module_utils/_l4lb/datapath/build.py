@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import L4lbError
-from ..kernel import bpf
+from ..kernel import bpf, compiler
 from ..kernel.clock import ticks_per_second
-from ..kernel.maps import ARRAY, HASH, PERCPU_ARRAY, Map, Shape
+from ..kernel.maps import ARRAY, HASH, PERCPU_ARRAY, Array, ArrayOfMaps, Map, Shape, maps_of
 from ..kernel.sources import join_sources
 from ..maps import backend_record, egress_record, flow_table, layout, sizes
+from ..maps.flow_table import FLOW_KEY_SIZE
 from ..maps.reasons import ANSWERS, DROPS, FLOW_EVENTS
 from ..maps.sizes import Room
 from ..model.config import Config, remembers
+from .program import PROGRAM, DataPath
 
 
 def features(config: Config) -> list[str]:
@@ -96,6 +99,30 @@ def build_flags(config: Config, room: Room, target: Machine) -> list[str]:
     if "-DWITH_FLOW_TABLE" in flags and target.cpus:
         flags.append(f"-DCPUS={target.cpus}")
     return flags
+
+
+def load(
+    sources: Mapping[str, str],
+    config: Config,
+    room: Room | None = None,
+    flags: Sequence[str] = (),
+) -> DataPath:
+    """Compile and load a program that serves `config`. It is not attached, its maps are empty.
+
+    flags: more -D flags; -DPIN_DIR="..." pins its maps there, and uses those that are there.
+
+    Raises HostError or CompileError.
+    """
+    room = room or sizes.room_for(None, config)
+    program = compiler.load(
+        program_text(sources), [*build_flags(config, room, machine()), *flags], PROGRAM
+    )
+    made = DataPath(program, maps_of(program))
+    if made.flow_key == 0:
+        made.of_kind("flow_key", Array).update(0, os.urandom(FLOW_KEY_SIZE))
+    if made.flows and "all_flows" in made.maps:
+        made.of_kind("all_flows", ArrayOfMaps).set_inner(0, made.flows)
+    return made
 
 
 def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[str, Map]:

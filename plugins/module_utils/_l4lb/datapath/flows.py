@@ -18,7 +18,7 @@ from ..maps.flow_table import FLOW_BLOCK_FLOWS, FlowOwner, RememberedFlow, confi
 from ..maps.layout import LOOKUP_TABLE_SIZE, TABLE_SLOTS
 from ..maps.manifest import Manifest
 from ..model.config import Service, is_settled
-from ..schedulers.jhash import JHASH_SLOTS
+from ..schedulers.candidate import JHASH_SLOTS
 from .program import DataPath
 
 _MOST_FLOWS_READ = 1 << 22

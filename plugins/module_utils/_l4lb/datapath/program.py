@@ -5,21 +5,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TypeVar
 
 from ..errors import L4lbError
-from ..kernel import compiler
 from ..kernel.bpf import Program
 from ..kernel.maps import Array, ArrayOfMaps, Map, PerCpuArray, array_by_id, maps_of
-from ..maps import layout, service_table, sizes
-from ..maps.flow_table import FLOW_KEY_SIZE
+from ..maps import layout, service_table
 from ..maps.manifest import Manifest
 from ..maps.sizes import Room
-from ..model.config import Config
-from .build import build_flags, machine, program_text
 
 PROGRAM = "l4lb"
 AnyMap = TypeVar("AnyMap", bound=Map)
@@ -38,31 +33,6 @@ class DataPath:
         self.program = program
         self.maps = dict(maps)
         self.manifest_map: Array | None = None
-
-    @classmethod
-    def load(
-        cls,
-        sources: Mapping[str, str],
-        config: Config,
-        room: Room | None = None,
-        flags: Sequence[str] = (),
-    ) -> DataPath:
-        """Compile and load a program that serves `config`. It is not attached, its maps are empty.
-
-        flags: more -D flags; -DPIN_DIR="..." pins its maps there, and uses those that are there.
-
-        Raises HostError or CompileError.
-        """
-        room = room or sizes.room_for(None, config)
-        program = compiler.load(
-            program_text(sources), [*build_flags(config, room, machine()), *flags], PROGRAM
-        )
-        made = cls(program, maps_of(program))
-        if made.flow_key == 0:
-            made._array("flow_key").update(0, os.urandom(FLOW_KEY_SIZE))
-        if made.flows and "all_flows" in made.maps:
-            made._kind("all_flows", ArrayOfMaps).set_inner(0, made.flows)
-        return made
 
     @classmethod
     def of(cls, program: Program) -> DataPath | None:
@@ -86,7 +56,7 @@ class DataPath:
     @property
     def services(self) -> ArrayOfMaps:
         """Holds the service table."""
-        return self._kind("services", ArrayOfMaps)
+        return self.of_kind("services", ArrayOfMaps)
 
     @property
     def lookup_tables(self) -> Array:
@@ -110,12 +80,13 @@ class DataPath:
 
     def counters(self, name: str) -> PerCpuArray:
         """A map of counters. Raises L4lbError if there is none."""
-        return self._kind(name, PerCpuArray)
+        return self.of_kind(name, PerCpuArray)
 
     def _array(self, name: str) -> Array:
-        return self._kind(name, Array)
+        return self.of_kind(name, Array)
 
-    def _kind(self, name: str, kind: type[AnyMap]) -> AnyMap:
+    def of_kind(self, name: str, kind: type[AnyMap]) -> AnyMap:
+        """The map of this name. Raises L4lbError if there is none, or of another kind."""
         found = self.maps.get(name)
         if not isinstance(found, kind):
             raise L4lbError(

@@ -38,11 +38,7 @@ def place(
         if service == old_services.get(service.key) and config.hash_seed == before.config.hash_seed
     }
 
-    ids = {name: before.service_ids[old[name]] for name in old if old[name]}
-    taken = set(before.service_ids.values())
-    spare_ids = (number for number in range(layout.SERVICE_IDS) if number not in taken)
-    ids.update((name, next(spare_ids)) for name in old if name not in ids)
-
+    ids = _service_ids(old, before)
     in_use = set(before.all_numbers)
     next_number = before.next_number
     numbers: dict[str, Mapping[Address, int]] = {}
@@ -66,6 +62,29 @@ def place(
             mine[backend.address] = number
         numbers[service.name] = mine
 
+    tables = _kept_tables(config, before, old, unchanged, numbers)
+    second = frozenset(name for name in old if old[name] in before.second)
+    generation = before.generation + 1
+    return Manifest(config, build, generation, ids, tables, numbers, past, next_number, second)
+
+
+def _service_ids(old: Mapping[str, str], before: Manifest) -> dict[str, int]:
+    """old: service -> its name before; "" for a new one."""
+    ids = {name: before.service_ids[old[name]] for name in old if old[name]}
+    taken = set(before.service_ids.values())
+    spare_ids = (number for number in range(layout.SERVICE_IDS) if number not in taken)
+    ids.update((name, next(spare_ids)) for name in old if name not in ids)
+    return ids
+
+
+def _kept_tables(
+    config: Config,
+    before: Manifest,
+    old: Mapping[str, str],
+    unchanged: Collection[str],
+    numbers: Mapping[str, Mapping[Address, int]],
+) -> dict[str, Table]:
+    """The lookup tables that are still what their services need."""
     tables = {}
     for service in config.services:
         table = before.tables.get(old[service.name])
@@ -75,9 +94,7 @@ def place(
             service, config.hash_seed, numbers[service.name]
         ):
             tables[service.name] = table
-    second = frozenset(name for name in old if old[name] in before.second)
-    generation = before.generation + 1
-    return Manifest(config, build, generation, ids, tables, numbers, past, next_number, second)
+    return tables
 
 
 def with_tables(

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from ..balancer.balancer import Balancer
 from ..balancer.live import at_work
-from ..datapath.build import program_text, reusable_maps
+from ..datapath import build
 from ..datapath.program import DataPath
 from ..errors import ConfigError, L4lbError
 from ..kernel import lock
@@ -152,7 +152,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
         live, data_path, manifest = at_work(balancer.places)
         copy = _copy(balancer, data_path, manifest)
         service = _service_of(flow, manifest)
-        digest = hashlib.sha256(program_text(balancer.sources).encode()).hexdigest()
+        digest = hashlib.sha256(build.program_text(balancer.sources).encode()).hexdigest()
         seed = manifest.config.hash_seed
         trial = _Trial(copy, manifest, service, flow, live.link)
         cpus = sorted(os.sched_getaffinity(0))
@@ -170,7 +170,7 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
 
 def _copy(balancer: Balancer, data_path: DataPath, manifest: Manifest) -> DataPath:
     """Another program like the live one, with its services and backends."""
-    reusable = reusable_maps(data_path.maps, manifest.config, data_path.room)
+    reusable = build.reusable_maps(data_path.maps, manifest.config, data_path.room)
     reusable["services"] = data_path.maps["services"]
     if not reusable.keys() >= set(_READ_ONLY):
         raise L4lbError(
@@ -185,7 +185,7 @@ def _copy(balancer: Balancer, data_path: DataPath, manifest: Manifest) -> DataPa
             if name in reusable:  # as there may be no flow table
                 staging.set(name, reusable[name])
         pin_dir = f'-DPIN_DIR="{staging.directory}"'
-        return DataPath.load(balancer.sources, manifest.config, data_path.room, [pin_dir])
+        return build.load(balancer.sources, manifest.config, data_path.room, [pin_dir])
     finally:
         staging.remove()
 

@@ -23,11 +23,8 @@ from array import array
 from collections.abc import Sequence
 from math import isqrt
 
-from .candidate import MAX_CANDIDATES, Candidate, check_count
-from .hashes import _MASK64
-
-MAGLEV_SLOTS = 65537  # a prime; a slot is under 1 % of an equal share among 655 backends or fewer
-
+from .candidate import MAGLEV_SLOTS, MAX_CANDIDATES, Candidate, check_count
+from .hashes import MASK64
 
 # Lookup tables
 
@@ -94,7 +91,7 @@ def _walk(key: str, seed: int, slots: int) -> tuple[int, int]:
 
     By SHA-256, because a Python in FIPS mode may lack others.
     """
-    digest = hashlib.sha256((seed & _MASK64).to_bytes(8, "little") + key.encode()).digest()
+    digest = hashlib.sha256((seed & MASK64).to_bytes(8, "little") + key.encode()).digest()
     offset = int.from_bytes(digest[:8], "little")
     skip = int.from_bytes(digest[8:16], "little")
     return offset % slots, skip % (slots - 1) + 1

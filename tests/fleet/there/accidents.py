@@ -10,6 +10,7 @@ import random
 import signal
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb import errors
@@ -22,31 +23,30 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import neig
 from tests.fleet.there import worker
 from tests.fleet.there.library import Answer, Options, attempt, config_of, sources
 
-STEPS: dict[str, tuple[Any, str]] = {
-    "neighbours": (neighbours, "manage"),
-    "stage": (staging, "stage"),
-    "before the switch": (staging, "switch"),
-    "pin": (Pins, "set"),
-    "attach": (xdp, "attach"),
-    "finish": (staging, "finish"),
-    "clean up pins": (Pins, "drop_others"),
-    "write the new state": (Saved, "prepare"),
-    "save it": (Saved, "commit"),
+STEPS: dict[str, tuple[Any, Callable[..., Any]]] = {
+    "neighbours": (neighbours, neighbours.manage),
+    "stage": (staging, staging.stage),
+    "before the switch": (staging, staging.switch),
+    "pin": (Pins, Pins.set),
+    "attach": (xdp, xdp.attach),
+    "finish": (staging, staging.finish),
+    "clean up pins": (Pins, Pins.drop_others),
+    "write the new state": (Saved, Saved.prepare),
+    "save it": (Saved, Saved.commit),
 }
 
 
 def stopped(wanted: Options, step: str, kill: bool) -> Answer:
     """Apply, and fail or be killed at a step, the first time."""
-    owner, name = STEPS[step]
-    original = getattr(owner, name)
+    owner, original = STEPS[step]
 
     def fail(*_arguments: Any, **_options: Any) -> None:
         if kill:
             worker.end({"killed": True})
-        setattr(owner, name, original)
+        setattr(owner, original.__name__, original)
         raise errors.KernelError("the sky falls")
 
-    setattr(owner, name, fail)
+    setattr(owner, original.__name__, fail)
     return attempt(Balancer("eth0", sources()).apply, config_of(wanted))
 
 

@@ -18,7 +18,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb import errors
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, maps
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import rtnetlink
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import netlink
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -40,12 +40,12 @@ SURVIVED, FAILED, CRASHED, UNHURT, KILLED = 0, 1 << 8, 2 << 8, 3 << 8, 9
 def doors() -> Iterator[tuple[Any, str, Exception]]:
     """All by which the library reaches the kernel, and how each of them fails."""
     for module in (bpf, maps):
-        yield module, "check", errors.KernelError("struck", errno.EIO)
+        yield module, bpf.check.__name__, errors.KernelError("struck", errno.EIO)
     for name in ("rename", "replace", "unlink", "mkdir", "rmdir", "write_text"):
         yield Path, name, OSError(errno.ENOSPC, "struck")
     for name in ("open", "fsync", "ftruncate", "pwrite"):
         yield os, name, OSError(errno.ENOSPC, "struck")
-    yield rtnetlink, "_received", OSError(errno.ENOBUFS, "struck")
+    yield netlink, netlink.received.__name__, OSError(errno.ENOBUFS, "struck")
     yield IPRoute, "nlm_request", NetlinkError(errno.ENOBUFS)
 
 

@@ -90,8 +90,8 @@ def struck(at: int, how: str, run: Callable[[], str]) -> tuple[int, str]:
         strike = Strike(at, how)
         code, message = SURVIVED, ""
         try:
-            strike.prepare()
             try:
+                strike.prepare()
                 message = run()
                 code = SURVIVED if strike.calls >= at else UNHURT
             except errors.L4lbError as e:

@@ -59,7 +59,7 @@ class Strike:
         self.calls = 0
 
     def prepare(self) -> None:
-        for owner, name, error in doors():
+        for owner, name, error in list(doors()):
             setattr(owner, name, self._watched(getattr(owner, name), error))
 
     def _watched(self, original: Callable[..., Any], error: Exception) -> Callable[..., Any]:

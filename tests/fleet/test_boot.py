@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from lab import Lab
-from lab.host import ENVIRONMENT, Host
+from lab.host import CHECKOUT, ENVIRONMENT, Host
+from tests.fleet.rig.labs import laboratory
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
 CGROUPS = Path("/sys/fs/cgroup")
 HIERARCHIES = [CGROUPS]
@@ -74,12 +74,10 @@ exec unshare --cgroup --ipc $ENTER unshare --mount --pid --fork --kill-child sh 
 def lab() -> Iterator[Lab]:
     if not SYSTEMD.exists():
         pytest.skip("cannot run here: there is no systemd")
-    lab = Lab(f"b{os.getpid()}")
-    lab.up()
-    for name in ("lb1", "lb2"):
-        lab.host(name).run(["sh", "-c", "rm -rf /etc/systemd/system/*"])
-    yield lab
-    assert lab.down() == {}
+    with laboratory("b") as lab:
+        for name in ("lb1", "lb2"):
+            lab.host(name).run(["sh", "-c", "rm -rf /etc/systemd/system/*"])
+        yield lab
 
 
 @pytest.fixture

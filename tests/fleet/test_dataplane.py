@@ -6,149 +6,54 @@ when routes, neighbours and backends change.
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import subprocess
-import sys
 import time
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lab import Lab
 from lab.traffic import STALLED, Download, Frames, Stream
+from tests.fleet.rig.families import (
+    ALL,
+    BACKENDS,
+    ECHO,
+    FAILOVER,
+    MTU,
+    TOPOLOGY,
+    VIPS,
+    WEBSERVERS,
+    Balancer,
+    ask,
+    await_equal,
+    digest,
+    overhead,
+    path_mtu,
+    service,
+    udp_service,
+    url,
+)
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.labs import laboratory
+from tests.fleet.there import older_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from lab import Host
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-TOPOLOGY = CHECKOUT / "lab/two-ways.yml"
 
-WEBSERVERS = ("web1", "web2", "web3", "web4")
-VIPS = {4: "192.0.2.10", 6: "2001:db8:ffff::10"}
-BACKENDS = {
-    4: {f"web{n}": f"203.0.113.2{n}" for n in range(1, 5)},
-    6: {f"web{n}": f"2001:db8:2::2{n}" for n in range(1, 5)},
-}
-
-MTU = 1500
 ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
-SHIMS = {"ipip": 0, "gue": 8, "gre": 4}
 BLOB = 100 << 20
-FAILOVER = 2.0  # seconds after which a new next hop is in use
-ECHO = 7
-
-Options = dict[str, dict[str, Any]]
-"""Of backends, by the server's name."""
-ALL: Options = {name: {} for name in WEBSERVERS}
-
-
-def overhead(encapsulation: str, outer: int) -> int:
-    """Bytes that an encapsulation adds."""
-    return 0 if encapsulation == "l2" else {4: 20, 6: 40}[outer] + SHIMS[encapsulation]
-
-
-# The balancer.
-
-
-def service(
-    inner: int,
-    outer: int,
-    encapsulation: str = "ipip",
-    port: int = 80,
-    protocol: str = "tcp",
-    backends: Options | None = None,
-) -> dict[str, Any]:
-    """A service of family `inner`, its backends of family `outer` by name, with their options."""
-    chosen = ALL if backends is None else backends
-    return {
-        "name": f"{protocol} {port} {inner} in {outer} by {encapsulation}",
-        "address": VIPS[inner],
-        "port": port,
-        "protocol": protocol,
-        "encapsulation": encapsulation,
-        "backends": [{"address": BACKENDS[outer][name], **chosen[name]} for name in chosen],
-    }
-
-
-def udp_service(family: int, backends: Options | None = None) -> dict[str, Any]:
-    """lab/echo.py behind the balancer."""
-    return service(family, family, port=ECHO, protocol="udp", backends=backends)
-
-
-# The library as the module uses it, in a tenth of the time.
-LIBRARY = """
-import json, pathlib, sys
-sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
-
-balancer = Balancer("eth0", read_sources(pathlib.Path(sys.argv[1], "files/bpf")))
-config = json.load(sys.stdin)
-if config:
-    balancer.apply(parse_config(config))
-live, statistics = balancer.statistics()
-json.dump(facts(live.config, live.mode, statistics), sys.stdout)
-"""
-
-
-def library(host: Host, config: dict[str, Any] | None) -> dict[str, Any]:
-    command = ["/usr/bin/python3", "-c", LIBRARY, str(CHECKOUT)]
-    return dict(json.loads(host.run(command, input=json.dumps(config)).stdout))
-
-
-class Balancer:
-    """lb1, and what it has counted."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.host = lab.host("lb1")
-
-    def deploy(self, *services: dict[str, Any]) -> None:
-        """Apply with Ansible."""
-        options = json.dumps({"interface": "eth0", "services": services})
-        result = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible")), "lb1", "-m", "l4lb", "-a", options],
-            cwd=CHECKOUT,
-            env={
-                **os.environ,
-                "ANSIBLE_INVENTORY": str(CHECKOUT / "lab/inventory.yml"),
-                "L4LB_LAB": self.lab.name,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-
-    def apply(self, *services: dict[str, Any]) -> None:
-        """Apply with the library."""
-        library(self.host, {"interface": "eth0", "services": services})
-
-    def counters(self) -> dict[str, Any]:
-        return library(self.host, None)
-
-    def drops(self) -> dict[str, int]:
-        """By reason; they go on from test to test."""
-        return dict(self.counters()["drops"])
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"p{os.getpid()}")
-    lab.up(TOPOLOGY)
-    big = f"seq 20000000 | head -c {BLOB} >/srv"
-    lab.host("client").run(["sh", "-ec", f"{big}/big"])
-    for name in WEBSERVERS:
-        lab.host(name).run(["sh", "-ec", f"install -d -o www-data /srv/blob && {big}/blob/big"])
-    yield lab
-    assert lab.down() == {}
+    with laboratory("p", TOPOLOGY) as lab:
+        big = f"seq 20000000 | head -c {BLOB} >/srv"
+        lab.host("client").run(["sh", "-ec", f"{big}/big"])
+        for name in WEBSERVERS:
+            lab.host(name).run(["sh", "-ec", f"install -d -o www-data /srv/blob && {big}/blob/big"])
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -169,30 +74,6 @@ def client(lab: Lab) -> Host:
     for family in ("-4", "-6"):
         host.run(["ip", family, "route", "flush", "cache"])
     return host
-
-
-def url(family: int, path: str = "/", port: int = 80) -> str:
-    address = f"[{VIPS[6]}]" if family == 6 else VIPS[4]
-    return f"http://{address}:{port}{path}"
-
-
-def ask(client: Host, family: int, port: int = 80, count: int = 80) -> Counter[str]:
-    """Who answers so many requests, each a connection of its own."""
-    parallel = ["curl", "-sS", "-Z", "--parallel-max", "10", "--max-time", "30"]
-    answers = client.run([*parallel, url(family, f"/[1-{count}]", port)]).stdout.split()
-    assert len(answers) == count
-    return Counter(answers)
-
-
-def digest(host: Host, file: str) -> str:
-    return host.run(["sha256sum", file]).stdout.split()[0]
-
-
-def await_equal(actual: Callable[[], Any], expected: Callable[[], Any]) -> None:
-    """What is still under way arrives."""
-    deadline = time.monotonic() + 5
-    while (found := actual()) != (wanted := expected()):
-        assert time.monotonic() < deadline, (found, wanted)
 
 
 # HTTP through every encapsulation.
@@ -261,12 +142,6 @@ def test_ping(balancer: Balancer, client: Host, family: int) -> None:
 
 
 # Path MTU.
-
-
-def path_mtu(host: Host, address: str, *arguments: str) -> int:
-    """What a host has learned of the way to an address."""
-    words = host.run(["ip", "route", "get", address, *arguments]).stdout.split()
-    return int(words[words.index("mtu") + 1]) if "mtu" in words else MTU
 
 
 @pytest.mark.parametrize(
@@ -460,25 +335,9 @@ def test_unknown_neighbours_are_resolved(balancer: Balancer, client: Host, famil
     assert dropped
 
 
-OLD_KERNEL = """
-import socket, sys
-from ipaddress import ip_address
-sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import neighbours
-
-neighbours._NTF_EXT_MANAGED = 0
-wanted = {(socket.if_nametoindex("eth0"), ip_address(text)) for text in sys.argv[2:]}
-for _time in range(2):
-    neighbours.manage(wanted)
-    print([str(address) for address in neighbours.unresolved(wanted, 5)])
-neighbours.manage((), wanted)
-"""
-
-
 def test_kernels_without_managed_neighbours_resolve_them_too(balancer: Balancer) -> None:
     """Before Linux 5.16 the flag is ignored, as none is here; done again, nothing is forgotten."""
     lb1, addresses = balancer.host, [one["web4"] for one in BACKENDS.values()]
     for family in ("-4", "-6"):
         lb1.run(["ip", family, "neigh", "flush", "dev", "eth0"])
-    command = ["/usr/bin/python3", "-c", OLD_KERNEL, str(CHECKOUT), *addresses]
-    assert lb1.run(command).stdout == "[]\n[]\n"
+    assert python(lb1, older_kernel.managed_twice, addresses=addresses) == [[], []]

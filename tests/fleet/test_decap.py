@@ -3,95 +3,64 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import (
-    PerCpuArray,
-    Sums,
-    maps_of,
-)
-from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP
+from scapy.layers.inet import ICMP, IP, IPOption_NOP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import GRE
 from scapy.packet import Packet, Padding, Raw
 
-from lab import TOPOLOGY, Lab
+from lab import Lab
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.labs import laboratory, plan
+from tests.fleet.rig.tunnels import (
+    CLIENT,
+    CLIENT6,
+    ETH_P_ALL,
+    INNER4,
+    INNER6,
+    LB1,
+    OTHER_PORT,
+    PAYLOAD,
+    STRANGER,
+    STRANGER6,
+    VIP,
+    VIP6,
+    WEB1,
+    WEB2,
+    WEB3,
+    Server,
+    gre,
+    gue,
+    outer4,
+    outer6,
+    to,
+    tunnels,
+    with_type,
+)
+from tests.fleet.there import looking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-ETH_P_ALL = 3
-LB1, LB1_6 = "203.0.113.11", "2001:db8:2::11"
-STRANGER, STRANGER6 = "203.0.113.77", "2001:db8:2::77"
-CLIENT, VIP = "198.51.100.2", "192.0.2.10"
-CLIENT6, VIP6 = "2001:db8:1::2", "2001:db8:ffff::10"
-GUE_PORT, OTHER_PORT = 6080, 7777
-
-
-class Server(NamedTuple):
-    """A server of the laboratory, by its addresses."""
-
-    name: str
-    address: str
-    address6: str
-    mac: bytes
-
-
-WEB1, WEB2, WEB3 = (
-    Server(f"web{n}", f"203.0.113.2{n}", f"2001:db8:2::2{n}", bytes.fromhex(f"0200cb00711{4 + n}"))
-    for n in (1, 2, 3)
-)
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab() -> Iterator[Lab]:
     """web1 knows the balancers. web2 unpacks for everyone, and has GUE at another port. web3 knows
     prefixes that the balancers are in."""
-    plan: dict[str, Any] = yaml.safe_load(TOPOLOGY.read_text())
-    hosts = plan["hosts"]
+    topology = plan()
+    hosts = topology["hosts"]
     prefixes = ["203.0.113.8/29", "2001:db8:2::10/124"]
     hosts["web2"] = {**hosts["web2"], "balancers": [], "gue_port": OTHER_PORT}
     hosts["web3"] = {**hosts["web3"], "balancers": prefixes}
-    topology = tmp_path_factory.mktemp("lab") / "topology.yml"
-    topology.write_text(yaml.safe_dump(plan))
-    lab = Lab(f"d{os.getpid()}")
-    lab.up(topology)
-    yield lab
-    assert lab.down() == {}
+    with laboratory("d", topology) as lab:
+        yield lab
 
 
 # Packets.
 
-PAYLOAD = UDP(sport=7, dport=9) / Raw(b"payload")
-INNER4 = IP(src=CLIENT, dst=VIP) / PAYLOAD
-INNER6 = IPv6(src=CLIENT6, dst=VIP6) / PAYLOAD
 EMPTY6 = IPv6(src=CLIENT6, dst=VIP6)
-INNERS = {"4": INNER4, "6": INNER6}
-
-
-def outer4(payload: bytes | Packet = INNER4, proto: int = 4, **fields: object) -> Packet:
-    return IP(**{"src": LB1, "dst": WEB1.address, "proto": proto, **fields}) / Raw(bytes(payload))
-
-
-def outer6(payload: bytes | Packet = INNER4, proto: int = 4, **fields: object) -> Packet:
-    return IPv6(**{"src": LB1_6, "dst": WEB1.address6, "nh": proto, **fields}) / Raw(bytes(payload))
-
-
-OUTERS: dict[str, Callable[..., Packet]] = {"4": outer4, "6": outer6}
-
-
-def gue(inner: bytes | Packet, **fields: object) -> Packet:
-    return UDP(**{"sport": 50000, "dport": GUE_PORT, "chksum": 0, **fields}) / Raw(bytes(inner))
-
-
-def gre(inner: Packet, **fields: object) -> Packet:
-    return GRE(**fields) / inner
 
 
 def shorter(packet: Packet, length: int) -> bytes:
@@ -106,29 +75,6 @@ def inner_of_length(length: int) -> bytes:
 
 def of_version(version: int, packet: Packet) -> bytes:
     return bytes([version << 4 | bytes(packet)[0] & 0xF]) + bytes(packet)[1:]
-
-
-def to(server: Server, source: str = LB1, source6: str = LB1_6) -> dict[str, dict[str, Any]]:
-    """Fields of outer headers, by family."""
-    return {
-        "4": {"src": source, "dst": server.address},
-        "6": {"src": source6, "dst": server.address6},
-    }
-
-
-def tunnels(
-    fields: dict[str, dict[str, Any]], inners: dict[str, Packet] = INNERS, port: int = GUE_PORT
-) -> dict[str, tuple[Packet, Packet]]:
-    """By name: a packet of each encapsulation and pair of families, and what is in it."""
-    found = {}
-    for inner_name, inner in inners.items():
-        for outer_name, put in OUTERS.items():
-            name, protocol = f"{inner_name} in {outer_name}", {"4": 4, "6": 41}[inner_name]
-            more = fields[outer_name]
-            found[name] = put(inner, protocol, **more), inner
-            found[f"{name}, GUE"] = put(gue(inner, dport=port), 17, **more), inner
-            found[f"{name}, GRE"] = put(gre(inner), 47, **more), inner
-    return found
 
 
 DECAPSULATED = {
@@ -201,11 +147,6 @@ class Wire(NamedTuple):
         between = addresses + tag * (tags - 1)
         assert frame.startswith(between)
         return frame[len(between) :].rstrip(b"\0")
-
-
-def with_type(packet: Packet) -> bytes:
-    """The packet behind its EtherType."""
-    return bytes.fromhex({4: "0800", 6: "86dd"}[bytes(packet)[0] >> 4]) + bytes(packet)
 
 
 @pytest.fixture(scope="module")
@@ -285,13 +226,7 @@ def test_the_port_of_gue(wire: Wire, case: str) -> None:
 
 def counted(lab: Lab) -> list[int]:
     """How many packets were unpacked, were of no balancer, were for no VIP."""
-    link = json.loads(lab.host("web1").run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]
-    program = bpf.Program.by_id(link["xdp"]["prog"]["id"])
-    assert program
-    events = maps_of(program)["events"]
-    assert isinstance(events, PerCpuArray)
-    sums = Sums(events, 1)
-    return [sums(number)[0] for number in range(events.shape.max_entries)]
+    return list(python(lab.host("web1"), looking.unpacked))
 
 
 def test_counters(lab: Lab, wire: Wire) -> None:

@@ -18,12 +18,12 @@ import pytest
 import yaml
 
 from lab import Lab
+from lab.host import CHECKOUT
 from tests.interruptible import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 DEMO = CHECKOUT / "lab/demo"
 SEED = CHECKOUT / "lab/demo.d/seed.yml"
 FRAME = 74  # what hping3 sends, 54 bytes, and the outer header

@@ -6,8 +6,6 @@ another bridge; or is refused before anything changes.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab import Lab
+from lab.host import CHECKOUT
 from lab.traffic import Stream
-from tests.fleet.test_dataplane import CHECKOUT, VIPS
+from tests.fleet.rig.exits import Balancer
+from tests.fleet.rig.families import VIPS
+from tests.fleet.rig.labs import laboratory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,66 +39,6 @@ ECHO = 7
 ETH_P_IP = 0x0800
 FLOWS = 64  # of which each server gets some
 FAILOVER = 2.0  # seconds after which a new next hop is in use
-
-# The library as the command uses it.
-LIBRARY = """
-import json, pathlib, sys
-sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
-
-given = json.load(sys.stdin)
-balancer = Balancer(given["interface"], read_sources(pathlib.Path(sys.argv[1], "files/bpf")))
-config = given["config"] and parse_config(given["config"])
-result = {}
-try:
-    if given["action"] == "apply":
-        plan = balancer.apply(config, True, accepted=given["accepted"]).plan
-        result = {"steps": plan.steps, "warnings": plan.warnings}
-    elif given["action"] == "plan":
-        plan = balancer.plan(config, True)
-        result = {"steps": plan.steps, "warnings": plan.warnings}
-    elif given["action"] == "outdated":
-        result = {"outdated": balancer.outdated(balancer.live())}
-    else:
-        live, statistics = balancer.statistics()
-        result = facts(live.config, live.mode, statistics)
-except L4lbError as e:
-    result = {"error": str(e)}
-json.dump(result, sys.stdout)
-"""
-
-
-class Balancer:
-    """The one of an interface."""
-
-    def __init__(self, host: Host, interface: str = INTERFACE) -> None:
-        self.host = host
-        self.interface = interface
-
-    def do(
-        self, action: str, config: dict[str, Any] | None = None, accepted: bool = False
-    ) -> dict[str, Any]:
-        given = {
-            "interface": self.interface,
-            "action": action,
-            "config": config,
-            "accepted": accepted,
-        }
-        command = ["/usr/bin/python3", "-c", LIBRARY, str(CHECKOUT)]
-        return dict(json.loads(self.host.run(command, input=json.dumps(given)).stdout))
-
-    def outdated(self) -> list[str]:
-        return list(self.do("outdated")["outdated"])
-
-    def counted(self) -> tuple[int, dict[str, int]]:
-        """Packets that were sent, and those that were dropped by reason."""
-        found = self.do("facts")
-        drops = {reason: count for reason, count in found["drops"].items() if count}
-        return sum(service["packets"] for service in found["services"]), drops
 
 
 def config(
@@ -123,15 +64,13 @@ def config(
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"x{os.getpid()}")
-    lab.up(TOPOLOGY)
-    yield lab
-    assert lab.down() == {}
+    with laboratory("x", TOPOLOGY) as lab:
+        yield lab
 
 
 @pytest.fixture
 def lb1(lab: Lab) -> Iterator[Balancer]:
-    balancer = Balancer(lab.host("lb1"))
+    balancer = Balancer(lab.host("lb1"), INTERFACE)
     yield balancer
     balancer.do("apply", None)
     assert "xdp" not in lab.host("lb1").run(["ip", "link", "show", INTERFACE]).stdout

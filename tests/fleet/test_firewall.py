@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -14,7 +12,10 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from lab import Lab
-from tests.fleet.test_decap import (
+from lab.host import CHECKOUT
+from tests.fleet.rig.labs import laboratory
+from tests.fleet.rig.readme import script
+from tests.fleet.rig.tunnels import (
     GUE_PORT,
     LB1,
     LB1_6,
@@ -26,9 +27,7 @@ from tests.fleet.test_decap import (
     Server,
     with_type,
 )
-from tests.fleet.test_readme import script
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 TOOLS = {
     "nftables": (WEB1, "on every backend, with nftables"),
     "iptables": (WEB2, "on every backend, or with iptables"),
@@ -41,10 +40,8 @@ KINDS = {"IPv4": 4, "IPv6": 41, "GRE": 47, "GUE": GUE_PORT}
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Nothing unpacks on its servers, so that a socket gets what the firewall lets in."""
-    lab = Lab(f"f{os.getpid()}")
-    lab.up(CHECKOUT / "lab/tunnels.yml")
-    yield lab
-    assert lab.down() == {}
+    with laboratory("f", CHECKOUT / "lab/tunnels.yml") as lab:
+        yield lab
 
 
 def listener(lab: Lab, server: Server, version: int, kind: int) -> socket.socket:

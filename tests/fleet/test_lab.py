@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab import Lab, LabError
+from lab.host import CHECKOUT
+from tests.fleet.rig.play import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = CHECKOUT / "lab/lab.py"
-INVENTORY = CHECKOUT / "lab/inventory.yml"
 
 LB1, WEB1 = "203.0.113.11", "203.0.113.21"
 
@@ -85,15 +85,7 @@ def test_a_host_is_its_own(lab: Lab) -> None:
 
 
 def ansible(lab: Lab, *arguments: str, pipelining: bool = True) -> subprocess.CompletedProcess[str]:
-    settings = {"L4LB_LAB": lab.name, "ANSIBLE_PIPELINING": str(pipelining), "ANSIBLE_NOCOLOR": "1"}
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("ansible")), "-i", str(INVENTORY), *arguments],
-        cwd=CHECKOUT,
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run(lab, *arguments, program="ansible", ANSIBLE_PIPELINING=str(pipelining))
 
 
 @pytest.mark.parametrize("pipelining", [True, False])
@@ -174,30 +166,30 @@ def alive(pid: int) -> bool:
 def test_the_command(tmp_path: Path) -> None:
     lab = unused("c")
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(COMMAND), "--name", lab.name, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    assert run("status").returncode == 3
-    assert run("exec", "web1", "--", "true").returncode == 1
-    assert run("up").returncode == 0
-    assert run("up").returncode == 0
+    assert call("status").returncode == 3
+    assert call("exec", "web1", "--", "true").returncode == 1
+    assert call("up").returncode == 0
+    assert call("up").returncode == 0
     pid = lab.host("web1").running("nginx")
     assert pid
     other = tmp_path / "other.yml"
     other.write_text(SMALL)
-    refused = run("up", "--topology", str(other))
+    refused = call("up", "--topology", str(other))
     assert refused.returncode == 1
     assert "another topology" in refused.stderr
-    status = run("status")
+    status = call("status")
     assert status.returncode == 0
     assert "nginx runs" in status.stdout
-    assert run("exec", "web2", "--", "hostname").stdout == "web2\n"
-    assert run("exec", "web2", "--", "sh", "-c", "exit 7").returncode == 7
+    assert call("exec", "web2", "--", "hostname").stdout == "web2\n"
+    assert call("exec", "web2", "--", "sh", "-c", "exit 7").returncode == 7
     namespaces = networks(lab)
 
-    assert run("down").returncode == 0
-    assert run("down").returncode == 0
+    assert call("down").returncode == 0
+    assert call("down").returncode == 0
     assert traces(lab, namespaces) == []
     assert not alive(pid)
 

@@ -5,7 +5,6 @@ sent leaves, with the tags of the network that its server is in. `make kernels` 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -15,7 +14,9 @@ import pytest
 
 from lab import Lab, LabError
 from lab.traffic import Stream
-from tests.fleet.test_exits import ECHO, FAILOVER, Balancer
+from tests.fleet.rig.exits import Balancer
+from tests.fleet.rig.families import ECHO, FAILOVER
+from tests.fleet.rig.labs import laboratory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,9 +76,7 @@ def without(device: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"l{os.getpid()}")
-    lab.up(TOPOLOGY)
-    try:
+    with laboratory("l", TOPOLOGY) as lab:
         router = lab.host("router")
         # Tags are in the frames, as on a wire.
         for host, name in (("router", "lb"), ("router", "lb-b")):
@@ -88,8 +87,6 @@ def lab() -> Iterator[Lab]:
         except LabError:
             pytest.skip("cannot run here: the kernel has no VLAN devices")
         yield lab
-    finally:
-        assert lab.down() == {}
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,29 +15,23 @@ import pytest
 from ansible_collections.xdp.l4lb.plugins.lookup.command import build
 
 from lab import Lab
-from lab.host import Host
-from tests.fleet.test_command import CHECKOUT, DEPLOYED, play
+from lab.host import CHECKOUT, Host
+from tests.fleet.rig.labs import laboratory
+from tests.fleet.rig.play import changes, playbook
+from tests.fleet.rig.services import service, wanted
 
 PUBLIC = "/tmp"  # noqa: S108 (which is the point)
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 COMMAND = "/usr/local/sbin/l4lb"
-SERVICE = {
-    "name": "web",
-    "address": "192.0.2.10",
-    "port": 80,
-    "protocol": "tcp",
-    "backends": [{"address": "203.0.113.21"}],
-}
-WANTED: dict[str, Any] = {"interface": "eth0", "services": [SERVICE]}
+WANTED = wanted(service(1))
+DEPLOYED = wanted(service(1, 2))
 COMPILED = "eth0: compile and load the program\n"
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"u{os.getpid()}")
-    lab.up()
-    yield lab
-    assert lab.down() == {}
+    with laboratory("u") as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -191,20 +184,13 @@ ln --symbolic /proc/self/fd /run/dev/fd
 mount --move /run/dev /dev
 rmdir /run/dev
 """
-SYSLOG = """
-import socket
-log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-log.bind("/dev/log")
-while True:
-    print(ascii(log.recv(1 << 20)), flush=True)
-"""
 
 
 @pytest.fixture
 def syslog(installed: Host) -> Iterator[Path]:
     """Where the messages are that programs on lb1 write to the system's log, one a line."""
     installed.run(["sh", "-ec", DEVICES])
-    installed.start("syslog", ["python3", "-c", SYSLOG])
+    installed.start("syslog", ["python3", f"{CHECKOUT}/tests/fleet/there/syslog.py"])
     try:
         while installed.run(["test", "-S", "/dev/log"], check=False).returncode:
             assert installed.running("syslog")
@@ -216,14 +202,14 @@ def syslog(installed: Host) -> Iterator[Path]:
 
 
 def test_the_log_does_not_fill_with_sources(lab: Lab, syslog: Path) -> None:
-    play(lab, "deploy")
+    changes(lab, "deploy", **DEPLOYED)
     messages = [line for line in syslog.read_text().splitlines() if "Invoked with" in line]
     ours = [line for line in messages if "xdp.l4lb.l4lb: " in line]
     assert ours
     for line in ours:
         assert " interface=eth0 " in line and " sources=NOT_LOGGING_PARAMETER" in line
     assert max(map(len, messages)) < 6000
-    play(lab, "remove")
+    changes(lab, "remove", **DEPLOYED)
 
 
 SEEDS = ("12345678987654321", "98765432123456789")
@@ -261,24 +247,12 @@ def test_nobody_reads_the_seed(lab: Lab, installed: Host, syslog: Path) -> None:
     assert "Invoked with" in shown[-1]
     for seed in SEEDS:
         assert [text for text in shown if seed in text] == []
-    play(lab, "remove")
+    changes(lab, "remove", **DEPLOYED)
 
 
 def told(lab: Lab, name: str, *arguments: str) -> str:
     """All that a playbook of the collection for lb1 prints."""
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("ansible-playbook")), f"xdp.l4lb.{name}"),
-            *("-i", "lab/inventory.yml", "--limit", "lb1"),
-            *("-e", json.dumps({f"l4lb_{key}": value for key, value in DEPLOYED.items()})),
-            *arguments,
-        ],
-        cwd=CHECKOUT,
-        env={**os.environ, "L4LB_LAB": lab.name, "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = playbook(lab, name, *arguments, **DEPLOYED)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -330,7 +304,7 @@ def test_a_balancer_gets_such_a_name(names: Host) -> None:
 @pytest.mark.usefixtures("names")
 def test_what_ansible_shows_of_such_names(lab: Lab) -> None:
     with pytest.raises(AssertionError) as failed:
-        play(lab, "deploy", "-e", "l4lb_interface=eth9")
+        changes(lab, "deploy", "-e", "l4lb_interface=eth9", **DEPLOYED)
     told = str(failed.value)
     assert "Set l4lb_interface to one of" in told and SHOWN in told.replace("\\\\", "\\")
     assert "\x1b" not in told

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab import TOPOLOGY, Lab
-from tests.fleet.test_dataplane import CHECKOUT, VIPS, library
+from tests.fleet.rig.families import VIPS, balance
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.labs import laboratory
+from tests.fleet.there import library
 from tests.packet import packets
 
 if TYPE_CHECKING:
@@ -22,14 +24,6 @@ if TYPE_CHECKING:
 CLIENTS = {4: "198.51.100.2", 6: "2001:db8:1::2"}
 PATIENCE = 30.0
 QUIET = 1.0  # seconds in which an endless loop would send some 100,000 frames
-
-REMOVE = """
-import sys
-sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
-
-Balancer("eth0").apply(None)
-"""
 
 
 class Circle:
@@ -47,18 +41,18 @@ class Circle:
                 "encapsulation": encapsulation,
                 "backends": [{"address": address(other, family), "mac": mac_address(other)}],
             }
-            library(host, {"interface": "eth0", "services": [service]})
+            balance(host, {"interface": "eth0", "services": [service]})
 
     def close(self) -> None:
         for host in self.hosts:
-            host.run(["/usr/bin/python3", "-c", REMOVE, str(CHECKOUT)])
+            python(host, library.remove, interfaces=["eth0"])
 
     def counted(self) -> tuple[int, dict[str, int]]:
         """Frames that both have sent, and what they have dropped."""
         sent = 0
         drops: dict[str, int] = {}
         for host in self.hosts:
-            counters: dict[str, Any] = library(host, None)
+            counters: dict[str, Any] = balance(host, None)
             sent += sum(service["packets"] for service in counters["services"])
             for reason, count in counters["drops"].items():
                 drops[reason] = drops.get(reason, 0) + count
@@ -75,10 +69,8 @@ def mac_address(host: Host) -> str:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"o{os.getpid()}")
-    lab.up(TOPOLOGY)
-    yield lab
-    assert lab.down() == {}
+    with laboratory("o", TOPOLOGY) as lab:
+        yield lab
 
 
 @pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])

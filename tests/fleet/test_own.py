@@ -6,7 +6,6 @@ and packets to a service's address on a host that forwards.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab import Lab
+from lab.host import CHECKOUT
 from lab.traffic import Frames, Stream
-from tests.fleet.test_dataplane import (
-    CHECKOUT,
+from tests.fleet.rig.families import (
     FAILOVER,
     TOPOLOGY,
     VIPS,
@@ -24,10 +23,11 @@ from tests.fleet.test_dataplane import (
     Balancer,
     Options,
     ask,
-    library,
+    balance,
     service,
     udp_service,
 )
+from tests.fleet.rig.labs import laboratory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,13 +47,11 @@ MOST_TTL = 255
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"o{os.getpid()}")
-    lab.up(TOPOLOGY)
-    # An address that moves is announced, as by keepalived.
-    announce = ["net.ipv4.conf.all.arp_notify=1", "net.ipv6.conf.all.ndisc_notify=1"]
-    lab.host("lb1").run(["sysctl", "-qw", *announce])
-    yield lab
-    assert lab.down() == {}
+    with laboratory("o", TOPOLOGY) as lab:
+        # An address that moves is announced, as by keepalived.
+        announce = ["net.ipv4.conf.all.arp_notify=1", "net.ipv6.conf.all.ndisc_notify=1"]
+        lab.host("lb1").run(["sysctl", "-qw", *announce])
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +174,7 @@ def test_a_port_of_a_bridge(bridged: Host, balancer: Balancer, client: Host, fam
     """The router knows the host by the bridge's address, and the switch floods nothing."""
     sources = {"source_address": OWN[4], "source_address6": OWN[6]}
     services = [service(family, family, backends=WEB_MACS)]
-    library(bridged, {"interface": "eth0", **sources, "services": services})
+    balance(bridged, {"interface": "eth0", **sources, "services": services})
     router = balancer.lab.host("router")
     router.run(["ip", "neighbour", "flush", "dev", "servers"])
     assert mac_of(bridged) != BRIDGE_MAC
@@ -218,13 +216,13 @@ def test_with_given_addresses_the_next_run_follows(
     given_back: Host, balancer: Balancer, client: Host, family: int
 ) -> None:
     config = {"interface": "eth0", "services": [service(family, family, backends=WEB_MACS)]}
-    library(given_back, config)
+    balance(given_back, config)
     given_back.ip([f"link set eth0 address {NEW_MAC}"])
     with known_as(balancer.lab, NEW_MAC):
         before = balancer.counters()
         client.run(["ping", "-c3", "-i0.5", "-W1", VIPS[family]], check=False)
         assert balancer.counters() == before
-        library(given_back, config)
+        balance(given_back, config)
         assert set(ask(client, family)) == set(WEBSERVERS)
 
 
@@ -264,7 +262,7 @@ def frames_from(balancer: Balancer, client: Host, family: int) -> int:
 
 def test_packets_do_not_go_round(balancer: Balancer, client: Host, family: int) -> None:
     config: dict[str, Any] = {"interface": "eth0", "services": [service(family, family)]}
-    library(balancer.host, config)
+    balance(balancer.host, config)
     with forwarding(balancer.host):
         before = balancer.drops()
         assert frames_from(balancer, client, family) == 0
@@ -272,7 +270,7 @@ def test_packets_do_not_go_round(balancer: Balancer, client: Host, family: int) 
         client.run(["ping", "-c3", "-i0.1", "-W2", VIPS[family]])
         assert set(ask(client, family)) == set(WEBSERVERS)
 
-        library(balancer.host, {**config, "no_service": "pass"})
+        balance(balancer.host, {**config, "no_service": "pass"})
         assert frames_from(balancer, client, family) > 100, "they do go round"
         assert balancer.drops()["no_service"] - before["no_service"] == 10
 
@@ -280,7 +278,7 @@ def test_packets_do_not_go_round(balancer: Balancer, client: Host, family: int) 
 def test_where_the_host_does_not_forward_it_is_asked(
     balancer: Balancer, client: Host, family: int
 ) -> None:
-    library(balancer.host, {"interface": "eth0", "services": [service(family, family)]})
+    balance(balancer.host, {"interface": "eth0", "services": [service(family, family)]})
     before = balancer.counters()
     assert frames_from(balancer, client, family) == 0
     assert balancer.counters() == before
@@ -310,7 +308,7 @@ def test_a_host_that_translates_addresses(balancer: Balancer, client: Host) -> N
     try:
         with forwarding(lb1):
             for no_service, answers in (("pass", True), ("drop", False)):
-                library(lb1, {**config, "no_service": no_service})
+                balance(lb1, {**config, "no_service": no_service})
                 assert is_answered(client) is answers
     finally:
         web1.stop("echo of its own")

@@ -5,7 +5,6 @@ nothing of them any more.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -14,9 +13,8 @@ import pytest
 
 from lab import Lab
 from lab.traffic import STALLED, Stream
-from tests.fleet.test_dataplane import (
+from tests.fleet.rig.families import (
     BACKENDS,
-    CHECKOUT,
     ECHO,
     FAILOVER,
     MTU,
@@ -31,6 +29,9 @@ from tests.fleet.test_dataplane import (
     udp_service,
     url,
 )
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.labs import laboratory
+from tests.fleet.there import library
 from tests.packet import packets
 
 if TYPE_CHECKING:
@@ -43,23 +44,12 @@ TIMED_OUT = 28  # as curl says
 CLAIMED = {4: 576, 6: 1280}
 
 
-REMOVE = """
-import sys
-sys.path.insert(0, sys.argv[1] + "/.ansible/collections")
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
-
-Balancer("eth0").apply(None)
-"""
-
-
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"m{os.getpid()}")
-    lab.up(TOPOLOGY)
-    lab.host("client").run(["sh", "-ec", f"head -c {UPLOAD} /dev/urandom >/srv/big"])
-    lab.host(SERVER).run(["install", "-d", "-o", "www-data", "/srv/blob"])
-    yield lab
-    assert lab.down() == {}
+    with laboratory("m", TOPOLOGY) as lab:
+        lab.host("client").run(["sh", "-ec", f"head -c {UPLOAD} /dev/urandom >/srv/big"])
+        lab.host(SERVER).run(["install", "-d", "-o", "www-data", "/srv/blob"])
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +72,7 @@ def family(request: pytest.FixtureRequest) -> int:
 
 def remove(balancer: Balancer) -> None:
     """Nothing is remembered from before."""
-    command = ["/usr/bin/python3", "-c", REMOVE, str(CHECKOUT)]
-    balancer.host.run(command)
+    python(balancer.host, library.remove, interfaces=["eth0"])
 
 
 def upload(lab: Lab, family: int) -> None:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -18,12 +17,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab import Lab, LabError
+from lab.host import CHECKOUT
+from tests.fleet.rig.labs import laboratory
+from tests.fleet.rig.readme import README, blocks, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-README = (CHECKOUT / "README.md").read_text()
 HOSTS = {
     "on the router": ["router"],
     "on a client": ["client"],
@@ -34,17 +34,6 @@ HOSTS = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def script(where: str) -> str:
-    """The commands to run on hosts."""
-    (found,) = (block for block in blocks("sh") if block.startswith(f"# {where}\n"))
-    return found
-
-
 def run_on(lab: Lab, where: str) -> list[str]:
     """Run there what README.md says, and return what each host answers."""
     return [lab.host(name).run(["sh", "-ec", script(where)]).stdout for name in HOSTS[where]]
@@ -52,10 +41,8 @@ def run_on(lab: Lab, where: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"r{os.getpid()}")
-    lab.up()
-    yield lab
-    lab.down()
+    with laboratory("r") as lab:
+        yield lab
 
 
 def typed(block: str) -> list[list[str]]:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from lab import TOPOLOGY, Lab
+from lab import Lab
+from lab.host import CHECKOUT
 from lab.traffic import Requests
+from tests.fleet.rig.labs import laboratory, plan
+from tests.fleet.rig.play import INVENTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs/rolling-deploy.md").read_text()
 VIP = "192.0.2.10"
 SERVERS = ("web1", "web2", "web3")
@@ -59,67 +61,44 @@ ROLE = [
 ]
 
 
-def host(name: str, address: str) -> dict[str, str]:
-    """The variables of a host; the name is for delegated tasks, which keep inventory_hostname."""
-    return {"ansible_host": address, "ansible_netns_host": name}
-
-
-INVENTORY = {
-    "all": {
-        "vars": {
-            "ansible_connection": "xdp.l4lb.netns",
-            "ansible_python_interpreter": "/usr/bin/python3",
-        },
-        "children": {
-            "balancers": {
-                "hosts": {f"lb{n}": host(f"lb{n}", f"203.0.113.1{n}") for n in (1, 2)},
-                "vars": {
-                    "l4lb_interface": "eth0",
-                    "l4lb_services": [
-                        {
-                            "name": "web",
-                            "address": VIP,
-                            "port": 80,
-                            "protocol": "tcp",
-                            "backend_group": "webservers",
-                        }
-                    ],
-                },
-            },
-            "webservers": {
-                "hosts": {name: host(name, f"203.0.113.2{name[-1]}") for name in SERVERS}
-            },
-        },
+def inventory() -> dict[str, Any]:
+    """That of the laboratory, without the server that the application does not run on."""
+    found: dict[str, Any] = yaml.safe_load(INVENTORY.read_text())
+    groups = found["all"]["children"]
+    del groups["webservers"]["hosts"]["web4"]
+    web = {
+        "name": "web",
+        "address": VIP,
+        "port": 80,
+        "protocol": "tcp",
+        "backend_group": "webservers",
     }
-}
+    groups["balancers"]["vars"] = {"l4lb_interface": "eth0", "l4lb_services": [web]}
+    return found
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab() -> Iterator[Lab]:
     """Both balancers get packets, and the applications stand in for the usual servers."""
-    plan: dict[str, Any] = yaml.safe_load(TOPOLOGY.read_text())
-    router = plan["hosts"]["router"]
+    topology = plan()
+    router = topology["hosts"]["router"]
     router["routes"] = [
         "192.0.2.0/24 nexthop via 203.0.113.11 nexthop via 203.0.113.12",
     ]
     router["cpu"] = 0  # as a NIC keeps the packets of a flow on one
-    file = tmp_path_factory.mktemp("lab") / "topology.yml"
-    file.write_text(yaml.safe_dump(plan))
-    lab = Lab(f"a{os.getpid()}")
-    lab.up(file)
-    for name in SERVERS:
-        lab.host(name).stop("nginx")
-    yield lab
-    for name in SERVERS:
-        lab.host(name).run(["nginx", "-c", "/etc/application.conf", "-s", "stop"], check=False)
-    assert lab.down() == {}
+    with laboratory("a", topology) as lab:
+        for name in SERVERS:
+            lab.host(name).stop("nginx")
+        yield lab
+        for name in SERVERS:
+            lab.host(name).run(["nginx", "-c", "/etc/application.conf", "-s", "stop"], check=False)
 
 
 @pytest.fixture(scope="module")
 def directory(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An application of someone who has read the page; its first version is up and balanced."""
     directory = tmp_path_factory.mktemp("application")
-    (directory / "inventory.yml").write_text(yaml.safe_dump(INVENTORY))
+    (directory / "inventory.yml").write_text(yaml.safe_dump(inventory()))
     role = directory / "roles/application/tasks/main.yml"
     role.parent.mkdir(parents=True)
     role.write_text(yaml.safe_dump(ROLE))

@@ -8,22 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-
-INSIDE = """
-import pathlib, subprocess, sys, threading
-from tests.bench import sandbox
-
-sandbox.MOUNTS = sandbox.MOUNTS.replace("lowerdir=/etc", "lowerdir=" + sys.argv[1])
-sandbox.enter()
-print(pathlib.Path("/etc/l4lb").exists())
-
-sandbox.ip("link add eth0 type veth peer name far")
-sandbox.ip("link set eth0 up")
-threading.Timer(0.2, sandbox.ip, ["link set far up"]).start()
-sandbox.await_carrier("eth0")
-print(subprocess.check_output(["ip", "-br", "link", "show", "eth0"], text=True).split()[1])
-"""
+from lab.host import CHECKOUT
 
 
 def test_a_virgin_place_where_links_are_up(tmp_path: Path) -> None:
@@ -31,7 +16,7 @@ def test_a_virgin_place_where_links_are_up(tmp_path: Path) -> None:
     stray.parent.mkdir()
     stray.write_text("{}")
     done = subprocess.run(
-        [sys.executable, "-c", INSIDE, f"{tmp_path}:/etc"],
+        [sys.executable, "-m", "tests.fleet.there.sandboxed", f"{tmp_path}:/etc"],
         cwd=CHECKOUT,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,

@@ -41,9 +41,9 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
+from lab.host import CHECKOUT
 from tests.bench import sandbox
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 INTERFACE = "eth0"
 GATEWAY, GATEWAY6, GATEWAY_MAC = "203.0.113.1", "2001:db8:a::1", "52:54:00:00:00:fe"
 STEPS = 45

@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from scapy.layers.inet import ICMP, IP
 
 from lab import Lab, LabError
-from tests.fleet.test_dataplane import SHIMS, VIPS, Options, ask, library, service
-from tests.fleet.test_decap import (
+from lab.host import CHECKOUT
+from tests.fleet.rig.families import SHIMS, VIPS, Options, ask, balance, service
+from tests.fleet.rig.labs import laboratory
+from tests.fleet.rig.tunnels import (
     CLIENT,
     LB1,
     LB1_6,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from lab import Host
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 TOPOLOGY = CHECKOUT / "lab/tunnels.yml"
 README = (CHECKOUT / "README.md").read_text()
 
@@ -71,13 +70,9 @@ def table() -> tuple[list[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(f"t{os.getpid()}")
-    lab.up(TOPOLOGY)
-    try:
+    with laboratory("t", TOPOLOGY) as lab:
         prepare(lab)
         yield lab
-    finally:
-        lab.down()
 
 
 def prepare(lab: Lab) -> None:
@@ -89,7 +84,7 @@ def prepare(lab: Lab) -> None:
         set_up(lab.host(name), firewall)
     chosen: Options = {name: {} for name in SERVERS}
     services = [service(*way, port, backends=chosen) for port, way in WAYS.items()]
-    library(lab.host("lb1"), {"interface": "eth0", "services": services})
+    balance(lab.host("lb1"), {"interface": "eth0", "services": services})
 
 
 def set_up(server: Host, firewall: str) -> None:
@@ -127,5 +122,5 @@ def test_a_stranger(lab: Lab, server: Server) -> None:
 
 
 def test_nothing_was_dropped(lab: Lab) -> None:
-    drops = library(lab.host("lb1"), None)["drops"]
+    drops = balance(lab.host("lb1"), None)["drops"]
     assert {reason: count for reason, count in drops.items() if count} == {}

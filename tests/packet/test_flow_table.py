@@ -29,7 +29,7 @@ from tests.packet.packets import (
     tcp,
     udp,
 )
-from tests.packet.test_icmp import error_about, quote_of
+from tests.packet.quotes import error_about, quote_of
 
 SIZE = 4096
 TICK = 0.05

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,8 +16,6 @@ from tests.packet.hashing import ones_complement_sum
 from tests.packet.model import Outcome, Verdict
 from tests.packet.packets import (
     ATOMIC,
-    CLIENT,
-    CLIENT6,
     DESTINATION,
     FIRST_FRAGMENT,
     LAST_FRAGMENT,
@@ -32,8 +29,6 @@ from tests.packet.packets import (
     hop_by_hop,
     icmp,
     icmp6,
-    ipv4,
-    ipv6,
     ping,
     ping6,
     random_flow,
@@ -41,14 +36,16 @@ from tests.packet.packets import (
     tcp,
     udp,
 )
+from tests.packet.quotes import (
+    MESSAGES,
+    PINGS,
+    STRANGERS,
+    error_about,
+    first_fragment,
+    quote_of,
+)
 
 ONLY_UDP = {4: "192.0.2.30", 6: "2001:db8::30"}
-STRANGERS = {4: "192.0.2.99", 6: "2001:db8::99"}
-CLIENTS = {4: CLIENT, 6: CLIENT6}
-ROUTERS = {4: "203.0.113.250", 6: "2001:db8:ffff::1"}
-PINGS: dict[int, Callable[..., Transport]] = {4: ping, 6: ping6}
-MESSAGES: dict[int, Callable[..., Transport]] = {4: icmp, 6: icmp6}
-PACKETS: dict[int, Callable[..., bytes]] = {4: ipv4, 6: ipv6}
 SERVICES = [
     made
     for version in (4, 6)
@@ -257,28 +254,6 @@ def test_every_type_and_code(balancer: Balancer, version: int) -> None:
     handled = {4: (3, 8, 11, 12), 6: (1, 2, 3, 4, 128)}[version]
     assert sum(outcome.verdict is Verdict.TX for outcome in outcomes) == 3 * len(handled)
     balancer.check()
-
-
-def quote_of(version: int, segment: bytes | None = None, /, **fields: Any) -> bytes:
-    """A packet that a service sent to a client, as an error quotes it."""
-    addresses = {"source": VIPS[version], "destination": CLIENTS[version]}
-    segment = tcp(source_port=443, port=50000) if segment is None else segment
-    return PACKETS[version](segment, **{**addresses, **fields})
-
-
-def first_fragment(version: int, segment: bytes, /, **fields: Any) -> bytes:
-    """The beginning of a long answer of a service, as an error quotes it."""
-    kind: dict[str, Any] = {"flags": 0x2000} if version == 4 else {"extensions": [FIRST_FRAGMENT]}
-    return quote_of(version, segment, **kind, **fields)
-
-
-def error_about(version: int, quote: bytes, /, **fields: Any) -> bytes:
-    """An error that a router sends about this packet."""
-    message = MESSAGES[version]({4: 11, 6: 3}[version], data=quote)
-    return frame(
-        message,
-        **{"source": ROUTERS[version], "destination": VIPS[version], **fields},
-    )
 
 
 @pytest.mark.parametrize("version", [4, 6])

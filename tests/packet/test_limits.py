@@ -30,7 +30,7 @@ from tests.packet.packets import (
     hop_by_hop,
     tcp,
 )
-from tests.packet.test_icmp import PINGS, STRANGERS
+from tests.packet.quotes import PINGS, STRANGERS
 
 MTU = 1400
 SERVICES = [

@@ -31,7 +31,7 @@ from tests.packet.packets import (
     ping6,
     tcp,
 )
-from tests.packet.test_icmp import error_about, quote_of
+from tests.packet.quotes import error_about, quote_of
 
 MTU = 1400
 ENCAPSULATIONS = {"ipip": 0, "gue": 8, "gre": 4}

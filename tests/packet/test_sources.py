@@ -20,7 +20,7 @@ from tests.packet.packets import (
     tcp,
     udp,
 )
-from tests.packet.test_icmp import PINGS, STRANGERS, error_about, quote_of
+from tests.packet.quotes import PINGS, STRANGERS, error_about, quote_of
 
 OTHER_VIPS = {4: "192.0.2.30", 6: "2001:db8::30"}
 CLASS_E = "240.0.0.1"

@@ -22,7 +22,7 @@ from tests.packet.packets import (
     tcp,
     udp,
 )
-from tests.packet.test_icmp import PINGS, STRANGERS, error_about, quote_of
+from tests.packet.quotes import PINGS, STRANGERS, error_about, quote_of
 
 ANY_PORT = {4: "192.0.2.30", 6: "2001:db8::30"}
 TTL_AT = {4: 8, 6: 7}

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from lab import TOPOLOGY, Lab
-from lab.host import Host
+from lab import Lab
+from lab.host import CHECKOUT, Host
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.labs import laboratory, plan
+from tests.fleet.rig.play import playbook
+from tests.fleet.there import looking
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 VIP, VIP6 = "192.0.2.10", "2001:db8:ffff::10"
 BALANCERS = ("lb1", "lb2")
 SERVERS = {f"web{number}" for number in range(1, 5)}
@@ -52,38 +51,23 @@ SERVICES = [
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab() -> Iterator[Lab]:
     if os.geteuid():
         pytest.skip("cannot run here: a laboratory takes root")
-    plan: dict[str, Any] = yaml.safe_load(TOPOLOGY.read_text())
+    topology = plan()
     for name in BALANCERS:
-        plan["hosts"][name]["root"] = "debian-13"
-    plan["hosts"]["router"]["routes"] = [
+        topology["hosts"][name]["root"] = "debian-13"
+    topology["hosts"]["router"]["routes"] = [
         "192.0.2.0/24 nexthop via 203.0.113.11 nexthop via 203.0.113.12",
         "2001:db8:ffff::/64 nexthop via 2001:db8:2::11 nexthop via 2001:db8:2::12",
     ]
-    file = tmp_path_factory.mktemp("lab") / "topology.yml"
-    file.write_text(yaml.safe_dump(plan))
-    lab = Lab(f"u{os.getpid()}")
-    lab.up(file)
-    yield lab
-    assert lab.down() == {}
+    with laboratory("u", topology) as lab:
+        yield lab
 
 
 def play(lab: Lab, name: str, *arguments: str) -> list[int]:
     """Run a playbook of the collection; returns how many tasks changed something on each."""
-    variables = json.dumps({"l4lb_interface": "eth0", "l4lb_services": SERVICES})
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("ansible-playbook")), f"xdp.l4lb.{name}"),
-            *("-i", "lab/inventory.yml", "-e", variables, *arguments),
-        ],
-        cwd=CHECKOUT,
-        env={**os.environ, "L4LB_LAB": lab.name, "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = playbook(lab, name, *arguments, limit="balancers", interface="eth0", services=SERVICES)
     assert done.returncode == 0, done.stdout + done.stderr
     return [int(number) for number in re.findall(r"changed=(\d+)", done.stdout)]
 
@@ -97,8 +81,7 @@ def traces(host: Host) -> str:
 def test_it_is_debian_13(lab: Lab) -> None:
     lb1 = lab.host("lb1")
     assert lb1.run(["cat", "/etc/debian_version"]).stdout.startswith("13.")
-    code = "import bcc, sys; print(*sys.version_info[:2], *bcc.__version__.split('.')[:2])"
-    assert lb1.run(["/usr/bin/python3", "-c", code]).stdout == "3 13 0 31\n"
+    assert python(lb1, looking.versions) == {"python": [3, 13], "bcc": ["0", "31"]}
     llvm = ["sh", "-c", "ls /usr/lib/*/libLLVM*"]
     assert "libLLVM.so.19" in lb1.run(llvm).stdout
     assert lab.host("client").run(llvm, check=False).stdout != lb1.run(llvm).stdout

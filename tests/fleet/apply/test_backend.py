@@ -1,15 +1,10 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""l4lb_backend on a host of the laboratory: what it changes, what outlives it, and waiting."""
+"""l4lb_backend: what it changes, and what outlives it."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,103 +13,13 @@ import yaml
 
 from lab import Lab
 from lab.host import Host
-from lab.traffic import Stream
-from tests.fleet.test_module import (
-    BCC,
-    CHECKOUT,
-    HEADERS,
-    OTHER_VIP,
-    VIP,
-    WEB,
-    WORKERS,
-    ansible,
-    apply,
-    cleaned,
-    hidden,
-    l4lb,
-    program,
-    python,
-    service,
-    stats,
-    topology,
-    wanted,
-    works,
-)
-
-ECHO = 7
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """With lab/echo.py on the servers, and flows that stay on one CPU."""
-    plan = topology()
-    plan["hosts"]["router"]["cpu"] = 0
-    file = tmp_path_factory.mktemp("lab") / "topology.yml"
-    file.write_text(yaml.safe_dump(plan))
-    lab = Lab(f"b{os.getpid()}")
-    lab.up(file)
-    for name in WEB:
-        lab.host(name).start("echo", ["python3", f"{CHECKOUT}/lab/echo.py", str(ECHO), VIP])
-    try:
-        yield lab
-    finally:
-        for worker in WORKERS.values():
-            worker.communicate("")
-        WORKERS.clear()
-        left = lab.down()
-    assert left == {}
-
-
-@pytest.fixture
-def lb1(lab: Lab) -> Iterator[Host]:
-    yield from cleaned(lab.host("lb1"))
-
-
-def backend(server: int = 2, check: bool = False, **options: Any) -> dict[str, Any]:
-    """A task that runs the module on the address of a web server."""
-    address = {"address": WEB[f"web{server}"]}
-    return {"xdp.l4lb.l4lb_backend": {**address, **options}, "check_mode": check}
-
-
-def echo(*servers: int | dict[str, Any], **options: Any) -> dict[str, Any]:
-    """A service of lab/echo.py."""
-    return service(*servers, name="echo", port=ECHO, protocol="udp", **options)
-
-
-def states(host: Host) -> dict[str, str]:
-    """State by service and server, with a * if held and the weight if it is not 1."""
-    code = """
-live = Balancer(given["interface"]).live()
-result = {
-    f"{service.name} {str(one.address)[-1]}":
-        one.state + "*" * one.held + (f" {one.weight}" if one.weight != 1 else "")
-    for service in live.config.services for one in service.backends
-}
-"""
-    found: dict[str, str] = python(host, code, interface="eth0")
-    return found
-
-
-def order(host: Host, *orders: dict[str, Any]) -> Any:
-    """Carry out orders in one process; the outcome of the last."""
-    code = """
-from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
-for options in given["orders"]:
-    try:
-        report = operate(Order(**{**options, "address": ip_address(options["address"])}))
-        result = {
-            "changed": bool(report.steps),
-            "flows": [place.flows for place in report.places],
-            "waited": report.waited and [report.waited.seconds, report.waited.quiet],
-        }
-    except errors.L4lbError as e:
-        result = {"error": str(e)}
-"""
-    return python(host, code, orders=orders)
-
-
-# What it says and does.
+from tests.fleet.rig.balancers import BCC, HEADERS, apply, hidden, program
+from tests.fleet.rig.clients import works
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.orders import backend, echoing, order, states
+from tests.fleet.rig.play import ansible, l4lb, stats
+from tests.fleet.rig.services import OTHER_VIP, WEB, service, wanted
+from tests.fleet.there import many
 
 STAYS = (
     f"web: backend {WEB['web2']} stays drained, as an operator set, and is not enabled as "
@@ -208,7 +113,7 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def test_what_does_not_fit(lb1: Host) -> None:
-    apply(lb1, wanted(service(1, 2), echo(2)))
+    apply(lb1, wanted(service(1, 2), echoing(2)))
     before = states(lb1)
     for given, message in MISFITS.values():
         options = {"address": WEB["web2"], "state": "drained", **given}
@@ -264,7 +169,7 @@ def test_a_weight_lasts_until_the_next_deploy(lab: Lab, lb1: Host) -> None:
 
 
 def test_one_service_or_all(lb1: Host) -> None:
-    apply(lb1, wanted(service(1, 2), echo(2, 3)))
+    apply(lb1, wanted(service(1, 2), echoing(2, 3)))
     order(lb1, {"address": WEB["web2"], "state": "drained", "service": "echo"})
     assert states(lb1)["web 2"] == "enabled"
     assert states(lb1)["echo 2"] == "drained*"
@@ -294,7 +199,7 @@ LAST = "{} is the last backend that takes new flows, which would be dropped; ena
 def test_the_last_backend_is_kept(lab: Lab, lb1: Host, tmp_path: Path) -> None:
     """In check mode too, and in no service nor on any interface is anything changed."""
     second = service(2, name="second", address=OTHER_VIP)
-    apply(lb1, wanted(service(1, 2), echo(2)), {"interface": "eth1", "services": [second]})
+    apply(lb1, wanted(service(1, 2), echoing(2)), {"interface": "eth1", "services": [second]})
     before = states(lb1)
     drain: dict[str, Any] = {"state": "drained"}
     results = ansible(
@@ -359,183 +264,25 @@ def test_a_hold_of_what_is_configured_so(lb1: Host) -> None:
 
 
 def test_a_hold_ends_with_its_backend(lb1: Host) -> None:
-    apply(lb1, wanted(service(1, 2), echo(2, 3)))
+    apply(lb1, wanted(service(1, 2), echoing(2, 3)))
     order(lb1, {"address": WEB["web2"], "state": "drained"})
-    apply(lb1, wanted(service(1, name="www"), echo(2, 3)), wanted(service(1, 2), echo(2, 3)))
+    apply(lb1, wanted(service(1, name="www"), echoing(2, 3)), wanted(service(1, 2), echoing(2, 3)))
     assert states(lb1)["web 2"] == "enabled"
     assert states(lb1)["echo 2"] == "drained*"
 
 
 def test_orders_at_once(lb1: Host) -> None:
     """Each of them counts, for none starts from what another has changed meanwhile."""
-    apply(lb1, wanted(service(1, 2, 3, 4), echo(1, 2, 3, 4)))
-    code = """
-from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
-children = []
-for number in 1, 2, 3, 4:
-    for options in {"state": "drained"}, {"weight": number + 1}:
-        for service in "web", "echo":
-            children.append(os.fork())
-            if not children[-1]:
-                address = ip_address(f"203.0.113.2{number}")
-                operate(Order(address, service, **options, force=True))
-                os._exit(0)
-result = [os.waitpid(child, 0)[1] for child in children]
-"""
-    assert python(lb1, code) == [0] * 16
+    apply(lb1, wanted(service(1, 2, 3, 4), echoing(1, 2, 3, 4)))
+    given = [
+        {"address": WEB[f"web{number}"], "service": name, "force": True, **options}
+        for number in (1, 2, 3, 4)
+        for options in ({"state": "drained"}, {"weight": number + 1})
+        for name in ("web", "echo")
+    ]
+    assert python(lb1, many.orders, given=given) == [0] * 16
     assert states(lb1) == {
         f"{name} {number}": f"drained* {number + 1}"
         for name in ("echo", "web")
         for number in (1, 2, 3, 4)
     }
-
-
-# Flows.
-
-
-@contextlib.contextmanager
-def streaming(lab: Lab) -> Iterator[Stream]:
-    with Stream(lab.host("client"), (VIP, ECHO), flows=32) as stream:
-        stream.await_answers()
-        yield stream
-
-
-def flows_of(stream: Stream, server: str) -> int:
-    return [stream.servers(flow) for flow in range(32)].count([server])
-
-
-def test_waiting_for_a_drain(lab: Lab, lb1: Host) -> None:
-    apply(lb1, wanted(echo(1, 2)))
-    drain = {"address": WEB["web2"], "state": "drained"}
-    with streaming(lab) as stream:
-        busy = order(lb1, {**drain, "wait": 1.5, "quiet": 1})
-        mine = flows_of(stream, "web2")
-    assert mine
-    assert busy["changed"]
-    assert busy["waited"][0] >= 1.5
-    assert busy["waited"][1:] == [False]
-    assert busy["flows"] == [mine]
-    assert states(lb1)["echo 2"] == "drained*"
-
-    done = order(lb1, {**drain, "wait": 600, "quiet": 2})
-    assert done["waited"][1:] == [True]
-    assert done["flows"] == [0]
-    again = order(lb1, {**drain, "wait": 600, "quiet": 2})
-    assert not again["changed"]
-    assert again["waited"][1:] == [True]
-    # Nobody waits for a quiet hour that has passed, nor for one that no flow can disturb.
-    last = {"address": WEB["web1"], "state": "disabled", "force": True}
-    never = order(lb1, {**last, "wait": 7200, "quiet": 3600})
-    assert never["waited"][1:] == [True]
-
-
-def test_packets_that_establish_no_flow_are_not_waited_for(lab: Lab, lb1: Host) -> None:
-    """Anyone can send one now and then, and go on for ever."""
-    apply(lb1, wanted(echo(1, 2)))
-    client = lab.host("client")
-    with contextlib.ExitStack() as stack:
-        sockets = [
-            stack.enter_context(client.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            for _flow in range(32)
-        ]
-
-        def send() -> None:
-            for each in sockets:
-                each.sendto(b"1", (VIP, ECHO))
-
-        send()
-        over = threading.Event()
-
-        def go_on() -> None:
-            while not over.wait(6):  # longer than it takes to establish a flow
-                send()
-
-        stranger = threading.Thread(target=go_on)
-        stranger.start()
-        try:
-            drain = {"address": WEB["web2"], "state": "drained", "wait": 60, "quiet": 7}
-            done = order(lb1, drain)
-        finally:
-            over.set()
-            stranger.join()
-    assert done["waited"][1:] == [True]
-    assert done["flows"] == [0]
-
-
-def test_the_module_fails_when_the_time_is_up(lab: Lab, lb1: Host, tmp_path: Path) -> None:
-    apply(lb1, wanted(echo(2)))
-    task = backend(state="drained", wait=True, wait_timeout=0.5, force=True)
-    with streaming(lab):
-        failed, went_on = ansible(
-            lab,
-            tmp_path,
-            task,
-            {**task, "failed_when": "r1 is failed and r1.quiet is undefined"},
-        )
-    assert failed["failed"]
-    assert failed["changed"]
-    assert failed["quiet"] is False
-    assert failed["flows"] == 32
-    assert failed["msg"] == (
-        f"{WEB['web2']} was not quiet within 0.5 seconds: 32 flows are still sent to it; it stays "
-        "drained"
-    )
-    assert not went_on["failed"]
-    assert went_on["quiet"] is False
-    assert not went_on["changed"]
-
-
-def test_a_service_without_a_flow_table(lb1: Host) -> None:
-    """Nothing is known of what was, so it is waited for what may come."""
-    apply(lb1, wanted(echo(1, 2, flow_table=False)))
-    done = order(lb1, {"address": WEB["web2"], "state": "drained", "wait": 600, "quiet": 0.5})
-    assert done["flows"] == [None]
-    assert done["waited"][0] >= 0.5
-    assert done["waited"][1:] == [True]
-
-
-def test_a_dead_backend_is_not_waited_for(lab: Lab, lb1: Host) -> None:
-    """Clients go on sending; the kernel has found out that nobody is there."""
-    dead = "203.0.113.99"
-    apply(lb1, wanted(echo({"address": dead, "state": "enabled"})))
-    with Stream(lab.host("client"), (VIP, ECHO), flows=4):
-        drain = {"address": dead, "state": "drained", "force": True}
-        done = order(lb1, {**drain, "wait": 7200, "quiet": 3600})
-    assert done["waited"][1:] == [True]
-
-
-def test_it_is_an_error_to_enable_what_is_waited_for(lab: Lab, lb1: Host) -> None:
-    apply(lb1, wanted(echo(1, 2)))
-    code = """
-from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
-address = ip_address(given["address"])
-operate(Order(address, state="drained"))
-reader, writer = os.pipe()
-if not os.fork():
-    try:
-        operate(Order(address, wait=7200, quiet=3600))
-    except errors.L4lbError as e:
-        os.write(writer, str(e).encode())
-    os._exit(0)
-import time
-time.sleep(1)
-operate(Order(address, state="enabled"))
-os.wait()
-result = os.read(reader, 1000).decode()
-"""
-    with streaming(lab):
-        message = python(lb1, code, address=WEB["web2"])
-    assert message == f"{WEB['web2']} has been enabled for echo on eth0 while it was waited for"
-
-
-def test_disabled_moves_flows_at_once(lab: Lab, lb1: Host) -> None:
-    apply(lb1, wanted(echo(1, 2)))
-    with streaming(lab) as stream:
-        assert flows_of(stream, "web2")
-        cut = order(lb1, {"address": WEB["web2"], "state": "disabled", "wait": 600})
-        stream.await_answers()
-    assert cut["flows"] == [0]
-    assert cut["waited"][1:] == [True]
-    assert [stream.servers(flow)[-1] for flow in range(32)] == ["web1"] * 32

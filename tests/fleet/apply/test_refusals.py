@@ -1,68 +1,41 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configurations that cannot be meant, on a host of the laboratory: what sets a balancer up refuses
-them, and what keeps one going warns of them. All cases: tests/unit/test_checks.py.
+"""Configurations that cannot be meant: what sets a balancer up refuses them, and what keeps one
+going warns of them. All cases: tests/unit/test_checks.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from lab import Lab
 from lab.host import Host
-from tests.fleet.test_module import (
-    CHECKOUT,
-    VIP,
-    WEB,
-    WORKERS,
-    ansible,
-    apply,
-    cleaned,
-    l4lb,
-    python,
-    saved,
-    service,
-    topology,
-    traces,
-    wanted,
-    works,
-)
+from tests.fleet.rig.balancers import apply, plan, saved, traces
+from tests.fleet.rig.clients import works
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.play import ansible, l4lb, playbook
+from tests.fleet.rig.services import VIP, WEB, service, wanted
+from tests.fleet.there import library
 
 OWN, OWN6, OWN_MAC = "203.0.113.11", "2001:db8:2::11", "02:00:cb:00:71:0b"
+
+
 BEHIND_A_ROUTER = "198.51.100.9"
+
+
 PREFIX, PREFIX6 = "198.18.0.0/28", "2001:db8:5::/112"
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = Lab(f"n{os.getpid()}")
-    plan = tmp_path_factory.mktemp("lab") / "topology.yml"
-    plan.write_text(yaml.safe_dump(topology()))
-    lab.up(plan)
-    try:
-        yield lab
-    finally:
-        for worker in WORKERS.values():
-            worker.communicate("")
-        WORKERS.clear()
-        left = lab.down()
-    assert left == {}
-
-
-@pytest.fixture
-def lb1(lab: Lab) -> Iterator[Host]:
-    yield from cleaned(lab.host("lb1"))
+def ran(lab: Lab, name: str, *arguments: str, **variables: Any) -> tuple[int, str]:
+    """Run a playbook of the collection for lb1: exit code, and what it says in one line."""
+    done = playbook(lab, name, *arguments, **variables)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
 @contextlib.contextmanager
@@ -77,38 +50,9 @@ def configured(host: Host, *commands: str) -> Iterator[None]:
             host.run(["ip", *command.replace(" add ", " del ").split()], check=False)
 
 
-def playbook(lab: Lab, name: str, *arguments: str, **variables: Any) -> tuple[int, str]:
-    """Run a playbook of the collection for lb1: exit code, and what it says in one line."""
-    given = json.dumps({f"l4lb_{key}": value for key, value in variables.items()})
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("ansible-playbook")), f"xdp.l4lb.{name}"),
-            *("-i", "lab/inventory.yml", "--limit", "lb1", "-e", given, *arguments),
-        ],
-        cwd=CHECKOUT,
-        env={**os.environ, "L4LB_LAB": lab.name, "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
-
-
-def planned(host: Host, options: dict[str, Any]) -> Any:
-    """What check mode says."""
-    code = (
-        "result = attempt(Balancer(given['w']['interface'], sources()).plan, config_of(given['w']))"
-    )
-    return python(host, code, w=options)
-
-
 def restored(host: Host) -> list[str]:
     """What `l4lb restore` warns of."""
-    code = """
-balancer = Balancer("eth0", sources())
-result = attempt(lambda: balancer.apply(balancer.saved.read(), accepted=True))
-"""
-    outcome = python(host, code)
+    outcome = python(host, library.restore)
     assert "error" not in outcome, outcome
     warnings: list[str] = outcome["warnings"]
     return warnings
@@ -214,7 +158,7 @@ def test_the_role_refuses_before_it_installs_anything(lab: Lab, lb1: Host) -> No
         ([service(1, address=OWN)], f"services[web].address: '{OWN}': this host's own", True),
     ):
         for arguments in (["--check"], []):
-            code, output = playbook(lab, "deploy", *arguments, interface="eth0", services=services)
+            code, output = ran(lab, "deploy", *arguments, interface="eth0", services=services)
             assert code == 2
             assert told in output
             assert ("Look at the host" in output) == looked
@@ -253,13 +197,13 @@ def test_a_failover_puts_the_service_s_address_here(lab: Lab, lb1: Host, tmp_pat
         assert changed["changed"] and not any(warning in one for one in changed["warnings"])
         assert enabled["changed"] and not enabled.get("warnings")
         works(lab, 1, 2)
-    assert planned(lb1, wanted(**allowed))["steps"] == []
+    assert plan(lb1, wanted(**allowed))["steps"] == []
 
 
 def test_what_an_earlier_version_accepted(lb1: Host) -> None:
     """It is read as it was, restored and edited."""
     odd = wanted(service(1, {"address": "127.0.0.1"}, {"address": OWN}))
-    assert planned(lb1, odd)["error"] == "ConfigError"
+    assert plan(lb1, odd)["error"] == "ConfigError"
     assert "error" not in apply(lb1, odd, accepted=True)
     where = "services[web].backends"
     own = "this host's own, and a backend is another host"
@@ -285,7 +229,11 @@ def addressed(host: Host, *addresses: str) -> None:
 
 
 ETH1 = ("10.77.0.2/30", "2001:db8:7::2/64")
+
+
 SHARED, SHARED6 = "192.0.2.129", "2001:db8:ffff::129"
+
+
 VRRP = {
     "backup": ETH1,
     "master": (*ETH1, f"{SHARED}/32", f"{SHARED6}/128"),
@@ -315,11 +263,11 @@ def test_the_source_of_tunnels_is_no_service(lb1: Host) -> None:
             for role, after in VRRP.items():
                 addressed(lb1, *after)
                 lb1.run(["sh", "-c", "ip neigh flush dev eth1"])
-                plan = planned(lb1, config)
-                assert plan["after"] == outcome["after"], role
-                assert not [step for step in plan["steps"] if "source" in step], role
+                predicted = plan(lb1, config)
+                assert predicted["after"] == outcome["after"], role
+                assert not [step for step in predicted["steps"] if "source" in step], role
                 assert "error" not in apply(lb1, config)
-            python(lb1, "Balancer('eth1').apply(None)")
+            python(lb1, library.remove, interfaces=["eth1"])
     finally:
         addressed(lb1, ETH1[0])
 
@@ -343,11 +291,11 @@ def test_the_playbook_drains_the_last_one_only_by_force(lb1: Host, lab: Lab) -> 
     apply(lb1, wanted(service(1)))
     order = {"backend": WEB["web1"], "wait": False}
     for arguments in (["--check"], []):
-        code, output = playbook(lab, "drain", *arguments, **order)
+        code, output = ran(lab, "drain", *arguments, **order)
         assert code == 2
         assert f"web on eth0: {WEB['web1']} is the last backend that takes new flows" in output
     works(lab, 1)
-    code, output = playbook(lab, "drain", **order, force=True)
+    code, output = ran(lab, "drain", **order, force=True)
     assert code == 0
     assert "web: no backend takes new flows; they are dropped" in output
 

@@ -2,93 +2,113 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Several balancers of one host, and runs on them at once: what they share lasts as long as any of
-them needs it, and no longer."""
+them needs it, and no longer.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-
-import pytest
-import yaml
 
 from lab import Lab
 from lab.host import Host
 from lab.traffic import Stream
-from tests.fleet.test_lifecycle import (
+from tests.fleet.rig.balancers import (
+    apply,
+    counters,
+    forwarding,
+    hops,
+    leftovers,
+    program,
+    renamed,
+    traces,
+)
+from tests.fleet.rig.clients import SEED, traffic
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.play import ansible, stats
+from tests.fleet.rig.services import (
     ECHO,
     OTHER_VIP,
-    SEED,
     VIP,
+    WEB,
+    echo,
     echoes,
-    leftovers,
     second,
-    topology,
-    traffic,
+    wanted,
 )
-from tests.fleet.test_module import WEB, WORKERS, apply, cleaned, python, traces, wanted
+from tests.fleet.there import damage, many
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = Lab(f"s{os.getpid()}")
-    plan = tmp_path_factory.mktemp("lab") / "topology.yml"
-    plan.write_text(yaml.safe_dump(topology()))
-    lab.up(plan)
-    try:
-        yield lab
-    finally:
-        for worker in WORKERS.values():
-            worker.communicate("")
-        WORKERS.clear()
-        left = lab.down()
-    assert left == {}
+def test_another_balancer_of_the_host_is_left_alone(lab: Lab, lb1: Host) -> None:
+    """Whatever becomes of the first one, the second one's packets do not notice."""
+    apply(lb1, second(*WEB))
+    loaded = program(lb1, "eth1")
+    before = counters(lb1, "eth1")
+    with traffic(lab, OTHER_VIP) as running:
+        for config in (
+            wanted(*echoes(*WEB)),
+            wanted(*echoes("web1", encapsulation="gue")),
+            None,
+            wanted(*echoes("web2")),
+            wanted(*echoes("web2"), mode="generic"),
+            None,
+        ):
+            assert "error" not in apply(lb1, config)
+    assert running.connections.broken == {}
+    assert program(lb1, "eth1") == loaded
+    assert apply(lb1, second(*WEB))["steps"] == []
+    assert counters(lb1, "eth1")["drops"] == before["drops"]
+    assert leftovers(lb1, "eth1") == []
 
 
-@pytest.fixture
-def lb1(lab: Lab) -> Iterator[Host]:
-    yield from cleaned(lab.host("lb1"))
+def test_a_balancer_that_cannot_be_read_keeps_its_neighbours(lb1: Host) -> None:
+    apply(lb1, wanted(*echoes("web1", "web2")), second("web2", "web3"))
+    python(lb1, damage.the_manifest, interface="eth1")
+    for config in (wanted(*echoes("web4")), None):
+        apply(lb1, config)
+        hops = lb1.run(["ip", "neigh", "show", "proto", "214"]).stdout
+        assert {WEB["web2"], WEB["web3"]} <= {line.split()[0] for line in hops.splitlines()}
+    assert lb1.run(["cat", "/proc/sys/net/ipv4/conf/lo/forwarding"]).stdout == "1\n"
 
 
-def hops(host: Host) -> set[str]:
-    """The next hops that the kernel keeps resolved."""
-    found = host.run(["ip", "neigh", "show", "nud", "all", "proto", "214"]).stdout
-    return {line.split()[0] for line in found.splitlines()}
+def test_counters_while_an_interface_has_gone(lab: Lab, lb1: Host, tmp_path: Path) -> None:
+    """Those of the others are there, and a warning says what happened."""
+    apply(lb1, wanted(*echoes("web1")), second("web2"))
+    with renamed(lb1, "eth1", "gone1"):
+        everything, one, sampled, service = ansible(
+            lab,
+            tmp_path,
+            stats(),
+            stats(interface="eth1"),
+            stats(interval=0.1),
+            stats(service="nope"),
+        )
+    for each in (everything, sampled):
+        assert each["ansible_facts"]["l4lb"].keys() == {"eth0"}
+        (warning,) = each["warnings"]
+        assert "'eth1': no such interface; its balancer is on gone1 now" in warning
+    assert one["failed"]
+    assert service["msg"] == "service: 'nope': eth0 has no such service, but tcp, udp"
 
 
-def forwarding(host: Host) -> str:
-    return host.run(["cat", "/proc/sys/net/ipv4/conf/lo/forwarding"]).stdout.strip()
+def test_counters_of_a_service_that_one_interface_has(lab: Lab, lb1: Host, tmp_path: Path) -> None:
+    other = echo("udp", "web2", vip=OTHER_VIP)
+    apply(lb1, wanted(*echoes("web1")), {**wanted({**other, "name": "dns"}), "interface": "eth1"})
+    found, missing = ansible(lab, tmp_path, stats(service="dns"), stats(service="nope"))
+    assert found["ansible_facts"]["l4lb"].keys() == {"eth1"}
+    assert missing["msg"] == (
+        "service: 'nope': eth0 has no such service, but tcp, udp; eth1 has no such service, but dns"
+    )
 
 
-# An apply stops before it compiles, and goes on after another run.
-MEANWHILE = """
-ready, go = os.pipe(), os.pipe()
-load = compiler.load
-def load_later(*arguments):
-    os.write(ready[1], b"x")
-    os.read(go[0], 1)
-    if given["fails"]:
-        raise errors.CompileError("clang is not in the mood", "")
-    return load(*arguments)
-child = os.fork()
-if not child:
-    compiler.load = load_later
-    outcome = attempt(Balancer("eth1", sources()).apply, config_of(given["slow"]))
-    os._exit("error" in outcome)
-os.close(ready[1])
-assert os.read(ready[0], 1), "it does not compile"
-other = attempt(Balancer("eth0", sources()).apply, config_of(given["meanwhile"]))
-os.write(go[1], b"x")
-result = [other, os.waitpid(child, 0)[1] >> 8]
-"""
+# While an apply compiles.
 
 
 def apply_meanwhile(
     host: Host, slow: dict[str, Any], meanwhile: dict[str, Any] | None, fails: bool = False
 ) -> Any:
     """Apply `slow` to eth1, and while it compiles `meanwhile` to eth0; what came of that."""
-    other, failed = python(host, MEANWHILE, slow=slow, meanwhile=meanwhile, fails=fails)
+    other, failed = python(host, many.meanwhile, slow=slow, other=meanwhile, fails=fails)
     assert failed == fails
     return other
 
@@ -122,46 +142,6 @@ def test_what_a_failing_run_wanted_is_not_kept(lb1: Host) -> None:
 
 # Many runs at once.
 
-STRESS = """
-import random, time
-from ipaddress import ip_address
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import Order, operate
-
-# what an order may meet where a balancer has just gone
-EXPECTED = "no balancer is attached to", "this host does not balance", "eth0 has no such backend"
-
-def come_and_go(name, chance):
-    options = chance.choice(given["configs"][name])
-    Balancer(name, sources()).apply(config_of(options))
-
-def order(name, chance):
-    operate(Order(ip_address(given["address"]), weight=chance.randrange(1, 9)))
-
-def work(number, kind, name, log):
-    chance = random.Random(given["seed"] + number)
-    while time.monotonic() < end:
-        try:
-            kind(name, chance)
-            os.write(log, b"+")
-        except errors.L4lbError as e:
-            if not str(e).startswith(EXPECTED):
-                os.write(log, f" {name}: {e} ".encode())
-        except BaseException:
-            os.write(log, traceback.format_exc().encode())
-
-end = time.monotonic() + given["seconds"]
-path = "/tmp/stress"
-log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-children = []
-for number, name in enumerate(given["workers"]):
-    children.append(os.fork())
-    if not children[-1]:
-        work(number, order if name == "orders" else come_and_go, name, log)
-        os._exit(0)
-assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
-result = Path(path).read_text()
-"""
-
 
 def stress(host: Host, workers: list[str], **configs: list[dict[str, Any] | None]) -> None:
     """Several processes at once that apply these configurations of an interface in any order, or
@@ -169,7 +149,7 @@ def stress(host: Host, workers: list[str], **configs: list[dict[str, Any] | None
     print(f"seed {SEED}")
     log = python(
         host,
-        STRESS,
+        many.stress,
         seed=SEED,
         seconds=20,
         workers=workers,
@@ -210,16 +190,7 @@ def test_both_come_and_go(lab: Lab, lb1: Host) -> None:
 
 def test_no_removal_of_the_last_leaves_anything(lb1: Host) -> None:
     """Both at once, so that each finds the other one still there, or not."""
-    code = """
-children = []
-for name in "eth0", "eth1":
-    children.append(os.fork())
-    if not children[-1]:
-        Balancer(name).apply(None)
-        os._exit(0)
-result = [os.waitpid(child, 0)[1] for child in children]
-"""
     for _ in range(5):
         apply(lb1, wanted(*echoes("web1", "web2")), second("web2", "web3"))
-        assert python(lb1, code) == [0, 0]
+        assert python(lb1, many.removals, interfaces=["eth0", "eth1"]) == [0, 0]
         assert traces(lb1) == []

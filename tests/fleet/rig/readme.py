@@ -1,0 +1,23 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What README.md tells a reader to type."""
+
+from __future__ import annotations
+
+import re
+
+from lab.host import CHECKOUT
+
+README = (CHECKOUT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def script(where: str) -> str:
+    """The commands to run on hosts."""
+    (found,) = (block for block in blocks("sh") if block.startswith(f"# {where}\n"))
+    return found

@@ -1,0 +1,23 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Neighbours, on a kernel that lacks the flag for those that it keeps resolved."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_address
+
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import neighbours
+
+
+def managed_twice(addresses: list[str]) -> list[list[str]]:
+    """Which are not resolved, each time."""
+    neighbours._NTF_EXT_MANAGED = 0
+    wanted = {(socket.if_nametoindex("eth0"), ip_address(text)) for text in addresses}
+    found = []
+    for _time in range(2):
+        neighbours.manage(wanted)
+        found.append([str(address) for address in neighbours.unresolved(wanted, 5)])
+    neighbours.manage((), wanted)
+    return found

@@ -122,7 +122,7 @@ def virgin(**changes: Any) -> Observed:
         missing=Needs(),
         idle=Needs(),
         strips_tags=False,
-        is_saved=False,
+        saved=None,
         tools=TOOLS,
     )
     return replace(seen, **changes)
@@ -139,7 +139,7 @@ def deployed(now: Config = WANTED, of: dict[str, Any] | None = None, **changes: 
         mode="native",
         manifest=there,
         maps=maps,
-        is_saved=True,
+        saved=now.dump(),
     )
     return replace(seen, **changes)
 
@@ -298,7 +298,7 @@ STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         ["have the kernel keep the next hops resolved"],
     ),
     "next hops go without saying": (WANTED, deployed(missing=HOP, attached=False), {}, [ATTACH]),
-    "not saved": (WANTED, deployed(is_saved=False), {}, [f"write {PLACES.saved.path}"]),
+    "not saved": (WANTED, deployed(saved=None), {}, [f"write {PLACES.saved.path}"]),
     "an edit keeps the program": (
         DRAINED,
         deployed(of={"sources": "other"}),
@@ -459,7 +459,7 @@ def test_a_kernel_is_not_asked_for_what_is_there() -> None:
         (WANTED, virgin(), {}, True, True, True, True, ()),
         (WANTED, deployed(of={"bcc": "1"}), {}, True, True, True, False, ()),
         (WANTED, deployed(attached=False), {}, False, True, False, False, ()),
-        (WANTED, deployed(is_saved=False), {}, False, False, False, True, ()),
+        (WANTED, deployed(saved=None), {}, False, False, False, True, ()),
         (WANTED, deployed(maps=maps(wrong=("web", "backends"))), {}, False, False, True, False,
          ("web",)),
         (DRAINED, deployed(), {}, False, False, True, False, ()),
@@ -504,7 +504,7 @@ def test_holds_are_kept() -> None:
     seen = deployed(held)
     seen = replace(seen, live=replace(seen.live, manifest=seen.manifest))
     made = plan(WANTED, seen)
-    assert not made.changed
+    assert not made.changed, "the hold is saved, too"
     assert made.desired
     assert [one.state for one in made.desired.services[0].backends] == ["enabled", "drained"]
 

@@ -128,7 +128,7 @@ class _Decision:
         if seen.maps and not seen.live.pinned and not load:
             self.steps.append("pin the program and its maps")
         self._provide()
-        save = not seen.is_saved
+        save = bool(seen.saved != self.config.dump())
         if save and not self.steps:
             self.steps.append(f"write {self.places.saved.path}")
         self._warn()

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from ..datapath import build, egresses, flows, staging
 from ..datapath.build import Machine
@@ -77,7 +78,7 @@ class Observed:
     needs: of the host; missing: what of it is not there yet; idle: interfaces that have a program
         for nothing but to take redirects, which nobody needs any more.
     strips_tags: the interface has VLANs, and takes tags off frames before a program sees them.
-    is_saved: the file says the same already.
+    saved: what the file says, as of `Saved.state`.
     """
 
     live: Live
@@ -93,7 +94,7 @@ class Observed:
     missing: Needs
     idle: Needs
     strips_tags: bool
-    is_saved: bool
+    saved: Any
     tools: Tools
 
     @property
@@ -127,7 +128,7 @@ def observe(places: Places, live: Live, wanted: Config, sources: Mapping[str, st
         missing=needs.missing(needed, places.paths),
         idle=needs.unneeded_redirects(places.interface, places.paths, needed),
         strips_tags=has_vlans and ethtool.strips_tags(live.link.name),
-        is_saved=places.saved.holds(wanted),
+        saved=places.saved.state(),
         tools=_tools(sources),
     )
 

@@ -124,7 +124,8 @@ def test_a_permanent_neighbour_is_left_alone(lb1: Host) -> None:
     entry = ["ip", "neigh", "replace", WEB["web1"], "lladdr", "02:00:00:00:00:09", "dev", "eth0"]
     lb1.run([*entry, "nud", "permanent"])
     try:
-        assert apply(lb1, wanted(service(1, 2)))["warnings"] == []
+        warnings = apply(lb1, wanted(service(1, 2)))["warnings"]
+        assert [one for one in warnings if not one.startswith("compiled with the headers")] == []
         show = ["ip", "neigh", "show", WEB["web1"]]
         assert "lladdr 02:00:00:00:00:09 PERMANENT" in lb1.run(show).stdout
         assert apply(lb1, wanted(service(1, 2)))["steps"] == []

@@ -124,9 +124,9 @@ class DataPath:
         manifest_map = array_by_id(number) if version == layout.VERSION else None
         if manifest_map is None:
             return None
+        text = manifest_map.lookup(0) or b""  # where that fails, nothing is said of the maps
         try:
-            # where looking it up fails, nothing is said of the maps
-            manifest = Manifest.load(manifest_map.lookup(0) or b"")
+            manifest = Manifest.load(text)
         except L4lbError:
             return None
         self.manifest_map = manifest_map

@@ -46,12 +46,13 @@ def main() -> None:
     """Load the program, and attach it wherever standard input says."""
     library = "plugins.module_utils._l4lb"
     compiler = importlib.import_module(f"{library}.kernel.compiler")
+    kernel_maps = importlib.import_module(f"{library}.kernel.maps")
     errors = importlib.import_module(f"{library}.errors")
     try:
         program = compiler.load((ROOT / "files/bpf/decap.c").read_text(), [], "decap")
     except errors.L4lbError as e:
         sys.exit(str(e))
-    maps, libbpf = program.maps(), ctypes.CDLL("libbpf.so.1")
+    maps, libbpf = kernel_maps.maps_of(program), ctypes.CDLL("libbpf.so.1")
     for end in json.load(sys.stdin):
         with network(Path(end["namespace"])):
             index = socket.if_nametoindex(end["interface"])

@@ -356,34 +356,39 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing import listing
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import CONFIG
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import pyroute
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
 
 # Where distributions put the Python that their bcc belongs to.
 INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
 
-ARGUMENTS = {
-    "interface": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "mode": {"type": "str", "choices": ["auto", "native", "generic"], "default": "auto"},
-    "source_address": {"type": "str"},
-    "gateway_mac": {"type": "str"},
-    "source_address6": {"type": "str"},
-    "flow_table_size": {"type": "int", "default": 65536},
-    "udp_timeout": {"type": "int", "default": 30},
-    "gue_port": {"type": "int", "default": 6080},
-    "hash_seed": {"type": "int", "default": 0},
-    "own_macs": {"type": "list", "elements": "str", "default": []},
-    "no_service": {"type": "str", "choices": ["drop", "pass"], "default": "drop"},
-    "allow_own_address": {"type": "bool", "default": False},
-    "echo_rate": {"type": "int", "default": 10000},
-    "too_big_rate": {"type": "int", "default": 10000},
+
+def arguments() -> dict[str, dict[str, Any]]:
+    """The argument spec: the model's options, and those of the module alone."""
+    spec: dict[str, dict[str, Any]] = {
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "replace": {"type": "bool", "default": False},
+        "sources": {"type": "str", "no_log": True},  # every run would write it to the system's log
+    }
+    for option in CONFIG.values():
+        given: dict[str, Any] = {"type": option.kind}
+        spec[option.name] = given
+        if option.required:
+            given["required"] = True
+        elif option.default is not None:
+            given["default"] = list(option.default) if option.kind == "list" else option.default
+        if option.choices:
+            given["choices"] = list(option.choices)
+    spec["own_macs"]["elements"] = "str"
     # What is below is the model's to check, whose words are shorter, and which does it faster.
-    "services": {"type": "raw", "default": []},
-    "replace": {"type": "bool", "default": False},
-    "sources": {"type": "str", "no_log": True},  # every run would write it to the system's log
-}
+    spec["services"]["type"] = "raw"
+    return spec
+
+
+ARGUMENTS = arguments()
 
 
 def unpack_sources(packed: str | None) -> dict[str, str]:
@@ -452,11 +457,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if outcome.headers:
             headers = outcome.headers
             result["headers"] = {"release": headers.release, "exact": headers.exact}
-            if not headers.exact:
-                plan.warnings.append(
-                    f"compiled with the headers of kernel {headers.release}; "
-                    "there are none of the running kernel"
-                )
     for warning in plan.warnings:
         module.warn(printable(warning))
     steps = [printable(step) for step in plan.steps]
@@ -468,7 +468,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "changed": plan.changed,
         "steps": steps,
         "moves": [asdict(move) for move in plan.moves],
-        "others": balancer.others(),
+        "others": [name for name in here.known() if name != balancer.interface],
         "diff": {
             "before_header": title,
             "after_header": title,

@@ -112,8 +112,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError, L4lbError
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths, require_root
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.pins import pinned_interfaces
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.sampler import Sampler
 
 
@@ -123,7 +123,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     interval, service = module.params["interval"], module.params["service"]
     if interval < 0:
         raise ConfigError("interval", interval, "give a number of seconds, 0 or more")
-    if not module.params["interface"] and not pinned_interfaces(Paths()):
+    if not module.params["interface"] and not here.balancing():
         return {}
     sampler = Sampler(module.params["interface"], service)
     if interval:

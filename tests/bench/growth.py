@@ -17,8 +17,9 @@ from typing import Any
 from unittest import mock
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Map, possible_cpus
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import possible_cpus
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Map
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
@@ -147,7 +148,7 @@ def _build(name: str, given: Mapping[str, Any], times: int) -> Build:
     with mock.patch.object(BPF, "load_func", timed):
         for _turn in range(times):
             start = time.perf_counter()
-            data_path = DataPath.load(sources(), config)
+            data_path = build.load(sources(), config)
             compiling.append(_since(start) - loading[-1])
     return Build(name, median(compiling), median(loading), data_path.program.instructions)
 
@@ -190,7 +191,7 @@ def _memory(balancer: Balancer) -> dict[str, float]:
     if live.data_path.manifest_map:
         maps["manifest"] = live.data_path.manifest_map
     parts: dict[str, Iterable[Map | None]] = {
-        "services_kib": [maps["services"], maps.pop("services").inner(0)],
+        "services_kib": [maps.pop("services"), live.data_path.services.inner(0)],
         "lookup_tables_kib": [maps.pop("lookup_tables")],
         "backends_kib": [maps.pop("backends"), maps.pop("backend_cpus")],
         "flow_table_kib": [maps.pop("flows")],
@@ -202,7 +203,7 @@ def _memory(balancer: Balancer) -> dict[str, float]:
 def _remember(name: str, flows: int, times: int) -> FlowTable:
     del times
     given = {**options(services(1, 1)), "flow_table_size": flows}
-    maps = DataPath.load(sources(), parse_config(given)).maps
+    maps = build.load(sources(), parse_config(given)).maps
     return FlowTable(name, flows, possible_cpus(), _kib([maps.get("flows")]))
 
 

@@ -17,6 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from operator import sub
 from statistics import median
+from typing import Any
+
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import maps_of
 
 from tests.bench.frames import FLOWS, HEAD_LEN, flow
 from tests.bench.subjects import Subject, Tally, baseline, compile_own
@@ -77,7 +80,7 @@ class Stopwatch:
         blocks = size * BLOCKS_EACH * ROUNDS_AT_ONCE + 1
         flags = [f"-DFLOWS={FLOWS}", f"-DHEADS={heads}", f"-DBLOCKS={blocks}"]
         self._program = compile_own("harness", flags)
-        self._maps = self._program.maps()
+        self._maps: dict[str, Any] = maps_of(self._program)
         self._heads = 0
         self._flows = FLOWS
         self.tracks: list[Track] = []

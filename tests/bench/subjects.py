@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build, counters
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array, maps_of
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
@@ -28,6 +29,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers import c
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import maglev
 
 from tests.bench import ROOT
+from tests.maps import write
 
 HERE = Path(__file__).parent
 OWN_MAC = "52:54:00:00:00:02"
@@ -78,7 +80,8 @@ def floor() -> Subject:
 def seed() -> Subject:
     """The seed's algorithm, with a server in each of its slots."""
     program = compile_own("seed")
-    servers = program.maps()["servers"]
+    servers = maps_of(program)["servers"]
+    assert isinstance(servers, Array)
     first = IPv4Address("10.0.0.1")
     servers.update_many(
         (
@@ -120,14 +123,14 @@ def balancer(options: Mapping[str, Any], use: str = "") -> Subject:
 def _balancer(options: str, use: str) -> Subject:
     del use
     config = parse_config(json.loads(options))
-    data_path = DataPath.load(sources(), config)
-    egresses = {(index, ""): Egress(index) for index, _name in socket.if_nameindex()}
-    source = Source(IPv4Address(OWN_ADDRESS), OWN_MAC, egresses=egresses)
+    data_path = build.load(sources(), config)
+    exits = {(index, ""): Egress(index) for index, _name in socket.if_nameindex()}
+    source = Source(IPv4Address(OWN_ADDRESS), OWN_MAC)
     with mock.patch.object(image, "maglev", _maglev_once):
-        manifest = data_path.write(config, source)
+        manifest = write(data_path, config, source, exits)
 
     def tally() -> Tally:
-        statistics = data_path.statistics(manifest)
+        statistics = counters.statistics(data_path, manifest)
         sent = sum(count.packets for count in statistics.services.values())
         return Tally(sent, statistics.flows.get("hits", 0), statistics.flows.get("misses", 0))
 

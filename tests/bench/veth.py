@@ -28,8 +28,10 @@ from dataclasses import dataclass, field
 from operator import sub
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import TestRunOptions
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import maps_of
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link, xdp
 
 from tests.bench.frames import FLOWS, HEAD_LEN
@@ -95,7 +97,7 @@ class Road:
         self._sender = compile_own(
             "sender", [f"-DFLOWS={FLOWS}", f"-DBLOCKS={WARM_UP + TIMED + 1}"]
         )
-        self._maps = self._sender.maps()
+        self._maps: dict[str, Any] = maps_of(self._sender)
         self._libbpf = ctypes.CDLL("libbpf.so.1")
         self.lanes: list[Lane] = []
         self._made = 0

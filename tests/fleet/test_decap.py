@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import yaml
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import (
+    PerCpuArray,
+    Sums,
+    maps_of,
+)
 from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE
@@ -283,9 +288,10 @@ def counted(lab: Lab) -> list[int]:
     link = json.loads(lab.host("web1").run(["ip", "-json", "link", "show", "eth0"]).stdout)[0]
     program = bpf.Program.by_id(link["xdp"]["prog"]["id"])
     assert program
-    content = memoryview(program.maps()["events"].lookup_all()).cast("Q").tolist()
-    cpus = bpf.possible_cpus()
-    return [sum(content[at : at + cpus]) for at in range(0, len(content), cpus)]
+    events = maps_of(program)["events"]
+    assert isinstance(events, PerCpuArray)
+    sums = Sums(events, 1)
+    return [sums(number)[0] for number in range(events.shape.max_entries)]
 
 
 def test_counters(lab: Lab, wire: Wire) -> None:

@@ -26,6 +26,7 @@ import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import Live
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.plan import Plan
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import flows as flows_of
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Address,
@@ -173,7 +174,7 @@ def traces(balancer: Balancer) -> list[Any]:
     if live.data_path:
         maps = live.data_path.maps
         found += [(name, map_.id) for name, map_ in maps.items()]
-        found += [maps["backends"].lookup_all(), live.manifest]
+        found += [live.data_path.backends.read(), live.manifest]
     return found
 
 
@@ -193,7 +194,7 @@ def look(live: Live) -> dict[tuple[Any, ...], Kernel]:
     found = {}
     for service in manifest.config.services:
         owners = {number: address for address, number in manifest.numbers[service.name].items()}
-        slots = [owners.get(number) for number in data_path.slots(service, manifest)]
+        slots = [owners.get(number) for number in flows_of.slots(data_path, service, manifest)]
         flows = {}
         for frame in frames(service):
             for _packet in range(2):  # with a single one no flow is established
@@ -254,7 +255,7 @@ class Walk:
         applied = self.balancer.apply(config, accepted=True).plan
         self.same(predicted, applied)
         again = self.balancer.plan(config, accepted=True)
-        assert again.steps == [], "a second run would change something"
+        assert again.steps == (), "a second run would change something"
         assert again.before == again.after == predicted.after
         after = self.balancer.live()
         if config is None:

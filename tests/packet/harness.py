@@ -19,8 +19,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import build_flags
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build, counters
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import (
+    build_flags,
+    machine,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
     Egress,
@@ -34,6 +39,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface imp
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
+from tests.maps import write
 from tests.packet.flows import FlowTable
 from tests.packet.hashing import ones_complement_sum
 from tests.packet.model import (
@@ -222,7 +228,7 @@ class Balancer:
         self._host = host
         self._receivers = receivers or Receivers(by_vlan=IN_EVERY_VLAN)
         self._compiled: dict[tuple[str, ...], DataPath] = {}
-        self._written: tuple[Config, Source] | None = None
+        self._written: tuple[Config, Source, dict[EgressKey, Egress]] | None = None
         self._before = Statistics()
         self._handled = 0
 
@@ -294,7 +300,7 @@ class Balancer:
 
     def names(self) -> dict[str, set[str]]:
         """All names under which drops, answers and events of the flow table are counted."""
-        now = self.datapath.statistics(self._manifest)
+        now = counters.statistics(self.datapath, self._manifest)
         return {"drops": set(now.drops), "answers": set(now.answers), "flows": set(now.flows)}
 
     def close(self) -> None:
@@ -315,24 +321,24 @@ class Balancer:
             mtu=mtu,
             receivers=self._receivers,
             route_mtus={address: hop.route_mtu for address, hop in hops.items() if hop.route_mtu},
-            egresses=dict(self.egresses),
         )
-        if (config, source) != self._written:
-            self.namespace.call(self._write, config, source)
-            self._written = config, source
+        exits = dict(self.egresses)
+        if (config, source, exits) != self._written:
+            self.namespace.call(self._write, config, source, exits)
+            self._written = config, source, exits
         self._empty("limits")
         self.model = Model(
             config,
             Interface(mac(self._mac_address), self._address, self._address6, mtu),
             self.fib,
-            FlowTable(config.flow_table_size, self.datapath.flow_key),
+            FlowTable(config.flow_table_size, self.datapath.flow_key or 0),
             host=self._host,
             clock=self._clock,
         )
         self._before = self._counted()
         self._handled = 0
 
-    def _write(self, config: Config, source: Source) -> None:
+    def _write(self, config: Config, source: Source, exits: dict[EgressKey, Egress]) -> None:
         total = sum(len(service.backends) for service in config.services)
         backends = next(size for size in CAPACITIES if total < size / 2 or size == CAPACITIES[-1])
         tables = room_for(None, config).tables
@@ -347,27 +353,27 @@ class Balancer:
                     **EVERY_OPTION,
                 }
             )
-        kind = tuple(build_flags(fitting, room))
+        kind = tuple(build_flags(fitting, room, machine()))
         if kind in self._compiled:
             self._compiled[kind] = self._compiled.pop(kind)
         else:
             if len(self._compiled) == MOST_PROGRAMS:
                 self._compiled.pop(next(iter(self._compiled)))
             sources = read_sources(SOURCES)
-            self._compiled[kind] = DataPath.load(sources, fitting, room, flags=self.flags)
+            self._compiled[kind] = build.load(sources, fitting, room, flags=self.flags)
         self.datapath = self._compiled[kind]
-        if "flow_key" in self.datapath.maps:
-            self.datapath.maps["flow_key"].update(0, FLOW_KEY)
-        self._manifest = self.datapath.write(config, source)
+        flow_key = self.datapath.maps.get("flow_key")
+        if isinstance(flow_key, Array):
+            flow_key.update(0, FLOW_KEY)
+        self._manifest = write(self.datapath, config, source, exits)
 
     def _forget_flows(self) -> None:
         if "flows" in self.datapath.maps:
             self._empty("flows")
 
     def _empty(self, name: str) -> None:
-        map_ = self.datapath.maps[name]
-        empty = bytes(len(map_.lookup(0) or b""))
-        map_.update_many((number, empty) for number in range(map_.shape.max_entries))
+        array = self.datapath.counters(name)
+        array.update_many((number, array.empty) for number in range(array.shape.max_entries))
 
     def _run_all(self, frames: Iterable[bytes]) -> list[Outcome]:
         run = self.datapath.run
@@ -399,7 +405,7 @@ class Balancer:
         )
 
     def _counted(self) -> Statistics:
-        statistics = self.datapath.statistics(self._manifest)
+        statistics = counters.statistics(self.datapath, self._manifest)
         return Statistics(
             {
                 name: Tally(tally.packets, tally.bytes)

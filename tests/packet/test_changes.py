@@ -9,6 +9,11 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import (
+    build,
+    counters,
+    staging,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import backend_record
@@ -16,6 +21,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
+from tests.maps import differences, write
 from tests.packet.harness import (
     EVERY_OPTION,
     EVERYTHING,
@@ -40,7 +46,7 @@ def config(*services: dict[str, Any], **options: Any) -> Config:
 @pytest.fixture(scope="module")
 def datapath() -> DataPath:
     sources = read_sources(SOURCES)
-    return DataPath.load(sources, config(*EVERYTHING, **EVERY_OPTION))
+    return build.load(sources, config(*EVERYTHING, **EVERY_OPTION))
 
 
 def run(datapath: DataPath, ports: list[int]) -> list[tuple[int, bytes]]:
@@ -76,23 +82,23 @@ def test_a_change_is_seen_all_at_once(
         return namespace.call(run, datapath, [443, 80])
 
     old, new = config(BEFORE, OTHER), config(after, OTHER, **options)
-    datapath.write(config(), SOURCE)  # whatever a test before has left
-    datapath.write(new, SOURCE)
+    write(datapath, config(), SOURCE)  # whatever a test before has left
+    write(datapath, new, SOURCE)
     kept = seen()
-    datapath.write(config(), SOURCE)
-    datapath.write(old, SOURCE)
+    write(datapath, config(), SOURCE)
+    write(datapath, old, SOURCE)
     whole = seen()
     for there, here, expected in ((old, new, kept), (new, old, None), (old, new, kept)):
         manifest = datapath.read()
-        assert manifest and datapath.differences(manifest, SOURCE) == []
+        assert manifest and differences(datapath, manifest, SOURCE) == []
         assert manifest.config == there
-        staged = datapath.stage(here, SOURCE, before=manifest)
+        staged = staging.stage(datapath, here, SOURCE, before=manifest)
         assert seen() == whole
-        datapath.switch(staged)
+        staging.switch(datapath, staged)
         whole = seen()
         if expected and len(after["backends"]) == 3:
             assert whole == expected
-        datapath.finish(staged)
+        staging.finish(datapath, staged)
         if len(after["backends"]) == 3:
             assert seen() == whole
         else:  # flows of backends that have gone are for others
@@ -103,29 +109,29 @@ def test_what_an_interrupted_change_has_left_is_gone_with_the_next(
     datapath: DataPath, namespace: Namespace
 ) -> None:
     """Its backends, but not what they have counted."""
-    datapath.write(config(), SOURCE)
+    write(datapath, config(), SOURCE)
     three, one = (
         config({**BEFORE, "backends": backends(count)}, {**OTHER, "backends": []})
         for count in (3, 1)
     )
-    datapath.write(three, SOURCE)
+    write(datapath, three, SOURCE)
     namespace.call(run, datapath, [443])
     manifest = datapath.read()
     assert manifest
-    staged = datapath.stage(one, SOURCE, before=manifest)
-    datapath.switch(staged)
+    staged = staging.stage(datapath, one, SOURCE, before=manifest)
+    staging.switch(datapath, staged)
     # Here it was killed; until the next run, flows of the other two go on.
     manifest = datapath.read()
-    assert manifest and datapath.differences(manifest, SOURCE) == ["backends"]
+    assert manifest and differences(datapath, manifest, SOURCE) == ["backends"]
 
     # The id of a service that goes is the next one's.
     another = config({**BEFORE, "backends": backends(1)}, {**OTHER, "port": 81})
-    datapath.write(another, SOURCE)
+    write(datapath, another, SOURCE)
     manifest = datapath.read()
-    assert manifest and datapath.differences(manifest, SOURCE) == []
-    counts = datapath.statistics(manifest).services
+    assert manifest and differences(datapath, manifest, SOURCE) == []
+    counts = counters.statistics(datapath, manifest).services
     assert (counts["web"].packets, counts["other"].packets) == (20, 0)
-    content = datapath.maps["backends"].lookup_all()
+    content = datapath.backends.read()
     size = backend_record.BACKEND_RECORDS_SIZE
     used = {at // size for at in range(0, len(content), size) if any(content[at : at + size])}
     assert used == {number for each in manifest.numbers.values() for number in each.values()}

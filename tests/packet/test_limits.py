@@ -132,7 +132,7 @@ def ticking(request: pytest.FixtureRequest, namespace: Namespace) -> Iterator[tu
 
 def bucket(balancer: Balancer, kind: str) -> tuple[int, int]:
     """What is in it, and when it was last filled, on the CPU that packets come by."""
-    content = balancer.datapath.maps["limits"].lookup(KINDS.index(kind)) or b""
+    content = balancer.datapath.counters("limits").lookup(KINDS.index(kind)) or b""
     tokens, filled = BUCKET.unpack_from(content, CPU * BUCKET.size)
     assert content.count(0) >= len(content) - BUCKET.size, "other CPUs have their own"
     return tokens, filled
@@ -141,7 +141,7 @@ def bucket(balancer: Balancer, kind: str) -> tuple[int, int]:
 def set_bucket(balancer: Balancer, kind: str, tokens: int, filled: int) -> None:
     content = bytearray(bpf.possible_cpus() * BUCKET.size)
     BUCKET.pack_into(content, CPU * BUCKET.size, tokens, filled)
-    balancer.datapath.maps["limits"].update(KINDS.index(kind), bytes(content))
+    balancer.datapath.counters("limits").update(KINDS.index(kind), bytes(content))
 
 
 CPU = min(os.sched_getaffinity(0))

@@ -179,11 +179,12 @@ class Followed:
 
     def forget(self) -> None:
         """As it was when the program was loaded."""
-        self.balancer.datapath.maps["routed_macs"].update(0, bytes(len(self.known())))
+        routed = self.balancer.datapath.counters("routed_macs")
+        routed.update(0, routed.empty)
 
     def known(self) -> bytes:
         """A struct routed_mac of each CPU."""
-        return self.balancer.datapath.maps["routed_macs"].lookup(0) or b""
+        return self.balancer.datapath.counters("routed_macs").lookup(0) or b""
 
     def run(self, commands: str) -> None:
         for command in filter(str.strip, commands.split("\n")):

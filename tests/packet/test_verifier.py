@@ -9,7 +9,10 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import build_flags
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import (
+    build_flags,
+    machine,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import PROGRAM
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.sizes import Room
@@ -56,7 +59,7 @@ def test_a_kernel_in_which_no_cpu_reads_what_others_have(namespace: object) -> N
     del namespace
     config = parse_config({"interface": "lo", "services": EVERYTHING, **EVERY_OPTION})
     with mock.patch.object(bpf, "has_helper", return_value=False):
-        flags = build_flags(config, Room(4096, 64))
+        flags = build_flags(config, Room(4096, 64), machine())
     build = Build.compile(PROGRAM, flags)
     assert "flows" in build.maps and "all_flows" not in build.maps
     assert build.verify()["instructions"] < LIMIT / 2
@@ -72,7 +75,7 @@ def test_the_verifier_s_work_is_below_half_of_its_limit(
     request.getfixturevalue("namespace")  # skips where the kernel would refuse anything
     config = parse_config({"interface": "lo", "services": services, **options})
     with mock.patch.object(bpf, "possible_cpus", return_value=4096):
-        flags = build_flags(config, Room(4096, 64))
+        flags = build_flags(config, Room(4096, 64), machine())
     statistics = Build.compile(PROGRAM, flags).verify()
     shown = ", ".join(f"{count} {name}" for name, count in statistics.items())
     with capsys.disabled():

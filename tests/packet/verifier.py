@@ -10,8 +10,12 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, compiler
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Shape
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import (
+    ARRAY_OF_MAPS,
+    Map,
+    Shape,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import (
     join_sources,
     read_sources,
@@ -105,13 +109,13 @@ class Build:
             if code[at] != LOAD_MAP or code[at + 1] >> 4 != IS_MAP:
                 continue
             (fd,) = struct.unpack_from("=i", code, at + 4)
-            map_ = bpf.Map(os.dup(fd))
+            map_ = Map(os.dup(fd))
             references[at // INSTRUCTION] = map_.name
             maps[map_.name] = map_.shape
-            if map_.shape.type == bpf.ARRAY_OF_MAPS:
+            if map_.shape.type == ARRAY_OF_MAPS:
                 inner_name = INNERS.get(map_.name, f"{map_.name}_inner")
                 inner = lib.bpf_table_fd(module.module, inner_name.encode())
-                inners[map_.name] = bpf.Map(os.dup(inner)).shape
+                inners[map_.name] = Map(os.dup(inner)).shape
         compiler.close(module)
         return cls(code, references, maps, inners)
 
@@ -132,7 +136,7 @@ class Build:
         return {"length": len(code) // INSTRUCTION, **dict(zip(names, map(int, found.groups())))}
 
 
-def _create(shape: Shape, inner: Shape | None) -> bpf.Map:
+def _create(shape: Shape, inner: Shape | None) -> Map:
     options = CreateOptions(sz=ctypes.sizeof(CreateOptions), map_flags=shape.flags)
     prototype = _create(inner, None) if inner else None
     if prototype:
@@ -142,7 +146,7 @@ def _create(shape: Shape, inner: Shape | None) -> bpf.Map:
     )
     if fd < 0:
         raise RefusedError(f"no map {shape}: {os.strerror(-fd)}")
-    return bpf.Map(fd)
+    return Map(fd)
 
 
 def _load(code: bytearray, level: int) -> tuple[int, str]:

@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build import (
     build_flags,
+    machine,
     reusable_maps,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Shape
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import (
+    ARRAY,
+    PERCPU_ARRAY,
+    Shape,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import flow_table, layout
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.sizes import Room
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
@@ -37,9 +42,9 @@ def config(**options: Any) -> Config:
 
 def maps(*without: str, blocks: int = 64) -> dict[str, Any]:
     shapes = {
-        "flows": Shape(bpf.PERCPU_ARRAY, flow_table.FLOW_BLOCK_SIZE, blocks),
-        "flow_key": Shape(bpf.ARRAY, 8, 1),
-        "lookup_tables": Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, ROOM.tables),
+        "flows": Shape(PERCPU_ARRAY, flow_table.FLOW_BLOCK_SIZE, blocks),
+        "flow_key": Shape(ARRAY, 8, 1),
+        "lookup_tables": Shape(ARRAY, layout.LOOKUP_TABLE_SIZE, ROOM.tables),
     }
     return {
         name: SimpleNamespace(shape=shape) for name, shape in shapes.items() if name not in without
@@ -79,7 +84,7 @@ def test_how_many_cpus_are_asked_for_a_flow(
 ) -> None:
     monkeypatch.setattr(bpf, "has_helper", lambda number: lets and number == 195)
     monkeypatch.setattr(bpf, "possible_cpus", lambda: possible)
-    flags = build_flags(config(flow_table_size=65536 if remembers else 0), ROOM)
+    flags = build_flags(config(flow_table_size=65536 if remembers else 0), ROOM, machine())
     assert [flag for flag in flags if "CPUS" in flag] == expected
 
 
@@ -89,5 +94,5 @@ def test_a_host_without_libbpf_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> 
     def missing() -> None:
         raise HostError("libbpf 1.x is missing")
 
-    monkeypatch.setattr(bpf, "_libbpf", missing)
+    monkeypatch.setattr(bpf, "libbpf", missing)
     assert not bpf.has_helper.__wrapped__(bpf.MAP_LOOKUP_PERCPU_ELEM)

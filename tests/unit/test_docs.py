@@ -1,7 +1,7 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules' documentation against the model, and their examples.
+"""The examples and samples in the modules' documentation; options are test_options.py's.
 
 That it parses and equals the argument specs is ansible-test's to find out (make sanity).
 """
@@ -9,7 +9,6 @@ That it parses and equals the argument specs is ansible-test's to find out (make
 from __future__ import annotations
 
 import ast
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,6 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import
     ANSWERS,
     DROPS,
     FLOW_EVENTS,
-)
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
-    Backend,
-    Config,
-    Service,
-)
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import (
-    AFFINITIES,
-    ENCAPSULATIONS,
-    MODES,
-    PROTOCOLS,
-    SCHEDULERS,
-    STATES,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 
@@ -49,56 +35,7 @@ def text_of(module: str, part: str) -> Any:
     raise AssertionError(f"{module} has no {part}")
 
 
-OPTIONS = text_of("l4lb", "DOCUMENTATION")["options"]
-SERVICE = OPTIONS["services"]["suboptions"]
-BACKEND = SERVICE["backends"]["suboptions"]
 OF_THE_MODULE = {"state", "replace", "sources"}
-OF_L4LB_BACKEND = {"held"}
-
-
-@pytest.mark.parametrize(
-    ("documented", "known"),
-    [
-        (OPTIONS.keys() - OF_THE_MODULE, Config),
-        (SERVICE.keys(), Service),
-        (BACKEND.keys() | OF_L4LB_BACKEND, Backend),
-    ],
-)
-def test_documented_is_what_the_model_knows(documented: set[str], known: Any) -> None:
-    assert documented == {one.name for one in dataclasses.fields(known)}
-
-
-@pytest.mark.parametrize(
-    ("option", "choices"),
-    [
-        (OPTIONS["mode"], MODES),
-        (SERVICE["protocol"], PROTOCOLS),
-        (SERVICE["scheduler"], SCHEDULERS),
-        (SERVICE["affinity"], AFFINITIES),
-        (SERVICE["encapsulation"], ENCAPSULATIONS),
-        (BACKEND["state"], STATES),
-    ],
-)
-def test_choices_are_the_models(option: dict[str, Any], choices: tuple[str, ...]) -> None:
-    assert option["choices"] == list(choices)
-
-
-def test_defaults_are_the_models() -> None:
-    service = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
-    backend = {"address": "10.0.0.1"}
-    config = parse_config(
-        {"interface": "eth0", "services": [{**service, "backends": [backend]}]}
-    ).dump()
-    given = config["services"].pop()
-    for options, values in (
-        (OPTIONS, config),
-        (SERVICE, given),
-        (BACKEND, given["backends"].pop()),
-    ):
-        for name in options.keys() - OF_THE_MODULE:
-            if not options[name].get("required"):
-                default = options[name].get("default")
-                assert values[name] == default, name
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Callable, cast
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import Silences
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.flows import Silences
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import drain
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.drain import (
     Watch,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import (
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.counters import (
     Count,
     Statistics,
 )

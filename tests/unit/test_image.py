@@ -11,6 +11,7 @@ import re
 import sys
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,22 @@ def service(count: int = 2, first: str = "10.0.0.1", **options: Any) -> dict[str
 
 
 def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
-    """The manifest after `before`, with the lookup tables that are missing, as DataPath.stage."""
+    """The manifest after `before`, with lookup tables as of `with_tables`, but
+    for what is in them."""
     after = numbering.place(desired, {}, before, capacity)
     spare = numbering.spare_tables(
         table.index for table in (before.tables if before else {}).values()
     )
-    for one in desired.services:
-        if one.name not in after.tables and not is_settled(one):
-            digest = image.table_digest(one, desired.hash_seed, after.numbers[one.name])
-            after.tables[one.name] = Table(next(spare), digest, 0)
-    return after
+    tables = {
+        one.name: Table(
+            next(spare),
+            image.table_digest(one, desired.hash_seed, after.numbers[one.name]),
+            0,
+        )
+        for one in desired.services
+        if one.name not in after.tables and not is_settled(one)
+    }
+    return replace(after, tables={**after.tables, **tables})
 
 
 def flat(manifest: Manifest | None) -> dict[tuple[Key, Address], int]:
@@ -443,8 +450,7 @@ def test_marks_have_the_backends_of_a_service() -> None:
 
 
 def test_marks_use_the_records_that_the_service_does() -> None:
-    manifest = follow(config(service(1)), None, 1024)
-    manifest.second.add("web")
+    manifest = replace(follow(config(service(1)), None, 1024), second=frozenset(["web"]))
     for entry in image.service_entries(manifest):
         assert entry.flags & service_table.SERVICE_SECOND
 
@@ -646,7 +652,7 @@ def test_the_longest_packet_on_the_way_to_a_backend(
     manifest = follow(desired, None, 1024)
     address = IPv4Address("10.0.0.1")
     if route:
-        manifest.route_mtus[address] = route
+        manifest = replace(manifest, route_mtus={address: route})
     record = image.backend_records(manifest, SOURCE)[manifest.numbers["web"][address]]
     assert backend_record.mtu_of(record) == expected
 
@@ -834,3 +840,13 @@ def test_receivers_come_back_from_a_service_table() -> None:
     assert image.source_of(service_table.ServiceHeader(layout.VERSION, 1, 1).pack(), now).mac == (
         "00:00:00:00:00:00"
     )
+
+
+def test_more_backends_than_can_be_numbered() -> None:
+    most = config(service(65534, first="10.0.0.0"))
+    assert sizes.room_for(None, most).backends == 65536
+    same = numbering.place(most, {}, None, 65536)
+    assert sizes.room_for(same, most).backends == 65536
+    other = config(service(65534, first="10.0.0.1"))
+    with pytest.raises(ConfigError, match="remove some first"):
+        sizes.room_for(same, other)

@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 
 SOURCES = [path for path in Path("files/bpf").rglob("*.[ch]") if path.name != "decap.c"]
@@ -35,19 +34,17 @@ def test_all_that_the_program_calls_is_asked_for() -> None:
 
 @pytest.mark.usefixtures("running")
 def test_an_old_kernel_that_has_all_of_it() -> None:
-    requirements.require()
+    assert requirements.lacks() is None
 
 
 def test_a_kernel_without_what_is_optional(running: set[int]) -> None:
     running.update(requirements.OPTIONAL_HELPERS.values())
-    requirements.require()
+    assert requirements.lacks() is None
 
 
 def test_a_kernel_that_lacks_functions(running: set[int]) -> None:
     running.update({118, 163})
-    with pytest.raises(HostError) as raised:
-        requirements.require()
-    assert str(raised.value) == (
+    assert requirements.lacks() == (
         "Linux 5.14.0-427.el9.x86_64 lacks bpf_jiffies64, bpf_check_mtu for XDP programs; boot one "
         "from 5.15 on, or one that your distribution has given these"
     )
@@ -55,8 +52,7 @@ def test_a_kernel_that_lacks_functions(running: set[int]) -> None:
 
 def test_a_kernel_without_xdp(running: set[int]) -> None:
     running.add(0)
-    with pytest.raises(HostError, match="takes no XDP programs; boot a kernel"):
-        requirements.require()
+    assert "takes no XDP programs; boot a kernel" in (requirements.lacks() or "")
 
 
 def test_a_host_without_libbpf_is_not_asked(
@@ -64,4 +60,4 @@ def test_a_host_without_libbpf_is_not_asked(
 ) -> None:
     running.add(0)
     monkeypatch.setattr(bpf, "is_there", lambda: False)
-    requirements.require()
+    assert requirements.lacks() is None

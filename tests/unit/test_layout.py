@@ -37,8 +37,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.service_table 
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Address
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import ENCAPSULATIONS
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.jhash import JHASH_SLOTS
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import MAGLEV_SLOTS
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidate import (
+    JHASH_SLOTS,
+    MAGLEV_SLOTS,
+)
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 TEXT = "\n".join(path.read_text() for path in sorted(BPF.rglob("*.[ch]")))
@@ -366,9 +368,8 @@ def test_a_next_hop_is_read_where_c_has_it() -> None:
     one[offset : offset + size] = native(0x12345678, 4)
     offset = found["nexthop"][0] + members("nexthop")["mtu"][0]
     one[offset : offset + 2] = native(0x2345, 2)
-    records = bytes(backend_record.BACKEND_CPU_SIZE) + bytes(one)
-    assert backend_record.next_hop(records, 0) == (0, 0)
-    assert backend_record.next_hop(records, 1) == (0x12345678, 0x2345)
+    assert backend_record.next_hop(bytes(len(one))) == (0, 0)
+    assert backend_record.next_hop(bytes(one)) == (0x12345678, 0x2345)
     assert found["sent"] == (0, backend_record.COUNTER.size)
 
 

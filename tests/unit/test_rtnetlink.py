@@ -88,7 +88,7 @@ def test_links_say_their_kind(
     lower: int,
     tag: Vlan | None,
 ) -> None:
-    monkeypatch.setattr(rtnetlink, "_dump", lambda *_: [message(*attributes)])
+    monkeypatch.setattr(rtnetlink.netlink, "dump", lambda *_: [message(*attributes)])
 
     assert rtnetlink.links() == [
         LinkEntry(7, "eth7", 0x1003, MAC, 1500, 0, 0, kind, master, lower, tag)

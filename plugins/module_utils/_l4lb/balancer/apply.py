@@ -14,28 +14,28 @@ What is attached is pinned at any moment, in one of two directories.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..datapath.build import reusable_maps
-from ..datapath.program import DataPath, Staged
+from ..datapath import build, counters, egresses, staging
+from ..datapath.program import DataPath
+from ..datapath.staging import Staged
 from ..errors import L4lbError
-from ..kernel import bpf, compiler, lock, requirements
+from ..kernel import bpf, lock, requirements
 from ..kernel.bpf import Program
+from ..kernel.headers import Headers
 from ..kernel.pins import Pins, mount_bpffs
 from ..kernel.undo import Undo, uninterrupted
 from ..maps.sizes import Room
 from ..model.config import Address, Config
-from ..model.interface import Source
 from ..network import forwarding, link, neighbours, pyroute, xdp
 from ..routing import devices
 from . import needs
 from .live import Live
+from .needs import Needs
+from .places import Places
 from .plan import Plan
-
-if TYPE_CHECKING:
-    from .balancer import Balancer
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -56,17 +56,23 @@ def carry_out(changes: Sequence[Change]) -> None:
 class Change:
     """A plan of one interface, whose lock is held, on its way to be carried out."""
 
-    def __init__(self, balancer: Balancer, plan: Plan, held: lock.Held) -> None:
-        self.interface = balancer.interface
-        self.paths, self.pins, self.saved = balancer.paths, balancer.pins, balancer.saved
+    def __init__(self, places: Places, plan: Plan, held: lock.Held) -> None:
+        self.interface = places.interface
+        self.paths, self.pins, self.saved = places.paths, places.pins, places.saved
         self.plan = plan
         self.held = held
         self.mode: str | None = None
         """That the program is attached in afterwards; None: it is not."""
-        self.headers: compiler.Headers | None = None
+        self.headers: Headers | None = None
         """What the program was compiled with, if it was."""
+        self.warnings = list(plan.warnings)
         self.tidy = True
         """Whether `finish` has left nothing to the next run."""
+
+    @property
+    def told(self) -> Plan:
+        """The plan, with the warnings that there are by now."""
+        return replace(self.plan, warnings=tuple(self.warnings))
 
     def prepare(self, undo: Undo) -> None:
         """Do all that packets do not notice."""
@@ -87,16 +93,22 @@ class Setup(Change):
     """From whatever there is to a balancer."""
 
     def __init__(
-        self, balancer: Balancer, plan: Plan, held: lock.Held, desired: Config, source: Source
+        self,
+        places: Places,
+        plan: Plan,
+        held: lock.Held,
+        desired: Config,
+        sources: Mapping[str, str],
     ) -> None:
-        super().__init__(balancer, plan, held)
-        self.sources, self.staging = balancer.sources, balancer.staging
-        self.desired, self.source = desired, source
+        super().__init__(places, plan, held)
+        self.sources, self.staging = sources, places.staging
+        self.desired, self.source = desired, plan.source
         self.mode = plan.live.mode
+        self._ways, self._needs = plan.ways, plan.needs
         self._data_path = plan.live.data_path
         self._staged: Staged | None = None
         self._copied: dict[str, bytes] = {}
-        self._missing = needs.Needs()
+        self._missing = Needs()
 
     @property
     def _former(self) -> DataPath | None:
@@ -111,48 +123,56 @@ class Setup(Change):
         pyroute.require_pyroute2()
         if self.plan.load:
             bpf.require()
-            self.headers = requirements.require_tools()
+            self._look_for_tools()
         self._locked(self._register, undo)
         if self.plan.load:
             self._load(undo)
         elif self.plan.write and self._data_path:
             self._stage(undo, self._data_path)
         for address in neighbours.unresolved(self._missing.hops, _RESOLVE_SECONDS):
-            self.plan.warnings.append(f"next hop {address} has not answered yet")
+            self.warnings.append(f"next hop {address} has not answered yet")
         self._settle(undo)
+
+    def _look_for_tools(self) -> None:
+        self.headers = requirements.require_tools()
+        if not self.headers.exact:
+            self.warnings.append(
+                f"compiled with the headers of kernel {self.headers.release}; there are none of "
+                "the running kernel"
+            )
 
     def _settle(self, undo: Undo) -> None:
         """Have frames leave as the host says, now that next hops are resolved."""
-        plan, data_path = self.plan, self._data_path
-        if plan.ways is None or data_path is None:
+        data_path = self._data_path
+        if self._ways is None or data_path is None:
             return
-        outdated = plan.ways.judge(accepted=True)
-        plan.ways = plan.ways.again()
-        now = plan.ways.judge(plan.accepted)
-        plan.warnings = [one for one in plan.warnings if one not in outdated] + now
-        if not plan.needs.redirects >= plan.ways.settled.programs:
-            plan.needs |= needs.Needs(redirects=plan.ways.settled.programs)
+        outdated = self._ways.judge(accepted=True)
+        self._ways = self._ways.again()
+        now = self._ways.judge(self.plan.accepted)
+        self.warnings = [one for one in self.warnings if one not in outdated] + now
+        if not self._needs.redirects >= self._ways.settled.programs:
+            self._needs |= Needs(redirects=self._ways.settled.programs)
             self._locked(self._provide_redirects)
-        undo.add(data_path.set_egresses, data_path.egresses())
-        data_path.write_egresses(plan.ways.settled.table)
+        undo.add(egresses.replace, data_path, egresses.read(data_path))
+        egresses.write(data_path, self._ways.settled.table)
 
     def _provide_redirects(self) -> None:
-        self.held.note(self.plan.needs.dump())
-        missing = needs.missing(self.plan.needs, self.paths)
+        self.held.note(self._needs.dump())
+        missing = needs.missing(self._needs, self.paths)
         self._missing |= missing
         needs.provide(missing, self.paths)
 
     def _register(self, undo: Undo) -> None:
         """Have others see that somebody is here, and the host provide what is needed."""
         undo.add(self._locked, self._release)
-        self.held.note(self.plan.needs.dump())
+        self.held.note(self._needs.dump())
         mount_bpffs(self.paths)
         undo.add(self._locked, self.pins.put_back, self.pins.things())
         self.pins.create()  # so that removal sees it if this run is killed
         if self.plan.save and self.plan.declared:
             undo.add(self._locked, self.saved.abandon)
             self.saved.prepare(self.plan.declared)
-        self._missing = needs.missing(self.plan.needs, self.paths)
+        self._missing = needs.missing(self._needs, self.paths)
         needs.provide(self._missing, self.paths)
 
     def _release(self) -> None:
@@ -162,7 +182,7 @@ class Setup(Change):
         if others is None:
             return
         before = needs.needs_of(needs.routed(self.plan.live.config))
-        unneeded = self.plan.needs - others - before  # by now perhaps what others left for us, too
+        unneeded = self._needs - others - before  # by now perhaps what others left for us, too
         needs.withdraw(unneeded, self.paths)
         for version in unneeded.versions & self._missing.versions:
             forwarding.let_routing_answer(self.paths, version, answer=False)
@@ -174,14 +194,15 @@ class Setup(Change):
         self.staging.remove()
         self.staging.create()
         room = Room(plan.build["backends"], plan.build["tables"])
-        shared = reusable_maps(former.maps, self.desired, room) if former else {}
+        shared = build.reusable_maps(former.maps, self.desired, room) if former else {}
         for name, map_ in shared.items():
             self.staging.set(name, map_)
         pin_dir = f'-DPIN_DIR="{self.staging.directory}"'
-        new = DataPath.load(self.sources, self.desired, room, [pin_dir])
+        new = build.load(self.sources, self.desired, room, [pin_dir])
         if former:
-            self._copied = new.copy_counters(former)
-        self._staged = new.stage(
+            self._copied = counters.copy(new, former)
+        self._staged = staging.stage(
+            new,
             self.desired,
             self.source,
             plan.build,
@@ -191,19 +212,25 @@ class Setup(Change):
             undo,
         )
         self.staging.set("manifest", self._staged.manifest_map)
-        new.switch(self._staged)  # its own service table, which no packet meets yet
+        staging.switch(new, self._staged)  # its own service table, which no packet meets yet
         self.staging.set("program", new.program)
         self._data_path = new
 
     def _stage(self, undo: Undo, data_path: DataPath) -> None:
         """Write the new state beside the old one."""
         plan = self.plan
-        self._staged = data_path.stage(
-            self.desired, self.source, plan.build, plan.live.manifest, plan.repair, undo=undo
+        self._staged = staging.stage(
+            data_path,
+            self.desired,
+            self.source,
+            plan.build,
+            plan.live.manifest,
+            plan.repair,
+            undo=undo,
         )
         self.pins.set("manifest%next", self._staged.manifest_map)
         if not plan.live.attached:
-            data_path.switch(self._staged, undo)
+            staging.switch(data_path, self._staged, undo)
 
     # Switching
 
@@ -215,7 +242,7 @@ class Setup(Change):
         if plan.attach:
             self.mode = self._attach(undo, data_path.program)
         if self._staged and not plan.load and plan.live.attached:
-            data_path.switch(self._staged, undo)
+            staging.switch(data_path, self._staged, undo)
         if self._staged or not plan.live.pinned:
             self._pin(data_path)
         if plan.save:
@@ -249,12 +276,12 @@ class Setup(Change):
         """Update what the old state used, and let go of what only it needed."""
         former, data_path = self._former, self._data_path
         if data_path and former:
-            self._tidy(data_path.catch_up, former, self._copied)
+            self._tidy(counters.catch_up, data_path, former, self._copied)
         if data_path and self._staged:
-            self._tidy(data_path.finish, self._staged)
-        if data_path and self.plan.ways:
-            self.plan.ways = self.plan.ways.again(self.mode)
-            self._tidy(data_path.set_egresses, self.plan.ways.settled.table)
+            self._tidy(staging.finish, data_path, self._staged)
+        if data_path and self._ways:
+            self._ways = self._ways.again(self.mode)
+            self._tidy(egresses.replace, data_path, self._ways.settled.table)
         self._tidy(self.staging.remove)
         self._tidy(self._locked, self._let_go_of_redirects)
         gone = set(needs.routed(self.plan.live.config)).difference(needs.routed(self.desired))
@@ -263,20 +290,20 @@ class Setup(Change):
 
     def _let_go_of_redirects(self) -> None:
         """Take programs away from interfaces that need none any more."""
-        unneeded = needs.unneeded_redirects(self.interface, self.paths, self.plan.needs)
+        unneeded = needs.unneeded_redirects(self.interface, self.paths, self._needs)
         needs.withdraw(unneeded, self.paths)
 
     def _let_go(self, gone: Collection[Address]) -> None:
         others = needs.needed_by_others(self.interface, self.paths)
         if others is not None:
-            needs.withdraw(needs.needs_of(gone) - others - self.plan.needs, self.paths)
+            needs.withdraw(needs.needs_of(gone) - others - self._needs, self.paths)
 
     def _tidy(self, step: Callable[..., Any], *arguments: Any) -> None:
         try:
             step(*arguments)
         except L4lbError as e:
             self.tidy = False
-            self.plan.warnings.append(f"what is new works, but tidying up did not: {e}; run again")
+            self.warnings.append(f"what is new works, but tidying up did not: {e}; run again")
 
 
 class Removal(Change):
@@ -315,7 +342,7 @@ class Removal(Change):
         self.pins.remove()
         self.saved.discard()
 
-    def _provide_again(self, unneeded: needs.Needs) -> None:
+    def _provide_again(self, unneeded: Needs) -> None:
         needs.provide(unneeded, self.paths)
         neighbours.unresolved(unneeded.hops, _RESOLVE_SECONDS)
 

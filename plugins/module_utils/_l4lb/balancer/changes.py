@@ -21,8 +21,7 @@ from ..maps.manifest import Manifest
 from ..model.config import Address, Backend, Config, Service, remembers
 from ..model.interface import Source
 from ..model.options import STATES
-from ..schedulers.jhash import JHASH_SLOTS
-from ..schedulers.maglev import MAGLEV_SLOTS
+from ..schedulers.candidate import JHASH_SLOTS, MAGLEV_SLOTS
 
 _SERVICE_OPTIONS = (
     "address",

@@ -1,20 +1,27 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an interface has now."""
+"""What an interface has now: the link, the program on it, and what its maps hold."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from ..datapath.program import DataPath
+from ..errors import ConfigError, L4lbError
 from ..kernel.bpf import Program
+from ..kernel.paths import require_root
+from ..kernel.pins import Pins
 from ..maps.manifest import Manifest
 from ..model.config import Config
+from ..network import link
 from ..network.link import Link
+from ..network.xdp import is_passing
+from .places import Places
 
 
-@dataclass
+@dataclass(frozen=True)
 class Live:
     """What an interface has now."""
 
@@ -45,3 +52,64 @@ class Live:
     def remembered(self) -> Config:
         """What it balanced last: what is saved, where the kernel does not say."""
         return self.saved or self.config
+
+
+def read(places: Places, must_exist: bool = True) -> Live:
+    """The live state. Raises ConfigError if the interface must exist and does not."""
+    require_root()
+    pinned = places.pins.program()
+    found = _link(places, pinned, must_exist)
+    program = data_path = foreign = mode = manifest = saved = None
+    there = Program.by_id(found.attached.program_id) if found.attached else None
+    if found.attached and there:
+        data_path = DataPath.of(there)
+        if data_path or (pinned and pinned.id == there.id):
+            program, mode = there, found.attached.mode
+        elif not is_passing(there):
+            foreign = there
+    if pinned and not program and not link.carriers(pinned.id):
+        data_path = DataPath.of(pinned)
+    complete = False
+    if data_path:
+        manifest = data_path.read()
+        complete = places.pins.complete(data_path.program, data_path.pinned_maps())
+    if manifest is None:
+        with contextlib.suppress(L4lbError):
+            saved = places.saved.read()
+    tidy = complete and not places.staging.directory.exists()
+    return Live(found, data_path, program, mode, foreign, manifest, tidy, saved)
+
+
+def _link(places: Places, pinned: Program | None, must_exist: bool) -> Link:
+    """The interface; if it has another name by now and need not exist, by that name."""
+    try:
+        return link.read_link(places.interface)
+    except ConfigError as e:
+        names = link.carriers(pinned.id) if pinned else []
+        if must_exist:
+            if names:
+                raise ConfigError(
+                    "interface",
+                    places.interface,
+                    f"no such interface; its balancer is on {names[0]} now",
+                ) from e
+            raise
+        for name in names:
+            other = Pins.of(name, places.paths).program()
+            if pinned and (other is None or other.id != pinned.id):  # not its own by now
+                return link.read_link(name)
+        return Link(index=0, name=places.interface, mac="")
+
+
+def at_work(places: Places) -> tuple[Live, DataPath, Manifest]:
+    """The live state, and what of it is there then. Raises L4lbError if the interface has no
+    balancer."""
+    live = read(places)
+    if not live.attached:
+        raise L4lbError(f"no balancer is attached to {places.interface}")
+    if live.data_path is None or live.manifest is None:
+        raise L4lbError(
+            f"the maps of {places.interface} are of another version of the collection; "
+            "apply the configuration again"
+        )
+    return live, live.data_path, live.manifest

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from ..datapath import egresses
 from ..datapath.program import DataPath
 from ..kernel import lock
 from ..kernel.paths import Paths
@@ -108,7 +109,7 @@ def needed_by_others(interface: str, paths: Paths) -> Needs | None:
                 return None
             data_path, manifest = there
             addresses.update(routed(manifest.config))
-            targets = frozenset(egress.target for egress in data_path.egresses().values())
+            targets = frozenset(egress.target for egress in egresses.read(data_path).values())
             needs |= Needs(redirects=targets - {0})
     return needs | needs_of(addresses)
 
@@ -145,10 +146,9 @@ def unneeded_redirects(interface: str, paths: Paths, needs: Needs) -> Needs:
     return Needs() if others is None else Needs(redirects=passing) - others - needs
 
 
-def names(indices: Iterable[int]) -> list[str]:
-    """Of interfaces."""
-    there = {entry.index: entry.name for entry in rtnetlink.links()} if indices else {}
-    return sorted(there.get(index, f"interface {index}") for index in indices)
+def names() -> dict[int, str]:
+    """Of interfaces, by index."""
+    return {entry.index: entry.name for entry in rtnetlink.links()}
 
 
 def _passing() -> frozenset[int]:

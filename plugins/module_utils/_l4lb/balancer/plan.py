@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.config import Config
 from ..model.interface import Source
 from ..routing.ways import Ways
-from . import needs
 from .changes import Move
 from .live import Live
+from .needs import Needs
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """What an apply would do."""
 
@@ -31,18 +32,18 @@ class Plan:
     """What the host has for it."""
     ways: Ways | None = None
     """To the backends."""
-    build: dict[str, Any] = field(default_factory=dict)
-    steps: list[str] = field(default_factory=list)
+    build: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[str, ...] = ()
     """What changes, in words; empty if nothing does."""
-    moves: list[Move] = field(default_factory=list)
+    moves: tuple[Move, ...] = ()
     """What happens to the flows of services that change."""
-    warnings: list[str] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
     load: bool = False
     attach: bool = False
     write: bool = False
     save: bool = False
-    repair: list[str] = field(default_factory=list)
-    needs: needs.Needs = field(default_factory=needs.Needs)
+    repair: tuple[str, ...] = ()
+    needs: Needs = field(default_factory=Needs)
     """What of the host it takes, there already or not."""
 
     @property

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import L4lbError
@@ -152,21 +153,31 @@ def saved_interfaces(paths: Paths) -> list[str]:
     return sorted(name for name in names if Saved(name, paths).path.exists())
 
 
-def text(config: dict[str, Any]) -> str:
-    """The file for what `Config.dump` gives: JSON with a line for each backend."""
-    services = config["services"]
-    frame = [{**service, "backends": []} for service in services]
-    state = {"version": VERSION, "config": {**config, "services": frame}}
-    gap = '"backends": []'  # in a string the quotes would be escaped
-    head, *tails = json.dumps(state, indent=2, ensure_ascii=False).split(gap)
-    rows = (f'"backends": {_rows(service["backends"])}' for service in services)
-    return head + "".join(row + tail for row, tail in zip(rows, tails)) + "\n"
+def text(config: Mapping[str, Any]) -> str:
+    """The file for what `Config.dump` gives: JSON with a line for each option of the configuration
+    and for each backend."""
+    options = {name: value for name, value in config.items() if name != "services"}
+    lines = [f"    {_json(name)}: {_json(value)},\n" for name, value in options.items()]
+    services = _rows([_service(one) for one in config["services"]], indent=6)
+    return (
+        f'{{\n  "version": {VERSION},\n  "config": {{\n{"".join(lines)}    "services": {services}\n'
+        "  }\n}\n"
+    )
 
 
-def _rows(backends: list[dict[str, Any]]) -> str:
-    """One a line; their values are numbers, addresses and single words."""
-    if not backends:
+def _service(service: Mapping[str, Any]) -> str:
+    options = {name: value for name, value in service.items() if name != "backends"}
+    backends = _rows([_json(one) for one in service["backends"]], indent=10)
+    return f'{_json(options)[:-1]},\n        "backends": {backends}\n      }}'
+
+
+def _rows(items: Sequence[str], indent: int) -> str:
+    """An array with an item a line."""
+    if not items:
         return "[]"
-    indent = "\n" + " " * 10
-    rows = json.dumps(backends)[1:-1].replace("}, {", "}," + indent + "{")
-    return f"[{indent}{rows}{indent[:-2]}]"
+    start = "\n" + " " * indent
+    return f"[{start}{f',{start}'.join(items)}{start[:-2]}]"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -16,13 +16,13 @@ from typing import Any
 
 from ..balancer.balancer import Balancer
 from ..balancer.plan import Plan
-from ..balancer.saved import saved_interfaces
 from ..errors import ConfigError, L4lbError
-from ..kernel.paths import Paths, read_all, read_file, require_root
+from ..kernel.paths import read_all, read_file, require_root
 from ..kernel.sources import read_sources
 from ..model.listing import listing
 from ..model.parse import interface_name, parse_config
 from ..network import link
+from ..operations import here
 from .output import show, tell
 
 _WOULD_CHANGE = 3
@@ -129,7 +129,7 @@ def _difference(balancer: Balancer, plan: Plan) -> list[str]:
 def restore(options: argparse.Namespace) -> int:
     """Make interfaces balance as saved; one that fails does not keep the others from it."""
     require_root()
-    names = options.interfaces or saved_interfaces(Paths())
+    names = options.interfaces or here.saved()
     lines = [] if names else ["nothing is saved"]
     failed = False
     for name in names:

@@ -10,13 +10,13 @@ from ipaddress import ip_address
 from typing import Any
 
 from ..balancer.balancer import Balancer
-from ..errors import ConfigError, L4lbError
-from ..kernel.paths import Paths, require_root
-from ..kernel.pins import pinned_interfaces
+from ..errors import ConfigError
+from ..kernel.paths import require_root
 from ..maps.reasons import ANSWERS, DROPS
 from ..model.config import Address
 from ..model.options import PROTOCOLS
 from ..network import link
+from ..operations import here
 from ..operations.trial import Finding, Flow, Verdict, find_out
 from .change import sources
 from .output import show, show_json
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     destination, destination_port = _endpoint(options.destination, "VIP:PORT")
     flow = Flow(options.protocol, source, source_port, destination, destination_port)
     require_root()
-    interface = options.interface or _only_interface()
+    interface = here.only(options.interface, "--interface")
     finding = find_out(Balancer(interface, sources()), flow)
     if options.json:
         show_json(_as_json(interface, finding))
@@ -73,15 +73,6 @@ def _endpoint(text: str, option: str) -> tuple[Address, int]:
         raise ConfigError(
             option, text, "give an address and a port, as 192.0.2.10:80 or [2001:db8::10]:80"
         ) from None
-
-
-def _only_interface() -> str:
-    names = pinned_interfaces(Paths())
-    if len(names) == 1:
-        return names[0]
-    if not names:
-        raise L4lbError("this host does not balance")
-    raise ConfigError("--interface", None, f"several balance; choose one of {', '.join(names)}")
 
 
 def _told(interface: str, finding: Finding) -> list[tuple[str, str]]:

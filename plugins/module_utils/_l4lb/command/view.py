@@ -13,10 +13,9 @@ from typing import Any
 
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live
-from ..balancer.saved import saved_interfaces
 from ..errors import ConfigError
-from ..kernel.paths import Paths, require_root
-from ..kernel.pins import pinned_interfaces
+from ..kernel.paths import require_root
+from ..operations import here
 from ..operations.sampler import Sampler
 from ..operations.table import table
 from ..printable import printable
@@ -75,9 +74,7 @@ def _seconds(text: str) -> float:
 def status(options: argparse.Namespace) -> int:
     """Show what balances, and what of the host it does not follow by itself."""
     require_root()
-    paths = Paths()
-    names = sorted({*pinned_interfaces(paths), *saved_interfaces(paths)})
-    balancers = {name: Balancer(name) for name in names}
+    balancers = {name: Balancer(name) for name in here.known()}
     lives = {name: balancer.live(must_exist=False) for name, balancer in balancers.items()}
     outdated = {name: balancers[name].outdated(live) for name, live in lives.items()}
     if options.json:

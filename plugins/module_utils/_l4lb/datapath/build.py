@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..errors import L4lbError
-from ..kernel import bpf
-from ..kernel.bpf import Map
+from ..kernel import bpf, compiler
 from ..kernel.clock import ticks_per_second
+from ..kernel.maps import ARRAY, HASH, PERCPU_ARRAY, Array, ArrayOfMaps, Map, Shape, maps_of
 from ..kernel.sources import join_sources
 from ..maps import backend_record, egress_record, flow_table, layout, sizes
+from ..maps.flow_table import FLOW_KEY_SIZE
 from ..maps.reasons import ANSWERS, DROPS, FLOW_EVENTS
 from ..maps.sizes import Room
 from ..model.config import Config, remembers
+from .program import PROGRAM, DataPath
 
 
 def features(config: Config) -> list[str]:
@@ -40,21 +44,23 @@ def features(config: Config) -> list[str]:
 _MOST_CPUS = 128
 """That are asked for a flow; the verifier follows the program through each of them."""
 _FIXED_SHAPES = {
-    "drops": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(DROPS) + 1),
-    "answers": bpf.Shape(bpf.PERCPU_ARRAY, 8, len(ANSWERS)),
-    "limits": bpf.Shape(bpf.PERCPU_ARRAY, layout.BUCKET_SIZE, len(ANSWERS)),
-    "flow_events": bpf.Shape(bpf.PERCPU_ARRAY, 8 * len(FLOW_EVENTS), 1),
-    "egresses": bpf.Shape(
-        bpf.HASH,
+    "drops": Shape(PERCPU_ARRAY, 8, len(DROPS) + 1),
+    "answers": Shape(PERCPU_ARRAY, 8, len(ANSWERS)),
+    "limits": Shape(PERCPU_ARRAY, layout.BUCKET_SIZE, len(ANSWERS)),
+    "flow_events": Shape(PERCPU_ARRAY, 8 * len(FLOW_EVENTS), 1),
+    "egresses": Shape(
+        HASH,
         egress_record.EGRESS_SIZE,
         egress_record.MOST_EGRESSES,
         egress_record.EGRESS_KEY_SIZE,
     ),
 }
 _PER_BACKEND = {
-    "backends": (bpf.ARRAY, backend_record.BACKEND_RECORDS_SIZE),
-    "backend_cpus": (bpf.PERCPU_ARRAY, backend_record.BACKEND_CPU_SIZE),
+    "backends": (ARRAY, backend_record.BACKEND_RECORDS_SIZE),
+    "backend_cpus": (PERCPU_ARRAY, backend_record.BACKEND_CPU_SIZE),
 }
+SHARED = frozenset({*_FIXED_SHAPES, *_PER_BACKEND, "lookup_tables"})
+"""Maps that hold the state of a program; all, if the program stays."""
 
 
 def program_text(sources: Mapping[str, str]) -> str:
@@ -64,18 +70,59 @@ def program_text(sources: Mapping[str, str]) -> str:
     return join_sources(sources, "l4lb.c")
 
 
-def build_flags(config: Config, room: Room) -> list[str]:
+@dataclass(frozen=True)
+class Machine:
+    """What a program is built for.
+
+    ticks_per_second: of the kernel. cpus: how many a flow is looked for at; 0: at its own alone.
+    """
+
+    ticks_per_second: int = 250
+    cpus: int = 0
+
+
+def machine() -> Machine:
+    """The running kernel."""
+    asks_others = bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM)
+    return Machine(ticks_per_second(), min(bpf.possible_cpus(), _MOST_CPUS) if asks_others else 0)
+
+
+def build_flags(config: Config, room: Room, target: Machine) -> list[str]:
     """The -D flags for a program that serves `config`."""
     flags = [
-        f"-DTICKS_PER_SECOND={ticks_per_second()}",
+        f"-DTICKS_PER_SECOND={target.ticks_per_second}",
         f"-DBACKENDS={room.backends}",
         f"-DLOOKUP_TABLES={room.tables}",
         f"-DFLOW_BLOCKS={sizes.flow_blocks(config)}",
         *features(config),
     ]
-    if "-DWITH_FLOW_TABLE" in flags and bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM):
-        flags.append(f"-DCPUS={min(bpf.possible_cpus(), _MOST_CPUS)}")
+    if "-DWITH_FLOW_TABLE" in flags and target.cpus:
+        flags.append(f"-DCPUS={target.cpus}")
     return flags
+
+
+def load(
+    sources: Mapping[str, str],
+    config: Config,
+    room: Room | None = None,
+    flags: Sequence[str] = (),
+) -> DataPath:
+    """Compile and load a program that serves `config`. It is not attached, its maps are empty.
+
+    flags: more -D flags; -DPIN_DIR="..." pins its maps there, and uses those that are there.
+
+    Raises HostError or CompileError.
+    """
+    room = room or sizes.room_for(None, config)
+    program = compiler.load(
+        program_text(sources), [*build_flags(config, room, machine()), *flags], PROGRAM
+    )
+    made = DataPath(program, maps_of(program))
+    if made.flow_key == 0:
+        made.of_kind("flow_key", Array).update(0, os.urandom(FLOW_KEY_SIZE))
+    if made.flows and "all_flows" in made.maps:
+        made.of_kind("all_flows", ArrayOfMaps).set_inner(0, made.flows)
+    return made
 
 
 def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[str, Map]:
@@ -84,13 +131,11 @@ def reusable_maps(maps: Mapping[str, Map], config: Config, room: Room) -> dict[s
     Not the service table: each program has its own, so that a new program brings its new state
     with it and both take effect at once when it is attached.
     """
-    shapes = {name: bpf.Shape(*shape, room.backends) for name, shape in _PER_BACKEND.items()}
-    shapes["lookup_tables"] = bpf.Shape(bpf.ARRAY, layout.LOOKUP_TABLE_SIZE, room.tables)
+    shapes = {name: Shape(*shape, room.backends) for name, shape in _PER_BACKEND.items()}
+    shapes["lookup_tables"] = Shape(ARRAY, layout.LOOKUP_TABLE_SIZE, room.tables)
     shapes.update(_FIXED_SHAPES)
-    shapes["flows"] = bpf.Shape(
-        bpf.PERCPU_ARRAY, flow_table.FLOW_BLOCK_SIZE, sizes.flow_blocks(config)
-    )
-    shapes["flow_key"] = bpf.Shape(bpf.ARRAY, flow_table.FLOW_KEY_SIZE, 1)
+    shapes["flows"] = Shape(PERCPU_ARRAY, flow_table.FLOW_BLOCK_SIZE, sizes.flow_blocks(config))
+    shapes["flow_key"] = Shape(ARRAY, flow_table.FLOW_KEY_SIZE, 1)
     fitting = {
         name: maps[name] for name in shapes if name in maps and maps[name].shape == shapes[name]
     }

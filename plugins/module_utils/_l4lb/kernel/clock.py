@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from .bpf import _TICKS, Program
+from .bpf import TICKS, Program
 
 
 def ticks() -> int:
@@ -15,7 +15,7 @@ def ticks() -> int:
 
     User space cannot read it, so a program that returns it is run.
     """
-    return Program.load("l4lb_ticks", _TICKS).test_run(bytes(14))[0]
+    return Program.load("l4lb_ticks", TICKS).test_run(bytes(14))[0]
 
 
 _CLOCK_MONOTONIC_COARSE = 6

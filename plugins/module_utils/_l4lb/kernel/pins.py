@@ -14,7 +14,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..errors import HostError, KernelError
-from .bpf import Map, Program
+from .bpf import Program
+from .maps import Map
 from .paths import Paths, is_empty, told
 
 _STAGING = "%new"

@@ -70,21 +70,22 @@ OPTIONAL_HELPERS = {"bpf_map_lookup_percpu_elem": bpf.MAP_LOOKUP_PERCPU_ELEM}
 """The same, where the program does without."""
 
 
-def require() -> None:
-    """Raises HostError if the running kernel lacks something that the program needs.
+def lacks() -> str | None:
+    """Why the running kernel will not take the program, and what to do; None: it will.
 
     A host without libbpf is not asked; that it is missing is told when something changes.
     """
     if not bpf.is_there():
-        return
+        return None
     if not bpf.takes_xdp_programs():
-        raise HostError(
+        return (
             f"Linux {platform.release()} takes no XDP programs; boot a kernel that is built with "
             "CONFIG_BPF_SYSCALL"
         )
     missing = [name for name, number in HELPERS.items() if not bpf.has_helper(number)]
-    if missing:
-        raise HostError(
-            f"Linux {platform.release()} lacks {', '.join(missing)} for XDP programs; boot one "
-            "from 5.15 on, or one that your distribution has given these"
-        )
+    if not missing:
+        return None
+    return (
+        f"Linux {platform.release()} lacks {', '.join(missing)} for XDP programs; boot one from "
+        "5.15 on, or one that your distribution has given these"
+    )

@@ -105,6 +105,13 @@ def overhead(encapsulation: str, version: int) -> int:
     return outer + {"gue": 8, "gre": 4}.get(encapsulation, 0)
 
 
+def both_records(content: bytes, number: int) -> tuple[bytes, bytes]:
+    """Both records of a backend in what the map of backends holds."""
+    at = number * BACKEND_RECORDS_SIZE
+    middle, end = at + BACKEND_SIZE, at + BACKEND_RECORDS_SIZE
+    return content[at:middle], content[middle:end]
+
+
 def service_of(record: bytes) -> int:
     """The id of the service that a struct backend belongs to."""
     service: int = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[1]
@@ -124,8 +131,8 @@ def _folded(total: int) -> int:
     return (total & 0xFFFF) + (total >> 16)
 
 
-def next_hop(records: bytes, cpu: int) -> tuple[int, int]:
-    """Of the next hop of a backend as routing last found it, the interface and the MTU, from its
-    struct backend_cpu of each CPU; 0 if it was not asked."""
-    mtu, interface = _NEXT_HOP.unpack_from(records, cpu * BACKEND_CPU_SIZE)
+def next_hop(record: bytes) -> tuple[int, int]:
+    """Of the next hop of a backend as routing last found it, the interface and the MTU, from a
+    struct backend_cpu; 0 if it was not asked."""
+    mtu, interface = _NEXT_HOP.unpack_from(record)
     return interface, mtu

@@ -12,8 +12,8 @@ from __future__ import annotations
 import functools
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from ..errors import ConfigError
@@ -27,14 +27,74 @@ from . import backend_record, layout, service_table
 from .manifest import Manifest
 
 
-def table_digest(service: Service, seed: int, numbers: dict[Address, int]) -> str:
+@dataclass(frozen=True)
+class Image:
+    """All that the maps hold of a state, drawn once.
+
+    records: number of a backend -> struct backend.
+    """
+
+    manifest: Manifest
+    source: Source
+    records: Mapping[int, bytes]
+
+    def service_table(self, manifest_map: int) -> bytes:
+        """A struct service_table, which names the map that holds the manifest."""
+        config, source = self.manifest.config, self.source
+        macs = own_macs(config, source)
+        header = service_table.ServiceHeader(
+            layout.VERSION,
+            self.manifest.generation,
+            manifest_map,
+            flags=service_table.TABLE_DROPS_NO_SERVICE if config.no_service == "drop" else 0,
+            seed=config.hash_seed,
+            echo_rate=config.echo_rate,
+            too_big_rate=config.too_big_rate,
+            address=source.address,
+            address6=source.address6,
+            own_macs=macs,
+            receivers=receivers(macs, source),
+        )
+        return service_table.pack_service_table(header, service_entries(self.manifest))
+
+    def beside(self, content: bytes) -> tuple[Image, dict[int, bytes], dict[int, bytes]]:
+        """The same beside what the map of backends holds now, while packets use that: with services
+        gone over to the other record of their backends, if any of these changes or is new; and the
+        elements of the map that become others, as they are and as they become.
+
+        Also of a new backend only one record is written: a flow that is older than the number's
+        last owner may remember it.
+        """
+        manifest, second = self.manifest, set(self.manifest.second)
+        was, becomes = {}, {}
+        for service in manifest.config.services:
+            numbers = manifest.numbers[service.name].values()
+            now_second = service.name in manifest.second
+            pairs = {number: backend_record.both_records(content, number) for number in numbers}
+            if all(both[now_second] == self.records[number] for number, both in pairs.items()):
+                continue
+            second.symmetric_difference_update({service.name})
+            for number, (first, other) in pairs.items():
+                was[number] = first + other
+                new = self.records[number]
+                # what is in use is written too, but as it is
+                becomes[number] = new + other if now_second else first + new
+        return replace(self, manifest=replace(manifest, second=frozenset(second))), was, becomes
+
+
+def draw(manifest: Manifest, source: Source) -> Image:
+    """The image of a state, on an interface that has this."""
+    return Image(manifest, source, backend_records(manifest, source))
+
+
+def table_digest(service: Service, seed: int, numbers: Mapping[Address, int]) -> str:
     """Names all that a lookup table is made from."""
     parts = [service.scheduler, str(seed)]
     parts += (f"{b.address}={b.share}:{numbers[b.address]}" for b in service.backends)
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 
-def lookup_table(service: Service, seed: int, numbers: dict[Address, int]) -> bytes:
+def lookup_table(service: Service, seed: int, numbers: Mapping[Address, int]) -> bytes:
     """A struct lookup_table for the service."""
     positions = _positions(
         service.scheduler, tuple((str(b.address), b.share) for b in service.backends), seed

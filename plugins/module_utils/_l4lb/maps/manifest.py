@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -14,8 +16,6 @@ from typing import Any
 from ..errors import L4lbError
 from ..model.config import Address, Config
 from ..model.parse import parse_config
-
-BackendKey = tuple  # (service address, port, protocol, backend address)
 
 
 @dataclass(frozen=True)
@@ -32,35 +32,39 @@ class Manifest:
     """What user space knows of the maps."""
 
     config: Config
-    build: dict[str, Any] = field(default_factory=dict)
+    build: Mapping[str, Any] = field(default_factory=dict)
     generation: int = 0
-    service_ids: dict[str, int] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    service_ids: Mapping[str, int] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
     """Of services that have one; see `is_settled`."""
-    numbers: dict[str, dict[Address, int]] = field(default_factory=dict)
+    numbers: Mapping[str, Mapping[Address, int]] = field(default_factory=dict)
     """Of the backends of each service, in their order."""
-    past: dict[str, int] = field(default_factory=dict)
+    past: Mapping[str, int] = field(default_factory=dict)
     """Service -> a number that is no backend's: there the counters of former backends go on."""
     next_number: int = 1
-    second: set[str] = field(default_factory=set)
+    second: frozenset[str] = frozenset()
     """Services of whose backends the second records are in use."""
-    route_mtus: dict[Address, int] = field(default_factory=dict)
+    route_mtus: Mapping[Address, int] = field(default_factory=dict)
     """As Source had them."""
 
-    @property
-    def all_numbers(self) -> set[int]:
+    @functools.cached_property
+    def backend_numbers(self) -> frozenset[int]:
+        """Those of backends."""
+        return frozenset(n for numbers in self.numbers.values() for n in numbers.values())
+
+    @functools.cached_property
+    def all_numbers(self) -> frozenset[int]:
         """Every number that is in use."""
-        backends = {number for numbers in self.numbers.values() for number in numbers.values()}
-        return backends | set(self.past.values())
+        return self.backend_numbers | set(self.past.values())
 
     def dump(self) -> bytes:
         """As JSON."""
         return json.dumps(
             {
                 "config": self.config.dump(),
-                "build": self.build,
+                "build": dict(self.build),
                 "generation": self.generation,
-                "service_ids": self.service_ids,
+                "service_ids": dict(self.service_ids),
                 "tables": {
                     name: [table.index, table.digest, table.checksum]
                     for name, table in self.tables.items()
@@ -69,7 +73,7 @@ class Manifest:
                     service.name: [*self.numbers[service.name].values()]
                     for service in self.config.services
                 },
-                "past": self.past,
+                "past": dict(self.past),
                 "next_number": self.next_number,
                 "second": sorted(self.second),
                 "route_mtus": {str(address): mtu for address, mtu in self.route_mtus.items()},
@@ -97,7 +101,7 @@ class Manifest:
                 },
                 past=raw["past"],
                 next_number=raw["next_number"],
-                second=set(raw["second"]),
+                second=frozenset(raw["second"]),
                 route_mtus={ip_address(text): mtu for text, mtu in raw["route_mtus"].items()},
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:

@@ -6,24 +6,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import L4lbError
 from ..model.config import Address, Config, is_settled
 from . import layout
-from .image import table_digest
-from .manifest import Manifest
+from .image import lookup_table, table_digest
+from .manifest import Manifest, Table, checksum
 
 
 def place(
-    config: Config, build: dict[str, Any], before: Manifest | None, capacity: int
+    config: Config, build: Mapping[str, Any], before: Manifest | None, capacity: int
 ) -> Manifest:
     """Find numbers for all of `config`; what `before` knows keeps its own.
 
     A service is known by its address, port and protocol, a backend by its address in a service.
     Numbers that are given up are reused as late as possible, so that a packet under way cannot
-    count for the wrong one. `tables` of services that changed are left out: see `add_tables`.
+    count for the wrong one. `tables` of services that changed are left out: see `with_tables`.
 
     capacity: how many backends the maps hold, number 0 included.
     """
@@ -37,14 +38,10 @@ def place(
         if service == old_services.get(service.key) and config.hash_seed == before.config.hash_seed
     }
 
-    ids = {name: before.service_ids[old[name]] for name in old if old[name]}
-    taken = set(before.service_ids.values())
-    spare_ids = (number for number in range(layout.SERVICE_IDS) if number not in taken)
-    ids.update((name, next(spare_ids)) for name in old if name not in ids)
-
-    in_use = before.all_numbers
+    ids = _service_ids(old, before)
+    in_use = set(before.all_numbers)
     next_number = before.next_number
-    numbers: dict[str, dict[Address, int]] = {}
+    numbers: dict[str, Mapping[Address, int]] = {}
     past: dict[str, int] = {}
     for service in config.services:
         former = before.past.get(old[service.name])
@@ -56,14 +53,38 @@ def place(
         if service.name in unchanged:
             numbers[service.name] = known
             continue
-        numbers[service.name] = mine = {}
+        mine: dict[Address, int] = {}
         for backend in service.backends:
             number = known.get(backend.address)
             if number is None:
                 number, next_number = _spare(in_use, next_number, capacity)
                 in_use.add(number)
             mine[backend.address] = number
+        numbers[service.name] = mine
 
+    tables = _kept_tables(config, before, old, unchanged, numbers)
+    second = frozenset(name for name in old if old[name] in before.second)
+    generation = before.generation + 1
+    return Manifest(config, build, generation, ids, tables, numbers, past, next_number, second)
+
+
+def _service_ids(old: Mapping[str, str], before: Manifest) -> dict[str, int]:
+    """old: service -> its name before; "" for a new one."""
+    ids = {name: before.service_ids[old[name]] for name in old if old[name]}
+    taken = set(before.service_ids.values())
+    spare_ids = (number for number in range(layout.SERVICE_IDS) if number not in taken)
+    ids.update((name, next(spare_ids)) for name in old if name not in ids)
+    return ids
+
+
+def _kept_tables(
+    config: Config,
+    before: Manifest,
+    old: Mapping[str, str],
+    unchanged: Collection[str],
+    numbers: Mapping[str, Mapping[Address, int]],
+) -> dict[str, Table]:
+    """The lookup tables that are still what their services need."""
     tables = {}
     for service in config.services:
         table = before.tables.get(old[service.name])
@@ -73,9 +94,34 @@ def place(
             service, config.hash_seed, numbers[service.name]
         ):
             tables[service.name] = table
-    second = {name for name in old if old[name] in before.second}
-    generation = before.generation + 1
-    return Manifest(config, build, generation, ids, tables, numbers, past, next_number, second)
+    return tables
+
+
+def with_tables(
+    manifest: Manifest, before: Manifest | None, repair: Collection[str], keep: bool
+) -> tuple[Manifest, dict[int, bytes]]:
+    """With the lookup tables that are missing, and these: index -> content.
+
+    repair: services of `before` that get a new one in any case. keep: those that `place` has kept
+    are there.
+    """
+    services = {service.name: service for service in manifest.config.services}
+    former = before.config.services if before else ()
+    damaged = {service.key for service in former if service.name in repair}
+    tables = {
+        name: table
+        for name, table in manifest.tables.items()
+        if keep and services[name].key not in damaged  # by now it may have another name
+    }
+    spare = spare_tables(table.index for table in (before.tables if before else {}).values())
+    contents = {}
+    for name, service in services.items():
+        if name in tables or is_settled(service):
+            continue
+        index, seed, numbers = next(spare), manifest.config.hash_seed, manifest.numbers[name]
+        contents[index] = content = lookup_table(service, seed, numbers)
+        tables[name] = Table(index, table_digest(service, seed, numbers), checksum(content))
+    return replace(manifest, tables=tables), contents
 
 
 def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:

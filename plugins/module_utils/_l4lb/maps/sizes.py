@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import ConfigError
 from ..model.config import Config, Service, ServiceKey
 from . import flow_table
 from .manifest import Manifest
 
 _LEAST_TABLES = 16
+_MOST_NUMBERS = 1 << 16
+"""Of backends, as a slot of a lookup table names one by 16 bits; 0 is none."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,21 @@ def room_for(before: Manifest | None, config: Config) -> Room:
     """How much the maps must hold, from few sizes, so that growing is rare.
 
     What is in use stays in use until the switch, so that both old and new need room.
+
+    Raises ConfigError if a change of very many backends has none.
     """
     both: dict[ServiceKey, list[Service]] = {}
     for service in (*(before.config.services if before else ()), *config.services):
         both.setdefault(service.key, []).append(service)
     need = sum(1 + _distinct_backends(services) for services in both.values()) + 1
-    backends = next((size for size in (1024, 4096, 16384) if size >= need), 65536)
+    if need > _MOST_NUMBERS:
+        raise ConfigError(
+            "services",
+            f"{need - 1} backends and services",
+            f"those that come and those that go are at most {_MOST_NUMBERS - 1} together, as both "
+            "are there for a moment; remove some first, then add the others",
+        )
+    backends = next(size for size in (1024, 4096, 16384, _MOST_NUMBERS) if size >= need)
     # All that a change of states or weights can make need one, and at first twice as many: a change
     # of them all must not take another program.
     all_services = (*(before or Manifest(config)).config.services, *config.services)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Union
 
+from .options import BACKEND, CONFIG, SERVICE
+
 Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
 ServiceKey = tuple[Address, int, str]
@@ -28,13 +30,13 @@ class Backend:
     """A server behind a service."""
 
     address: Address
-    weight: int = 1
-    state: str = "enabled"
+    weight: int = BACKEND["weight"].default
+    state: str = BACKEND["state"].default
     mac: str | None = None
     mtu: int | None = None
     """Bytes of the longest packet on the way to it, outer headers included, if that is less than
     what interfaces and routes say."""
-    held: bool = False
+    held: bool = BACKEND["held"].default
     """An operator set this state, which is not enabled; a new configuration does not change it."""
 
     @functools.cached_property
@@ -68,10 +70,10 @@ class Service:
     address: Address
     port: int
     protocol: str
-    scheduler: str = "maglev"
-    affinity: str = "flow"
-    encapsulation: str = "ipip"
-    flow_table: bool = True
+    scheduler: str = SERVICE["scheduler"].default
+    affinity: str = SERVICE["affinity"].default
+    encapsulation: str = SERVICE["encapsulation"].default
+    flow_table: bool = SERVICE["flow_table"].default
     backends: tuple[Backend, ...] = ()
 
     @property
@@ -90,27 +92,27 @@ class Config:
     """The desired state of the balancer on one interface."""
 
     interface: str
-    mode: str = "auto"
+    mode: str = CONFIG["mode"].default
     source_address: IPv4Network | None = None
     """A single address is a network of that one; flows are spread over a larger one."""
     source_address6: IPv6Network | None = None
     gateway_mac: str | None = None
-    flow_table_size: int = 65536
+    flow_table_size: int = CONFIG["flow_table_size"].default
     """Flows remembered per CPU."""
-    udp_timeout: int = 30
+    udp_timeout: int = CONFIG["udp_timeout"].default
     """Seconds after which a silent UDP flow is forgotten."""
-    gue_port: int = 6080
-    hash_seed: int = 0
+    gue_port: int = CONFIG["gue_port"].default
+    hash_seed: int = CONFIG["hash_seed"].default
     own_macs: tuple[str, ...] = ()
     """MAC addresses whose frames are balanced, besides those that the interface itself has."""
-    no_service: str = "drop"
+    no_service: str = CONFIG["no_service"].default
     """What becomes of packets to a service's address that no service takes and the host would
     forward."""
-    allow_own_address: bool = False
+    allow_own_address: bool = CONFIG["allow_own_address"].default
     """Whether a service may have an address of this host."""
-    echo_rate: int = 10000
+    echo_rate: int = CONFIG["echo_rate"].default
     """Pings of services that a CPU answers a second at the most."""
-    too_big_rate: int = 10000
+    too_big_rate: int = CONFIG["too_big_rate"].default
     """Packets that do not fit and that a CPU answers a second at the most."""
     services: tuple[Service, ...] = field(default=())
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ..errors import ConfigError
 from .config import Address, Backend, Config, Service, ServiceKey
-from .options import MAX_WEIGHT, STATES
+from .options import BACKEND, STATES
 
 
 def change_backend(
@@ -31,8 +31,9 @@ def change_backend(
     """
     if state not in (None, *STATES):
         raise ConfigError("state", state, f"choose one of {', '.join(STATES)}")
-    if weight is not None and not 0 <= weight <= MAX_WEIGHT:
-        raise ConfigError("weight", weight, f"give a whole number from 0 to {MAX_WEIGHT}")
+    low, high = BACKEND["weight"].range or (0, 0)
+    if weight is not None and not low <= weight <= high:
+        raise ConfigError("weight", weight, f"give a whole number from {low} to {high}")
 
     def changed(backend: Backend) -> Backend:
         if weight is not None:

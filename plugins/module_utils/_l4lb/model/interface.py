@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
-from ..maps import egress_record
 from .config import Address
 
 
@@ -28,8 +27,7 @@ class Receivers:
 @dataclass(frozen=True)
 class Source:
     """What the balanced interface itself has: its first addresses, MAC address and MTU; what is
-    above it; the MTUs of routes to backends, of those that have one; and how frames leave by the
-    host's interfaces."""
+    above it; and the MTUs of routes to backends, of those that have one."""
 
     address: IPv4Address | None
     mac: str
@@ -37,4 +35,3 @@ class Source:
     mtu: int = 1500
     receivers: Receivers = field(default_factory=Receivers)
     route_mtus: Mapping[Address, int] = field(default_factory=dict)
-    egresses: Mapping[egress_record.EgressKey, egress_record.Egress] = field(default_factory=dict)

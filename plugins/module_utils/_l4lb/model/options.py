@@ -1,9 +1,17 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options: what they may be."""
+"""The options: what they are called, what they may be, and what they mean.
+
+This is the only place that says so. Parsing, the module's argument spec and all defaults follow it;
+tests/unit/test_options.py holds documentation, role and README against it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 MODES = ("auto", "native", "generic")
 PROTOCOLS = {"tcp": 6, "udp": 17}
@@ -16,11 +24,247 @@ MAX_SERVICES = 4096
 MAX_BACKENDS = 65535
 """Of backends, and one more for each service: the data plane numbers them with 16 bits, from 1."""
 MAX_NAME_BYTES = 63
-MAX_WEIGHT = 255
-MAX_SEED = 2**64 - 1
-MAX_FLOWS = 2**24
-MAX_TIMEOUT = 65535
-MAX_RATE = 2**32 - 1
 MAX_OWN_MACS = 32
-MIN_MTU, MAX_MTU = 576, 65535
-"""576: what every IPv4 host must take (RFC 791)."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a configuration, a service or a backend.
+
+    kind: as Ansible calls it. range: of a whole number, the least and the most.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    required: bool = False
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    range: tuple[int, int] | None = None
+
+
+def _table(*options: Option) -> Mapping[str, Option]:
+    return {option.name: option for option in options}
+
+
+CONFIG = _table(
+    Option(
+        "interface",
+        "str",
+        "interface that receives the clients' packets",
+        required=True,
+    ),
+    Option(
+        "mode",
+        "str",
+        "`native` (in the driver), `generic` (any driver, slower), or `auto`: the first that works",
+        default="auto",
+        choices=MODES,
+    ),
+    Option(
+        "source_address",
+        "str",
+        "outer source address of tunnels over IPv4; the interface's own if not given, and "
+        "never a service's. Flows are spread over the addresses of a prefix, as in "
+        "`192.0.2.0/28`, so that receivers use all their queues; it must be routed to the "
+        "host, which `ip route add local 192.0.2.0/28 dev lo` tells the host",
+    ),
+    Option(
+        "source_address6",
+        "str",
+        "the same over IPv6",
+    ),
+    Option(
+        "gateway_mac",
+        "str",
+        "send everything to this MAC address; if not given, the host's routes and neighbours "
+        "decide",
+    ),
+    Option(
+        "flow_table_size",
+        "int",
+        "flows remembered per CPU, each in 16 bytes; rounded up to a power of two, at least "
+        "1024; `0` is none",
+        default=65536,
+        range=(0, 2**24),
+    ),
+    Option(
+        "udp_timeout",
+        "int",
+        "seconds after which a silent UDP flow is forgotten",
+        default=30,
+        range=(1, 65535),
+    ),
+    Option(
+        "gue_port",
+        "int",
+        "UDP port of GUE at the backends",
+        default=6080,
+        range=(1, 65535),
+    ),
+    Option(
+        "hash_seed",
+        "int",
+        "number of 64 bits by which new flows get their backends under `maglev`; the same on "
+        "all balancers of a fleet. On the open internet choose a random one and keep it "
+        "secret, or strangers can overload one backend",
+        default=0,
+        range=(0, 2**64 - 1),
+    ),
+    Option(
+        "own_macs",
+        "list",
+        "MAC addresses whose frames are balanced besides the interface's own, those of the "
+        "bridge or bond that it is a port of, and of VLAN and macvlan devices on them; all "
+        "other frames pass",
+        default=(),
+    ),
+    Option(
+        "no_service",
+        "str",
+        "packets to a service's address that are for no service, and that the host would "
+        "forward: `drop`, or `pass` for a host that translates addresses",
+        default="drop",
+        choices=NO_SERVICE,
+    ),
+    Option(
+        "allow_own_address",
+        "bool",
+        "allow services at an address of the host itself, which then no longer gets what is "
+        "sent to their ports",
+        default=False,
+    ),
+    Option(
+        "echo_rate",
+        "int",
+        "pings of services that each CPU answers a second at the most; `0` is none",
+        default=10000,
+        range=(0, 2**32 - 1),
+    ),
+    Option(
+        "too_big_rate",
+        "int",
+        "packets too big for their path whose senders each CPU tells so a second at the most; "
+        "`0` is none",
+        default=10000,
+        range=(0, 2**32 - 1),
+    ),
+    Option(
+        "services",
+        "list",
+        "list of services, see below; required unless the state is `absent`",
+        default=(),
+    ),
+)
+
+SERVICE = _table(
+    Option(
+        "name",
+        "str",
+        "unique; labels statistics",
+        required=True,
+    ),
+    Option(
+        "address",
+        "str",
+        "the VIP, IPv4 or IPv6",
+        required=True,
+    ),
+    Option(
+        "port",
+        "int",
+        "`0` is every port of the address that no other service has",
+        required=True,
+        range=(0, 65535),
+    ),
+    Option(
+        "protocol",
+        "str",
+        "`tcp` or `udp`",
+        required=True,
+        choices=tuple(PROTOCOLS),
+    ),
+    Option(
+        "scheduler",
+        "str",
+        "`maglev` respects weights, and moves few flows when backends come and go; `jhash` is "
+        "a Jenkins hash over 512 slots, dealt round robin, which ignores weights other than "
+        "`0` and knows no `hash_seed`",
+        default="maglev",
+        choices=SCHEDULERS,
+    ),
+    Option(
+        "affinity",
+        "str",
+        "what stays together: `flow`, the same addresses and ports, or `source`, all flows of "
+        "a client's address",
+        default="flow",
+        choices=AFFINITIES,
+    ),
+    Option(
+        "encapsulation",
+        "str",
+        "`ipip` (IP in IP), `gue` (in UDP), `gre`, or `l2` (another destination MAC address): "
+        "see Backends",
+        default="ipip",
+        choices=ENCAPSULATIONS,
+    ),
+    Option(
+        "flow_table",
+        "bool",
+        "remember the backends of flows, so that a change moves none of them; if `false`, "
+        "packets cost a little less",
+        default=True,
+    ),
+    Option(
+        "backends",
+        "list",
+        "list of backends, see below, in addition to those of the group",
+        default=(),
+    ),
+)
+
+BACKEND = _table(
+    Option(
+        "address",
+        "str",
+        "IPv4 or IPv6 address, whatever the service's; of a host in a group also the fact "
+        "`default_ipv4`, `ansible_host` or its name",
+        required=True,
+    ),
+    Option(
+        "weight",
+        "int",
+        "share of new flows, 0 to 255",
+        default=1,
+        range=(0, 255),
+    ),
+    Option(
+        "state",
+        "str",
+        "`enabled`; `drained`: no new flows, but those that the flow table remembers; "
+        "`disabled`: nothing. What an operator set with `xdp.l4lb.drain` takes precedence, "
+        "until it is `enabled`",
+        default="enabled",
+        choices=STATES,
+    ),
+    Option(
+        "mac",
+        "str",
+        "MAC address of the next hop; takes precedence over `gateway_mac`",
+    ),
+    Option(
+        "mtu",
+        "int",
+        "bytes of the longest packet that the path takes, outer headers included, where that "
+        "is less than what the interface and the route say",
+        range=(576, 65535),
+    ),
+    Option(
+        "held",
+        "bool",
+        "an operator set its state, which is not enabled and which a new configuration keeps",
+        default=False,
+    ),
+)
+"""In this order parsing takes them."""

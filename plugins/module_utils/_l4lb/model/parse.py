@@ -12,27 +12,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 from ..errors import ConfigError
-from ..schedulers.jhash import JHASH_SLOTS
+from ..schedulers.candidate import JHASH_SLOTS
 from .config import Address, Backend, Config, Network, Service, ServiceKey
 from .options import (
-    AFFINITIES,
-    ENCAPSULATIONS,
+    BACKEND,
+    CONFIG,
     MAX_BACKENDS,
-    MAX_FLOWS,
-    MAX_MTU,
     MAX_NAME_BYTES,
     MAX_OWN_MACS,
-    MAX_RATE,
-    MAX_SEED,
     MAX_SERVICES,
-    MAX_TIMEOUT,
-    MAX_WEIGHT,
-    MIN_MTU,
-    MODES,
-    NO_SERVICE,
-    PROTOCOLS,
-    SCHEDULERS,
-    STATES,
+    SERVICE,
+    Option,
 )
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -49,7 +39,7 @@ def parse_config(options: Mapping[str, Any]) -> Config:
 
     Raises ConfigError, which names the first option that is wrong.
     """
-    _known(options, Config, "")
+    _known(options, CONFIG, "")
     services = []
     for index, raw in enumerate(_list(options.get("services"), "services")):
         services.append(_service(raw, f"services[{index}]"))
@@ -65,19 +55,19 @@ def parse_config(options: Mapping[str, Any]) -> Config:
         )
     return Config(
         interface=interface_name(options.get("interface")),
-        mode=_choice(options, "mode", "auto", MODES, ""),
+        mode=_choice(options, CONFIG["mode"], ""),
         source_address=_optional(options, "source_address", "", _source4),
         source_address6=_optional(options, "source_address6", "", _source6),
         gateway_mac=_optional(options, "gateway_mac", "", _mac),
-        flow_table_size=_integer(options, "flow_table_size", 65536, 0, MAX_FLOWS, ""),
-        udp_timeout=_integer(options, "udp_timeout", 30, 1, MAX_TIMEOUT, ""),
-        gue_port=_integer(options, "gue_port", 6080, 1, 65535, ""),
+        flow_table_size=_integer(options, CONFIG["flow_table_size"], ""),
+        udp_timeout=_integer(options, CONFIG["udp_timeout"], ""),
+        gue_port=_integer(options, CONFIG["gue_port"], ""),
         hash_seed=_seed(options),
         own_macs=_macs(options.get("own_macs"), "own_macs"),
-        no_service=_choice(options, "no_service", "drop", NO_SERVICE, ""),
-        allow_own_address=_boolean(options, "allow_own_address", False, ""),
-        echo_rate=_integer(options, "echo_rate", 10000, 0, MAX_RATE, ""),
-        too_big_rate=_integer(options, "too_big_rate", 10000, 0, MAX_RATE, ""),
+        no_service=_choice(options, CONFIG["no_service"], ""),
+        allow_own_address=_boolean(options, CONFIG["allow_own_address"], ""),
+        echo_rate=_integer(options, CONFIG["echo_rate"], ""),
+        too_big_rate=_integer(options, CONFIG["too_big_rate"], ""),
         services=tuple(sorted(services, key=lambda service: service.name)),
     )
 
@@ -111,7 +101,7 @@ def unicast_address(value: object, where: str) -> Address:
 def _service(raw: object, where: str) -> Service:
     options = _mapping(raw, where)
     name = options.get("name")
-    _known(options, Service, f"services[{name}]" if isinstance(name, str) and name else where)
+    _known(options, SERVICE, f"services[{name}]" if isinstance(name, str) and name else where)
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"{where}.name", name, "give the service a name; it labels statistics")
     if not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
@@ -119,7 +109,7 @@ def _service(raw: object, where: str) -> Service:
             f"{where}.name", name, f"use up to {MAX_NAME_BYTES} bytes of printable text"
         )
     where = f"services[{name}]"
-    scheduler = _choice(options, "scheduler", "maglev", SCHEDULERS, where)
+    scheduler = _choice(options, SERVICE["scheduler"], where)
     backends = _backends(options.get("backends"), where)
     if scheduler == "jhash":
         if len(backends) > JHASH_SLOTS:
@@ -133,12 +123,12 @@ def _service(raw: object, where: str) -> Service:
     return Service(
         name=name,
         address=unicast_address(options.get("address"), f"{where}.address"),
-        port=_integer(options, "port", None, 0, 65535, where),
-        protocol=_choice(options, "protocol", None, tuple(PROTOCOLS), where),
+        port=_integer(options, SERVICE["port"], where),
+        protocol=_choice(options, SERVICE["protocol"], where),
         scheduler=scheduler,
-        affinity=_choice(options, "affinity", "flow", AFFINITIES, where),
-        encapsulation=_choice(options, "encapsulation", "ipip", ENCAPSULATIONS, where),
-        flow_table=_boolean(options, "flow_table", True, where),
+        affinity=_choice(options, SERVICE["affinity"], where),
+        encapsulation=_choice(options, SERVICE["encapsulation"], where),
+        flow_table=_boolean(options, SERVICE["flow_table"], where),
         backends=tuple(backends),
     )
 
@@ -161,9 +151,9 @@ def _backends(raw: object, where: str) -> list[Backend]:
 
 
 def _backend(options: Mapping[str, Any], where: str) -> Backend:
-    if not options.keys() <= Backend.__dataclass_fields__.keys():
-        _known(options, Backend, where)
-    values = [options.get(name) for name in ("address", "weight", "state", "mac", "mtu", "held")]
+    if not options.keys() <= BACKEND.keys():
+        _known(options, BACKEND, where)
+    values = [options.get(name) for name in BACKEND]
     try:
         return _seen_backend("", *values)
     except (ConfigError, TypeError):  # TypeError: of what is not hashable
@@ -182,11 +172,11 @@ def _checked_backend(
     options = {"weight": weight, "state": state, "mac": mac, "mtu": mtu, "held": held}
     backend = _same_backend(
         unicast_address(address, f"{where}.address"),
-        _integer(options, "weight", 1, 0, MAX_WEIGHT, where),
-        _choice(options, "state", "enabled", STATES, where),
+        _integer(options, BACKEND["weight"], where),
+        _choice(options, BACKEND["state"], where),
         _optional(options, "mac", where, _mac),
         _optional(options, "mtu", where, _mtu),
-        _boolean(options, "held", False, where),
+        _boolean(options, BACKEND["held"], where),
     )
     if backend.held and backend.state == "enabled":
         raise ConfigError(f"{where}.held", True, "only drained and disabled backends are held")
@@ -219,12 +209,11 @@ def _join(where: str, option: str) -> str:
     return f"{where}.{option}" if where else option
 
 
-def _known(options: Mapping[str, Any], model: Any, where: str) -> None:
-    allowed = list(model.__dataclass_fields__)
+def _known(options: Mapping[str, Any], table: Mapping[str, Option], where: str) -> None:
     for option, value in options.items():
-        if option not in allowed:
+        if option not in table:
             raise ConfigError(
-                _join(where, str(option)), value, f"no such option; use {', '.join(allowed)}"
+                _join(where, str(option)), value, f"no such option; use {', '.join(table)}"
             )
 
 
@@ -242,25 +231,24 @@ def _list(value: object, where: str) -> list[Any]:
     return list(value)
 
 
-def _choice(
-    options: Mapping[str, Any], option: str, default: str | None, choices: tuple[str, ...], at: str
-) -> str:
-    value = options.get(option)
+def _choice(options: Mapping[str, Any], option: Option, at: str) -> str:
+    value = options.get(option.name)
     if value is None:
-        value = default
-    if value not in choices:
-        raise ConfigError(_join(at, option), value, f"choose one of {', '.join(choices)}")
+        value = option.default
+    if value not in option.choices:
+        raise ConfigError(
+            _join(at, option.name), value, f"choose one of {', '.join(option.choices)}"
+        )
     return str(value)
 
 
-def _integer(
-    options: Mapping[str, Any], option: str, default: int | None, low: int, high: int, at: str
-) -> int:
-    value = options.get(option)
-    return _whole(default if value is None else value, _join(at, option), low, high)
+def _integer(options: Mapping[str, Any], option: Option, at: str) -> int:
+    value = options.get(option.name)
+    return _whole(option.default if value is None else value, _join(at, option.name), option)
 
 
-def _whole(value: object, where: str, low: int, high: int) -> int:
+def _whole(value: object, where: str, option: Option) -> int:
+    low, high = option.range or (0, 0)
     if isinstance(value, str) and value.isascii() and value.strip().isdecimal():
         value = int(value)  # from a template, the command line or an INI inventory
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -270,13 +258,13 @@ def _whole(value: object, where: str, low: int, high: int) -> int:
 
 def _seed(options: Mapping[str, Any]) -> int:
     try:
-        return _integer(options, "hash_seed", 0, 0, MAX_SEED, "")
+        return _integer(options, CONFIG["hash_seed"], "")
     except ConfigError as e:  # perhaps it is nearly right
         raise ConfigError(e.option, "not shown", e.remedy) from None
 
 
 def _mtu(value: object, where: str) -> int:
-    return _whole(value, where, MIN_MTU, MAX_MTU)
+    return _whole(value, where, BACKEND["mtu"])
 
 
 def _optional(options: Mapping[str, Any], option: str, where: str, parse: Any) -> Any:
@@ -284,14 +272,14 @@ def _optional(options: Mapping[str, Any], option: str, where: str, parse: Any) -
     return None if value in (None, "") else parse(value, _join(where, option))
 
 
-def _boolean(options: Mapping[str, Any], option: str, default: bool, at: str) -> bool:
-    value = options.get(option)
+def _boolean(options: Mapping[str, Any], option: Option, at: str) -> bool:
+    value = options.get(option.name)
     if value is None:
-        return default
+        value = option.default
     if isinstance(value, str):
         value = _BOOLEANS.get(value.strip().lower(), value)
     if not isinstance(value, bool):
-        raise ConfigError(_join(at, option), value, "give true or false")
+        raise ConfigError(_join(at, option.name), value, "give true or false")
     return value
 
 

@@ -11,24 +11,19 @@ look on a host where pyroute2 is yet to be installed.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import socket
 import struct
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
-from ..errors import KernelError
 from ..model.config import Address, Network
+from . import netlink
 
 AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
 _GETLINK, _GETADDR, _GETROUTE, _GETNEIGH = 18, 22, 26, 30
-_REQUEST, _ALL, _INTERRUPTED = 0x1, 0x300, 0x10  # NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR
-_ERROR, _DONE = 2, 3
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 26, 29, 37, 43
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -48,11 +43,8 @@ _NETLINK_GENERIC = 16
 _GENL_CTRL, _GETFAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2
 _NETDEV_DEV_GET, _NETDEV_IFINDEX, _NETDEV_XDP_FEATURES = 1, 1, 3
 _RT_SCOPE_LINK = 253
-_TRIES = 10
 _AT_ONCE = 64
 """Requests before the answers are fetched: so many fit the socket's buffer."""
-_MESSAGE = struct.Struct("=IHHI4x")  # struct nlmsghdr: length, type, flags, sequence number
-_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 _GENERIC = struct.Struct("=BB2x")  # struct genlmsghdr: command, version
 _LINK = struct.Struct("=4xiI4x")  # of struct ifinfomsg: index, flags
 _ADDRESS = struct.Struct("=4Bi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
@@ -143,49 +135,49 @@ class PortVlans:
 
 def links() -> list[LinkEntry]:
     """All interfaces of this network namespace."""
-    return [_link_entry(body) for body in _dump(_GETLINK, 0, _LINK)]
+    return [_link_entry(body) for body in netlink.dump(_GETLINK, 0, _LINK)]
 
 
 def _link_entry(body: bytes) -> LinkEntry:
     index, flags = _LINK.unpack_from(body)
-    attributes = _attributes(body, _LINK.size)
-    xdp = _attributes(attributes.get(_IFLA_XDP, b""))
-    info = _attributes(attributes.get(_IFLA_LINKINFO, b""))
+    attributes = netlink.attributes(body, _LINK.size)
+    xdp = netlink.attributes(attributes.get(_IFLA_XDP, b""))
+    info = netlink.attributes(attributes.get(_IFLA_LINKINFO, b""))
     kind = info.get(_IFLA_INFO_KIND, b"").rstrip(b"\0").decode()
-    data = _attributes(info.get(_IFLA_INFO_DATA, b""))
+    data = netlink.attributes(info.get(_IFLA_INFO_DATA, b""))
     port = {}
     if info.get(_IFLA_INFO_SLAVE_KIND) == b"bridge\0":
-        port = _attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
+        port = netlink.attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
     elsewhere = _IFLA_LINK_NETNSID in attributes  # the index is one of that namespace
     return LinkEntry(
         index,
         attributes[_IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape"),
         flags,
         attributes.get(_IFLA_ADDRESS, b""),
-        _number(attributes.get(_IFLA_MTU)),
-        _number(xdp.get(_IFLA_XDP_ATTACHED)),
-        _number(xdp.get(_IFLA_XDP_PROG_ID)),
+        netlink.number(attributes.get(_IFLA_MTU)),
+        netlink.number(xdp.get(_IFLA_XDP_ATTACHED)),
+        netlink.number(xdp.get(_IFLA_XDP_PROG_ID)),
         kind,
-        _number(attributes.get(_IFLA_MASTER)),
-        0 if elsewhere else _number(attributes.get(_IFLA_LINK)),
+        netlink.number(attributes.get(_IFLA_MASTER)),
+        0 if elsewhere else netlink.number(attributes.get(_IFLA_LINK)),
         _vlan(data) if kind == "vlan" else None,
-        kind == "bridge" and bool(_number(data.get(_IFLA_BR_VLAN_FILTERING))),
-        _number(port.get(_IFLA_BRPORT_STATE, b"\3")) != _BR_STATE_FORWARDING,
+        kind == "bridge" and bool(netlink.number(data.get(_IFLA_BR_VLAN_FILTERING))),
+        netlink.number(port.get(_IFLA_BRPORT_STATE, b"\3")) != _BR_STATE_FORWARDING,
     )
 
 
 def _vlan(data: dict[int, bytes]) -> Vlan:
     protocol = int.from_bytes(data.get(_IFLA_VLAN_PROTOCOL, b""), "big")
-    return Vlan(protocol, _number(data.get(_IFLA_VLAN_ID)))
+    return Vlan(protocol, netlink.number(data.get(_IFLA_VLAN_ID)))
 
 
 def addresses() -> list[AddressEntry]:
     """All of this network namespace, of each family in the kernel's order."""
     found = []
     for family in (AF_INET, AF_INET6):
-        for body in _dump(_GETADDR, family, _ADDRESS):
+        for body in netlink.dump(_GETADDR, family, _ADDRESS):
             _family, length, flags, scope, index = _ADDRESS.unpack_from(body)
-            attributes = _attributes(body, _ADDRESS.size)
+            attributes = netlink.attributes(body, _ADDRESS.size)
             there = attributes[_IFA_ADDRESS]  # the other end's, where that is another one
             here = attributes.get(_IFA_LOCAL) or there
             subnet = ip_network((there, length), strict=False)
@@ -202,12 +194,12 @@ def neighbours() -> list[NeighbourEntry]:
     """All neighbours of both families."""
     found = []
     for family in (AF_INET, AF_INET6):
-        for body in _dump(_GETNEIGH, family, _NEIGHBOUR):
+        for body in netlink.dump(_GETNEIGH, family, _NEIGHBOUR):
             index, state = _NEIGHBOUR.unpack_from(body)
-            attributes = _attributes(body, _NEIGHBOUR.size)
+            attributes = netlink.attributes(body, _NEIGHBOUR.size)
             address, owner = ip_address(attributes[_NDA_DST]), attributes.get(_NDA_PROTOCOL)
             mac = attributes.get(_NDA_LLADDR, b"")
-            found.append(NeighbourEntry(index, state, address, _number(owner), mac))
+            found.append(NeighbourEntry(index, state, address, netlink.number(owner), mac))
     return found
 
 
@@ -215,10 +207,13 @@ def forwarding_table() -> dict[tuple[int, int, bytes], int]:
     """Of all bridges: (index of the bridge, VLAN or 0, MAC address) -> index of the port that it is
     behind. The addresses of the bridge and its ports themselves are not among these."""
     found = {}
-    for body in _dump(_GETNEIGH, AF_BRIDGE, _NEIGHBOUR):
+    for body in netlink.dump(_GETNEIGH, AF_BRIDGE, _NEIGHBOUR):
         port, state = _NEIGHBOUR.unpack_from(body)
-        attributes = _attributes(body, _NEIGHBOUR.size)
-        bridge, vlan = _number(attributes.get(_NDA_MASTER)), _number(attributes.get(_NDA_VLAN))
+        attributes = netlink.attributes(body, _NEIGHBOUR.size)
+        bridge, vlan = (
+            netlink.number(attributes.get(_NDA_MASTER)),
+            netlink.number(attributes.get(_NDA_VLAN)),
+        )
         if bridge and not state & _NUD_PERMANENT:
             found[bridge, vlan, attributes.get(_NDA_LLADDR, b"")] = port
     return found
@@ -226,14 +221,14 @@ def forwarding_table() -> dict[tuple[int, int, bytes], int]:
 
 def port_vlans() -> dict[int, PortVlans]:
     """Of all bridges and their ports, index -> VLANs."""
-    mask = _ATTRIBUTE.pack(8, _IFLA_EXT_MASK) + struct.pack("=I", _RTEXT_FILTER_BRVLAN)
+    mask = netlink.attribute(_IFLA_EXT_MASK, struct.pack("=I", _RTEXT_FILTER_BRVLAN))
     found = {}
-    for body in _dump(_GETLINK, AF_BRIDGE, _LINK, mask):
+    for body in netlink.dump(_GETLINK, AF_BRIDGE, _LINK, mask):
         index, _flags = _LINK.unpack_from(body)
-        spec = _attributes(body, _LINK.size).get(_IFLA_AF_SPEC, b"")
+        spec = netlink.attributes(body, _LINK.size).get(_IFLA_AF_SPEC, b"")
         vlans = [
             struct.unpack("=2H", value)
-            for kind, value in _each_attribute(spec)
+            for kind, value in netlink.each_attribute(spec)
             if kind == _IFLA_BRIDGE_VLAN_INFO
         ]
         found[index] = _port_vlans(vlans)
@@ -264,25 +259,27 @@ def xdp_features() -> dict[int, int] | None:
     the kernel, before 6.3, does not tell."""
     name = b"netdev\0"
     padding = bytes(-len(name) % 4)
-    request = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(name), _FAMILY_NAME) + name + padding
-    with _connect(_NETLINK_GENERIC) as generic:
-        generic.send(_message(_GENL_CTRL, _REQUEST, 0, _GENERIC.pack(_GETFAMILY, 1) + request))
-        (answer,) = _received(generic)
-    if answer.type == _ERROR:
+    request = netlink.attribute(_FAMILY_NAME, name) + padding
+    with netlink.connect(_NETLINK_GENERIC) as generic:
+        generic.send(
+            netlink.message(_GENL_CTRL, netlink.REQUEST, 0, _GENERIC.pack(_GETFAMILY, 1) + request)
+        )
+        (answer,) = netlink.received(generic)
+    if answer.type == netlink.ERROR:
         return None
-    family = _number(_attributes(answer.body, _GENERIC.size)[_FAMILY_ID])
+    family = netlink.number(netlink.attributes(answer.body, _GENERIC.size)[_FAMILY_ID])
     found = {}
     request = _GENERIC.pack(_NETDEV_DEV_GET, 1)
-    for body in _dumped(family, request, _NETLINK_GENERIC):
-        attributes = _attributes(body, _GENERIC.size)
-        features = _number(attributes.get(_NETDEV_XDP_FEATURES))
-        found[_number(attributes[_NETDEV_IFINDEX])] = features
+    for body in netlink.dumped(family, request, _NETLINK_GENERIC):
+        attributes = netlink.attributes(body, _GENERIC.size)
+        features = netlink.number(attributes.get(_NETDEV_XDP_FEATURES))
+        found[netlink.number(attributes[_NETDEV_IFINDEX])] = features
     return found
 
 
 def routes(destinations: Sequence[Address]) -> list[RouteEntry | None]:
     """By which route a packet to each of these would leave; None: by none."""
-    with _connect() as route:
+    with netlink.connect() as route:
         found = _asked(route, destinations, _FIB_MATCH)
         # One with several next hops, or one that is told by its number, does not say which it is.
         unclear = {at: entry for at, entry in enumerate(found) if entry and not entry.index}
@@ -307,8 +304,8 @@ def _asked(
         route.send(b"".join(requests))
         answers: dict[int, RouteEntry | None] = {}
         while len(answers) < len(some):
-            for message in _received(route):
-                failed = message.type == _ERROR
+            for message in netlink.received(route):
+                failed = message.type == netlink.ERROR
                 answers[message.number] = None if failed else _route_entry(message.body)
         found += (answers[number] for number in range(len(some)))
     return found
@@ -318,95 +315,18 @@ def _route_request(number: int, destination: Address, flags: int) -> bytes:
     family = AF_INET if destination.version == 4 else AF_INET6
     packed = destination.packed
     body = _ROUTE.pack(family, len(packed) * 8, 0, flags)
-    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
-    return _message(_GETROUTE, _REQUEST, number, body)
+    body += netlink.attribute(_RTA_DST, packed)
+    return netlink.message(_GETROUTE, netlink.REQUEST, number, body)
 
 
 def _route_entry(body: bytes) -> RouteEntry:
-    attributes = _attributes(body, _ROUTE.size)
+    attributes = netlink.attributes(body, _ROUTE.size)
     other_family = attributes.get(_RTA_VIA, b"")[2:]  # behind the number of its family
     gateway = attributes.get(_RTA_GATEWAY) or other_family or None
-    metrics = _attributes(attributes.get(_RTA_METRICS, b""))
+    metrics = netlink.attributes(attributes.get(_RTA_METRICS, b""))
     return RouteEntry(
         _ROUTE.unpack_from(body)[2],
-        _number(attributes.get(_RTA_OIF)),
+        netlink.number(attributes.get(_RTA_OIF)),
         gateway,
-        _number(metrics.get(_RTAX_MTU)),
+        netlink.number(metrics.get(_RTAX_MTU)),
     )
-
-
-class _Message(NamedTuple):
-    type: int
-    flags: int
-    number: int
-    body: bytes
-
-
-@contextlib.contextmanager
-def _connect(protocol: int = socket.NETLINK_ROUTE) -> Iterator[socket.socket]:
-    """Raises KernelError also for what goes wrong while it is in use."""
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as route:
-            route.bind((0, 0))
-            yield route
-    except OSError as e:
-        raise KernelError(f"ask for the host's network: {e.strerror}", e.errno or 0) from e
-
-
-def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
-    return _MESSAGE.pack(_MESSAGE.size + len(body), kind, flags, number) + body
-
-
-def _received(route: socket.socket) -> Iterator[_Message]:
-    """What comes next: one message or several."""
-    data = route.recv(1 << 16)
-    at = 0
-    while at < len(data):
-        length, kind, flags, number = _MESSAGE.unpack_from(data, at)
-        yield _Message(kind, flags, number, data[at + _MESSAGE.size : at + length])
-        at += (length + 3) & ~3
-
-
-def _dump(kind: int, family: int, head: struct.Struct, attributes: bytes = b"") -> list[bytes]:
-    """The bodies of all that the kernel has of a kind; they begin with `head`.
-
-    Raises KernelError.
-    """
-    return _dumped(kind, bytes([family]).ljust(head.size, b"\0") + attributes)
-
-
-def _dumped(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[bytes]:
-    with _connect(protocol) as kernel:
-        for number in range(_TRIES):
-            kernel.send(_message(kind, _REQUEST | _ALL, number, request))
-            messages: list[_Message] = []
-            while not messages or messages[-1].type not in (_DONE, _ERROR):
-                messages += _received(kernel)
-            if messages[-1].type == _ERROR:
-                code = -struct.unpack_from("=i", messages[-1].body)[0]
-                raise KernelError(f"ask for the host's network: {os.strerror(code)}", code)
-            if not any(message.flags & _INTERRUPTED for message in messages):
-                break  # else it changed meanwhile, so that something may be missing
-    return [message.body for message in messages[:-1]]
-
-
-def _each_attribute(body: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Type, without flags, and value of each."""
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        yield kind & 0x3FFF, body[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
-
-
-def _attributes(body: bytes, at: int = 0) -> dict[int, bytes]:
-    """Type -> value, without flags in the type."""
-    found = {}
-    while at + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, at)
-        found[kind & 0x3FFF] = body[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
-    return found
-
-
-def _number(value: bytes | None) -> int:
-    return int.from_bytes(value or b"", sys.byteorder)

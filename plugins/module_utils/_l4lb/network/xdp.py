@@ -9,11 +9,21 @@ import errno
 import os
 
 from ..errors import KernelError
+from ..kernel.bpf import Program
 from .link import Link
 from .pyroute import open_route, require_pyroute2
 
 _REPLACE = 1 << 4
 _MODE_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
+
+
+PASSING = "l4lb_pass"
+"""The name of a program for nothing but to have an interface take redirects."""
+
+
+def is_passing(program: Program) -> bool:
+    """Whether this is such a program."""
+    return program.name == PASSING
 
 
 def attach(link: Link, program_fd: int, mode: str, expected_fd: int | None) -> str:

@@ -15,8 +15,10 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ..balancer import live
 from ..balancer.balancer import Balancer
-from ..datapath.program import Silences
+from ..datapath import counters, flows
+from ..datapath.flows import Silences
 from ..errors import L4lbError
 from ..maps import flow_table
 from ..maps.manifest import Manifest
@@ -42,7 +44,7 @@ class Watch:
     def silences(self) -> dict[ServiceKey, Silences | None]:
         """How long the remembered flows of each service are silent; None if the service remembers
         none. Services that do not have the backend any more are left out."""
-        _live, data_path, manifest = self.balancer.at_work()
+        _live, data_path, manifest = live.at_work(self.balancer.places)
         owners = {
             service.key: (
                 manifest.numbers[service.name][self.address],
@@ -51,7 +53,7 @@ class Watch:
             for service, _backend in self._present(manifest)
             if remembers(service, manifest.config)
         }
-        found = data_path.silences(owners.values())
+        found = flows.silences(data_path, owners.values())
         return {
             service.key: found[owners[service.key]] if service.key in owners else None
             for service, _backend in self._present(manifest)
@@ -62,7 +64,7 @@ class Watch:
 
         Raises L4lbError if the backend is enabled in one of them.
         """
-        _live, data_path, manifest = self.balancer.at_work()
+        _live, data_path, manifest = live.at_work(self.balancer.places)
         sending = []
         for service, backend in self._present(manifest):
             if backend.state == "enabled":
@@ -74,7 +76,7 @@ class Watch:
             if backend.state == "drained" and not (routed and neighbours.fails(self.address)):
                 sending.append(service)
         return {
-            service.key: data_path.packets(manifest.numbers[service.name][self.address])
+            service.key: counters.packets(data_path, manifest.numbers[service.name][self.address])
             for service in sending
         }
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..balancer import live
 from ..balancer.balancer import Balancer, change
 from ..errors import ConfigError, L4lbError, LastBackendError
-from ..kernel.paths import Paths
-from ..kernel.pins import pinned_interfaces
 from ..model.config import Address, Backend, Config, ServiceKey
 from ..model.edits import change_backend, find_backend
+from . import here
 from .drain import Waited, Watch, wait_until_quiet
 
 
@@ -120,22 +120,12 @@ def operate(order: Order, check: bool = False) -> Report:
 
 def _balancers(order: Order) -> list[Balancer]:
     """Those that the order is for."""
-    there = pinned_interfaces(Paths())
-    if not there:
-        raise L4lbError("this host does not balance; set it up with the module l4lb")
-    if order.interface is not None and order.interface not in there:
-        raise ConfigError(
-            "interface",
-            order.interface,
-            f"this host does not balance there, but {', '.join(there)}",
-        )
-    interfaces = there if order.interface is None else [order.interface]
-    balancers = [Balancer(interface) for interface in interfaces]
+    balancers = [Balancer(name) for name in here.chosen(order.interface, "interface")]
     if len(balancers) == 1:  # whether it fits comes out when it is planned
         return balancers
     found, misfits, outages = [], [], []
     for balancer in balancers:
-        _live, _data_path, manifest = balancer.at_work()
+        _live, _data_path, manifest = live.at_work(balancer.places)
         try:
             order.edit(manifest.config)
             found.append(balancer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..datapath.program import Count, Statistics
+from ..datapath.counters import Count, Statistics
 from ..model.config import Config
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..balancer.balancer import Balancer
-from ..balancer.live import Live
-from ..datapath.program import Statistics
+from ..balancer.live import Live, at_work
+from ..balancer.places import Places
+from ..datapath.counters import Statistics, statistics
 from ..errors import ConfigError, L4lbError
-from ..kernel.paths import Paths
-from ..kernel.pins import pinned_interfaces
+from . import here
 from .report import facts
 
 
@@ -21,13 +20,12 @@ class Sampler:
     """Reads balancers again and again."""
 
     def __init__(self, interface: str | None = None, service: str | None = None) -> None:
-        """interface: the only one to read; default: all of this host that have a balancer.
+        """interface: the only one to read; default: all of this host that have a
+        balancer, looked for each time.
         service: only the service of this name."""
-        names = [interface] if interface else pinned_interfaces(Paths())
         self.problems: list[str] = []
         """Why the last sample lacks some of all interfaces."""
-        self._all = not interface
-        self._balancers = {name: Balancer(name) for name in names}
+        self._interface = interface
         self._service = service
         self._before: dict[str, tuple[float, Statistics]] = {}
 
@@ -38,11 +36,12 @@ class Sampler:
         """
         found, others = {}, []
         self.problems = []
-        for name, balancer in self._balancers.items():
+        for name in [self._interface] if self._interface else here.balancing():
             try:
-                live, now = balancer.statistics()
+                live, data_path, manifest = at_work(Places.of(name))
+                now = statistics(data_path, manifest)
             except L4lbError as e:
-                if not self._all:
+                if self._interface:
                     raise
                 self.problems.append(str(e))
                 continue

@@ -22,10 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..balancer.balancer import Balancer
-from ..datapath.build import program_text, reusable_maps
+from ..balancer.live import at_work
+from ..datapath import build
 from ..datapath.program import DataPath
 from ..errors import ConfigError, L4lbError
-from ..kernel import bpf, lock
+from ..kernel import lock
+from ..kernel.maps import PerCpuArray
 from ..maps import backend_record, flow_table, layout
 from ..maps.manifest import Manifest
 from ..maps.reasons import ANSWERS, DROPS
@@ -146,17 +148,17 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
     Needs the sources, and all that it takes to compile them. Waits while another run changes the
     balancer. Raises L4lbError, as if nothing balances.
     """
-    with lock.of_interface(balancer.interface, balancer.paths):
-        live, data_path, manifest = balancer.at_work()
+    with lock.of_interface(balancer.interface, balancer.places.paths):
+        live, data_path, manifest = at_work(balancer.places)
         copy = _copy(balancer, data_path, manifest)
         service = _service_of(flow, manifest)
-        digest = hashlib.sha256(program_text(balancer.sources).encode()).hexdigest()
+        digest = hashlib.sha256(build.program_text(balancer.sources).encode()).hexdigest()
         seed = manifest.config.hash_seed
         trial = _Trial(copy, manifest, service, flow, live.link)
         cpus = sorted(os.sched_getaffinity(0))
         (new,) = (verdict for _cpu, verdict, _hit in trial.run(cpus[:1]))
-        if "flows" in copy.maps:
-            _copy_flows(data_path, copy, flow.fingerprint(data_path.flow_key))
+        if data_path.flows and copy.flows:
+            _copy_flows(data_path.flows, copy.flows, flow.fingerprint(data_path.flow_key or 0))
         return Finding(
             service=service,
             new=new,
@@ -168,31 +170,32 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
 
 def _copy(balancer: Balancer, data_path: DataPath, manifest: Manifest) -> DataPath:
     """Another program like the live one, with its services and backends."""
-    reusable = reusable_maps(data_path.maps, manifest.config, data_path.room)
+    reusable = build.reusable_maps(data_path.maps, manifest.config, data_path.room)
     reusable["services"] = data_path.maps["services"]
     if not reusable.keys() >= set(_READ_ONLY):
         raise L4lbError(
             f"the maps of {balancer.interface} do not fit this version of the collection; "
             "apply the configuration again"
         )
-    balancer.staging.remove()
-    balancer.staging.create()
+    staging = balancer.places.staging
+    staging.remove()
+    staging.create()
     try:
         for name in (*_READ_ONLY, _KEY):
             if name in reusable:  # as there may be no flow table
-                balancer.staging.set(name, reusable[name])
-        pin_dir = f'-DPIN_DIR="{balancer.staging.directory}"'
-        return DataPath.load(balancer.sources, manifest.config, data_path.room, [pin_dir])
+                staging.set(name, reusable[name])
+        pin_dir = f'-DPIN_DIR="{staging.directory}"'
+        return build.load(balancer.sources, manifest.config, data_path.room, [pin_dir])
     finally:
-        balancer.staging.remove()
+        staging.remove()
 
 
-def _copy_flows(live: DataPath, copy: DataPath, fingerprint: int) -> None:
+def _copy_flows(live: PerCpuArray, copy: PerCpuArray, fingerprint: int) -> None:
     """What the live flow table remembers, of that part of it that the flow belongs to."""
-    block = flow_table.flow_block(fingerprint, copy.maps["flows"].shape.max_entries)
-    content = live.maps["flows"].lookup(block)
+    block = flow_table.flow_block(fingerprint, copy.shape.max_entries)
+    content = live.lookup(block)
     if content is not None:
-        copy.maps["flows"].update(block, content)
+        copy.update(block, content)
 
 
 def _service_of(flow: Flow, manifest: Manifest) -> Service | None:
@@ -253,13 +256,13 @@ class _Trial:
     def _hop(self, number: int, cpu: int) -> tuple[int, Limit]:
         """By which interface packets to a backend leave, 0: the one they come by; and their
         limit."""
-        records = self._copy.maps["backends"].lookup(number) or b""
+        records = self._copy.backends.lookup(number) or b""
         written = backend_record.mtu_of(
             records[backend_record.BACKEND_SIZE :] if self._second else records
         )
-        interface, mtu = backend_record.next_hop(
-            self._copy.maps["backend_cpus"].lookup(number) or b"", cpu
-        )
+        cpus = self._copy.backend_cpus
+        record = cpus.per_cpu(cpus.lookup(number) or cpus.empty)[cpu]
+        interface, mtu = backend_record.next_hop(record)
         option = self._numbers[number].mtu
         if not interface:  # the next hop is given
             return 0, Limit(written, "option" if written == option else "interface")
@@ -279,10 +282,10 @@ class _Trial:
             if name not in self._copy.maps:  # as a program without a flow table
                 continue
             for index in indices:
-                value = self._copy.maps[name].lookup(index) or b""
-                stride = len(value) // bpf.possible_cpus()
-                for cpu in range(bpf.possible_cpus()):
-                    found[name, index, cpu] = _native(value[cpu * stride : cpu * stride + 8])
+                counters = self._copy.counters(name)
+                values = counters.per_cpu(counters.lookup(index) or counters.empty)
+                for cpu, value in enumerate(values):
+                    found[name, index, cpu] = _native(value[:8])
         return found
 
 

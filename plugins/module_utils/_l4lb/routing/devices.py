@@ -19,9 +19,9 @@ from ..network import rtnetlink, xdp
 from ..network.ethtool import drivers
 from ..network.link import Link
 from ..network.rtnetlink import LinkEntry
+from ..network.xdp import PASSING, is_passing
 from .egress import TAKES_REDIRECTS, Surroundings
 
-_PASSING = "l4lb_pass"
 _PASS = struct.pack("=2Bhi2Bhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
 """return XDP_PASS"""
 
@@ -48,15 +48,10 @@ def passing(links: Iterable[LinkEntry]) -> list[LinkEntry]:
     return [one for one in links if _has_passing(one)]
 
 
-def is_passing(program: Program) -> bool:
-    """Whether this is such a program."""
-    return program.name == _PASSING
-
-
 def have_redirects_taken(entry: LinkEntry) -> None:
     """Give an interface such a program. Raises L4lbError if that is refused, as for one that has
     another program, or does not help; the interface is then as it was."""
-    program = Program.load(_PASSING, _PASS)
+    program = Program.load(PASSING, _PASS)
     xdp.attach(_link(entry), program.fd, "native", None)
     features = rtnetlink.xdp_features()
     if features is not None and not features.get(entry.index, 0) & TAKES_REDIRECTS:
@@ -71,7 +66,7 @@ def successor(index: int) -> Program | None:
     """What is to take the place of a program on an interface that others redirect to, so that it
     goes on taking that; None: it does so without."""
     kinds = (entry.kind for entry in rtnetlink.links() if entry.index == index)
-    return Program.load(_PASSING, _PASS) if next(kinds, None) in ("", "bond") else None
+    return Program.load(PASSING, _PASS) if next(kinds, None) in ("", "bond") else None
 
 
 def let_go(entry: LinkEntry) -> None:

@@ -58,7 +58,7 @@ class Ways:
 
     def complete(self, source: Source) -> Source:
         """With what the data plane is told of this."""
-        return replace(source, route_mtus=self.route_mtus, egresses=self.settled.table)
+        return replace(source, route_mtus=self.route_mtus)
 
     def again(self, mode: str | None = None) -> Ways:
         """What the host says of the same backends by now, where that may be something else: next
@@ -100,10 +100,14 @@ class Ways:
             *egress.differences(self.known.egresses, self.settled.table, self.ingress, self.name),
         ]
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Of interfaces, by index."""
+        return {link.index: link.name for link in self.links}
+
     def name(self, index: int) -> str:
         """Of an interface."""
-        names = (link.name for link in self.links if link.index == index)
-        return next(names, f"interface {index}")
+        return self.names.get(index, f"interface {index}")
 
 
 def look(backends: Iterable[Address], ingress: int, mode: str, known: Known | None = None) -> Ways:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+MAGLEV_SLOTS = 65537
+"""A prime; a slot is under 1 % of an equal share among 655 backends or fewer."""
+JHASH_SLOTS = 512
 MAX_CANDIDATES = 0xFFFF  # what a 16-bit slot can name
 
 
@@ -19,5 +22,6 @@ class Candidate(NamedTuple):
 
 
 def check_count(candidates: Sequence[Candidate], limit: int) -> None:
+    """Raises ValueError if there are more."""
     if len(candidates) > limit:
         raise ValueError(f"{len(candidates)} backends; the table holds at most {limit}")

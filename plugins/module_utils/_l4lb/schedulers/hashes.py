@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_MASK32 = 0xFFFFFFFF
-_MASK64 = 0xFFFFFFFFFFFFFFFF
+MASK32 = 0xFFFFFFFF
+MASK64 = 0xFFFFFFFFFFFFFFFF
 _GOLDEN = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio; odd, so nothing is lost when multiplying by it."""
 
@@ -24,7 +24,7 @@ def flow_hash(client: Sequence[int], ports: int, seed: int) -> int:
         shall not count.
     seed: 64 bits of it count.
     """
-    key = seed * _GOLDEN & _MASK64
+    key = seed * _GOLDEN & MASK64
     return _mix64(ports << 32 ^ _joined(client, key | 1, _GOLDEN) ^ key)
 
 
@@ -48,17 +48,17 @@ def _joined(words: Sequence[int], odd: int, other: int) -> int:
         return words[0]
     upper, lower = words
     joined = _fold_and_multiply(upper * odd, other) + _fold_and_multiply(lower * other, odd)
-    return joined & _MASK64
+    return joined & MASK64
 
 
 def _fold_and_multiply(word: int, odd: int) -> int:
-    word &= _MASK64
-    return (word ^ word >> 32) * odd & _MASK64
+    word &= MASK64
+    return (word ^ word >> 32) * odd & MASK64
 
 
 def _mix64(word: int) -> int:
     """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), which is Stafford's variant
     13: 64 bits to 64, a bijection."""
-    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & _MASK64
-    word = (word ^ word >> 27) * 0x94D049BB133111EB & _MASK64
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & MASK64
+    word = (word ^ word >> 27) * 0x94D049BB133111EB & MASK64
     return word ^ word >> 31

@@ -1,17 +1,15 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How katran's and Linux's users know it: slots by Jenkins' hash of addresses and ports."""
+"""The scheduler jhash: slots by Jenkins' hash (lookup3, as in include/linux/jhash.h)."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
 
-from .candidate import Candidate, check_count
-from .hashes import _MASK32
-
-JHASH_SLOTS = 512
+from .candidate import JHASH_SLOTS, Candidate, check_count
+from .hashes import MASK32
 
 
 def jhash(candidates: Sequence[Candidate]) -> array[int]:
@@ -52,9 +50,9 @@ def jhash_2words(a: int, b: int, initval: int) -> int:
     and the length of two words.
     """
     initval += 0xDEADBEEF + (2 << 2)
-    a = (a + initval) & _MASK32
-    b = (b + initval) & _MASK32
-    c = initval & _MASK32
+    a = (a + initval) & MASK32
+    b = (b + initval) & MASK32
+    c = initval & MASK32
     c = _jhash_mix(c, b, 14)
     a = _jhash_mix(a, c, 11)
     b = _jhash_mix(b, a, 25)
@@ -67,4 +65,4 @@ def jhash_2words(a: int, b: int, initval: int) -> int:
 def _jhash_mix(x: int, y: int, bits: int) -> int:
     """(x xor y) minus y rotated left by bits, in 32 bits."""
     rotated = y << bits | y >> (32 - bits)
-    return ((x ^ y) - rotated) & _MASK32
+    return ((x ^ y) - rotated) & MASK32

@@ -22,13 +22,9 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from math import isqrt
-from operator import ne
 
-from .candidate import MAX_CANDIDATES, Candidate, check_count
-from .hashes import _MASK64
-
-MAGLEV_SLOTS = 65537  # a prime; a slot is under 1 % of an equal share among 655 backends or fewer
-
+from .candidate import MAGLEV_SLOTS, MAX_CANDIDATES, Candidate, check_count
+from .hashes import MASK64
 
 # Lookup tables
 
@@ -90,31 +86,12 @@ def maglev(candidates: Sequence[Candidate], seed: int = 0, slots: int = MAGLEV_S
     return array("H", table)
 
 
-def moved(
-    before: Sequence[int],
-    after: Sequence[int],
-    keys_before: Sequence[str],
-    keys_after: Sequence[str],
-) -> int:
-    """Count the slots that change hands between two lookup tables.
-
-    before, after: tables of one length, made from candidates with keys_before and keys_after.
-
-    Returns 0..len(before). Raises ValueError if the lengths differ.
-    """
-    if len(before) != len(after):
-        raise ValueError(f"tables of {len(before)} and {len(after)} slots cannot be compared")
-    owners_before = map([None, *keys_before].__getitem__, before)
-    owners_after = map([None, *keys_after].__getitem__, after)
-    return sum(map(ne, owners_before, owners_after))
-
-
 def _walk(key: str, seed: int, slots: int) -> tuple[int, int]:
     """Where a candidate's walk starts, 0..slots-1, and how far each step goes, 1..slots-1.
 
     By SHA-256, because a Python in FIPS mode may lack others.
     """
-    digest = hashlib.sha256((seed & _MASK64).to_bytes(8, "little") + key.encode()).digest()
+    digest = hashlib.sha256((seed & MASK64).to_bytes(8, "little") + key.encode()).digest()
     offset = int.from_bytes(digest[:8], "little")
     skip = int.from_bytes(digest[8:16], "little")
     return offset % slots, skip % (slots - 1) + 1

@@ -1,0 +1,186 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan is made from: the desired state aside, all that the host and the maps say."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+from ..datapath import build, egresses, flows, staging
+from ..datapath.build import Machine
+from ..kernel import requirements
+from ..maps import image
+from ..maps.manifest import Manifest
+from ..maps.sizes import Room
+from ..model.checks import Host
+from ..model.config import Config, Service
+from ..model.interface import Source
+from ..network import ethtool
+from ..network.link import Link
+from ..routing import egress, local, ways
+from ..routing.ways import Known, Ways
+from . import needs
+from .live import Live
+from .needs import Needs
+from .places import Places
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the maps of a data path say, which may be of another version.
+
+    source: what the interface had when they were written.
+    wrong: where they do not hold what the manifest says, as of `staging.differences`.
+    slots: the lookup table of a service; asked only if it matters.
+    flows: how many established flows are remembered, by (id of the service, number of the backend);
+        likewise.
+    """
+
+    has_flows: bool = False
+    room: Room = field(default_factory=lambda: Room(0, 0))
+    source: Source = field(default_factory=lambda: Source(None, ""))
+    wrong: tuple[str, ...] = ()
+    slots: Callable[[Service], Sequence[int]] = lambda _service: ()
+    flows: Callable[[], Mapping[tuple[int, int], int]] = dict
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a program is made with.
+
+    digest: of the C sources.
+    lacks: why the kernel will not take it, if so; asked only if there is to be a new one.
+    """
+
+    digest: str = ""
+    bcc: str | None = None
+    machine: Machine = field(default_factory=Machine)
+    lacks: Callable[[], str | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The host, as one desired state has to do with it.
+
+    attached: our program is.
+    foreign: name and id of the program of somebody else that is attached.
+    manifest: what the maps hold; None: there are none, or that cannot be read.
+    maps: None: there are none.
+    source: what the interface has now.
+    host: what its addresses say.
+    ways: to the backends.
+    needs: of the host; missing: what of it is not there yet; idle: interfaces that have a program
+        for nothing but to take redirects, which nobody needs any more.
+    strips_tags: the interface has VLANs, and takes tags off frames before a program sees them.
+    is_saved: the file says the same already.
+    """
+
+    live: Live
+    attached: bool
+    foreign: tuple[str, int] | None
+    mode: str | None
+    manifest: Manifest | None
+    maps: Maps | None
+    source: Source
+    host: Host
+    ways: Ways
+    needs: Needs
+    missing: Needs
+    idle: Needs
+    strips_tags: bool
+    is_saved: bool
+    tools: Tools
+
+    @property
+    def link(self) -> Link:
+        """The balanced interface."""
+        return self.live.link
+
+
+def observe(places: Places, live: Live, wanted: Config, sources: Mapping[str, str]) -> Observed:
+    """Ask the host, for `wanted`. Raises L4lbError."""
+    source = source_of(live.link, wanted)
+    routed = needs.routed(wanted)
+    found = ways.look(routed, live.link.index, mode_of(live, wanted), known(live))
+    needed = Needs(
+        frozenset(found.hops),
+        frozenset(address.version for address in routed),
+        found.settled.programs,
+    )
+    has_vlans = egress.has_vlans(live.link.index, found.links)
+    return Observed(
+        live=live,
+        attached=live.attached,
+        foreign=(live.foreign.name, live.foreign.id) if live.foreign else None,
+        mode=live.mode,
+        manifest=live.manifest,
+        maps=_maps(live, source),
+        source=source,
+        host=local.look(wanted, live.link),
+        ways=found,
+        needs=needed,
+        missing=needs.missing(needed, places.paths),
+        idle=needs.unneeded_redirects(places.interface, places.paths, needed),
+        strips_tags=has_vlans and ethtool.strips_tags(live.link.name),
+        is_saved=places.saved.holds(wanted),
+        tools=_tools(sources),
+    )
+
+
+def source_of(interface: Link, config: Config) -> Source:
+    """What an interface has, for a configuration."""
+    services = {service.address for service in config.services}
+    address, address6 = (interface.source(version, services) for version in (4, 6))
+    return Source(
+        address if isinstance(address, IPv4Address) else None,
+        interface.mac,
+        address6 if isinstance(address6, IPv6Address) else None,
+        interface.mtu,
+        interface.receivers,
+    )
+
+
+def known(live: Live) -> Known:
+    """What the last run has seen of the ways to the backends."""
+    if live.data_path is None or live.manifest is None:
+        return Known()
+    return Known(live.manifest.route_mtus, egresses.read(live.data_path))
+
+
+def mode_of(live: Live, config: Config) -> str:
+    """That packets are handled in; auto, if that will only show."""
+    if config.mode == "auto" and live.attached and live.mode:
+        return live.mode
+    return config.mode
+
+
+def _maps(live: Live, source: Source) -> Maps | None:
+    data_path, manifest = live.data_path, live.manifest
+    if data_path is None:
+        return None
+    if manifest is None:
+        return Maps("flows" in data_path.maps)
+    then = image.source_of(data_path.service_table() or b"", source)
+    return Maps(
+        "flows" in data_path.maps,
+        data_path.room,
+        then,
+        tuple(staging.differences(data_path, image.draw(manifest, then))),
+        lambda service: flows.slots(data_path, service, manifest),
+        functools.cache(lambda: flows.remembered(data_path)),
+    )
+
+
+def _tools(sources: Mapping[str, str]) -> Tools:
+    text = build.program_text(sources) if sources else ""
+    return Tools(
+        hashlib.sha256(text.encode()).hexdigest(),
+        requirements.bcc_version(),
+        build.machine(),
+        requirements.lacks,
+    )

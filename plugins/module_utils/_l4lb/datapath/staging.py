@@ -1,0 +1,146 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From one state of the maps to another, in three steps.
+
+`stage` writes what no packet can see yet, `switch` exchanges the service table, which is the one
+moment at which the new state takes effect, and `finish` removes what is no longer used. Until then
+the first two can be undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..kernel.maps import Array
+from ..kernel.undo import Undo
+from ..maps import backend_record, image, numbering
+from ..maps.image import Image
+from ..maps.manifest import Manifest, checksum
+from ..model.config import Config
+from ..model.interface import Source
+from . import counters
+from .build import SHARED
+from .program import DataPath
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What `stage` has written and `switch` will make current."""
+
+    image: Image
+    manifest_map: Array
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the new state."""
+        return self.image.manifest
+
+
+def differences(data_path: DataPath, expected: Image) -> list[str]:
+    """Where the maps do not hold what they should: names of services, "services" for the service
+    table, "backends" for their records."""
+    found = []
+    number = data_path.manifest_map.id if data_path.manifest_map else 0
+    if data_path.service_table() != expected.service_table(number):
+        found.append("services")
+    for name, table in expected.manifest.tables.items():
+        if checksum(data_path.lookup_tables.lookup(table.index) or b"") != table.checksum:
+            found.append(name)
+    if _unlike(data_path.backends, expected.records):
+        found.append("backends")
+    return found
+
+
+def stage(
+    data_path: DataPath,
+    config: Config,
+    source: Source,
+    build: Mapping[str, Any] | None = None,
+    before: Manifest | None = None,
+    repair: Sequence[str] = (),
+    shared: Collection[str] = SHARED,
+    undo: Undo | None = None,
+) -> Staged:
+    """Write all of `config` that no packet can see before `switch`.
+
+    before: the current state; what did not change keeps its numbers, and so its counters.
+    repair: services whose lookup table is to be written anew, changed or not.
+    shared: names of the maps that hold the current state, and so may be in use by packets.
+    undo: gets what puts everything back that a plan would find to differ.
+    """
+    in_use = before if "backends" in shared else None
+    if in_use:
+        _let_go(data_path, in_use)
+    manifest = numbering.place(config, build or {}, before, data_path.room.backends)
+    keep = "lookup_tables" in shared
+    manifest, tables = numbering.with_tables(manifest, before, repair, keep)
+    manifest = replace(manifest, route_mtus=dict(source.route_mtus))
+    for index, content in tables.items():
+        data_path.lookup_tables.update(index, content)
+    new = image.draw(manifest, source)
+    cpus = data_path.backend_cpus
+    fresh = manifest.all_numbers - (before.all_numbers if before else set())
+    cpus.update_many((number, cpus.empty) for number in fresh)
+    if in_use:
+        new, was, becomes = new.beside(data_path.backends.read())
+        (undo or Undo()).add(data_path.backends.update_many, was.items())
+        data_path.backends.update_many(becomes.items())
+    else:
+        data_path.backends.update_many((n, record * 2) for n, record in new.records.items())
+    return Staged(new, Array.create("manifest", new.manifest.dump()))
+
+
+def switch(data_path: DataPath, staged: Staged, undo: Undo | None = None) -> None:
+    """Make the staged state current for this program: one atomic exchange."""
+    table = Array.create("service_table", staged.image.service_table(staged.manifest_map.id))
+    before = data_path.services.inner(0)
+    if undo and before:
+        undo.add(_exchange, data_path, before, data_path.manifest_map)
+    _exchange(data_path, table, staged.manifest_map)
+
+
+def _exchange(data_path: DataPath, table: Array, manifest_map: Array | None) -> None:
+    data_path.services.set_inner(0, table)
+    data_path.manifest_map = manifest_map
+
+
+def finish(data_path: DataPath, staged: Staged) -> None:
+    """Update the records that are not in use; drop those of what has gone."""
+    records = staged.image.records
+    unlike = _unlike(data_path.backends, records)
+    data_path.backends.update_many((n, records[n] * 2) for n in unlike if n in records)
+    _let_go(data_path, staged.manifest)
+
+
+def _unlike(backends: Array, records: Mapping[int, bytes]) -> list[int]:
+    """The numbers both of whose records are not as they shall be: these, or empty."""
+    content, empty = backends.read(), bytes(backends.element_size)
+    expected = [empty] * backends.shape.max_entries
+    for number, record in records.items():
+        expected[number] = record * 2
+    if content == b"".join(expected):
+        return []
+    pairs = zip(backends.split(content), expected)
+    return [number for number, (one, other) in enumerate(pairs) if one != other]
+
+
+def _let_go(data_path: DataPath, manifest: Manifest) -> None:
+    """Empty the records of backends that `manifest` does not have: of those that have gone, and
+    what an interrupted run has left. Their service remembers their counters."""
+    backends, cpus = data_path.backends, data_path.backend_cpus
+    known, empty = manifest.backend_numbers, bytes(backends.element_size)
+    services = {
+        number: backend_record.service_of(both)
+        for number, both in enumerate(backends.split(backends.read()))
+        if both != empty and number not in known
+    }
+    backends.update_many((number, empty) for number in services)
+    heirs = {manifest.service_ids[name]: number for name, number in manifest.past.items()}
+    for number, service in services.items():
+        if service in heirs:
+            heir = heirs[service]
+            both = [cpus.lookup(heir) or b"", cpus.lookup(number) or b""]
+            cpus.update(heir, counters.add(cpus, both))

@@ -1,0 +1,109 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Netlink: requests to the kernel and what it answers (RFC 3549; linux/netlink.h)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..errors import KernelError
+
+REQUEST, _ALL, _INTERRUPTED = 0x1, 0x300, 0x10  # NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR
+ERROR, _DONE = 2, 3
+_TRIES = 10
+_MESSAGE = struct.Struct("=IHHI4x")  # struct nlmsghdr: length, type, flags, sequence number
+_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
+
+
+class Message(NamedTuple):
+    """What the kernel answers; number: of the request."""
+
+    type: int
+    flags: int
+    number: int
+    body: bytes
+
+
+@contextlib.contextmanager
+def connect(protocol: int = socket.NETLINK_ROUTE) -> Iterator[socket.socket]:
+    """A socket. Raises KernelError also for what goes wrong while it is in use."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as route:
+            route.bind((0, 0))
+            yield route
+    except OSError as e:
+        raise KernelError(f"ask for the host's network: {e.strerror}", e.errno or 0) from e
+
+
+def message(kind: int, flags: int, serial: int, body: bytes) -> bytes:
+    """A request."""
+    return _MESSAGE.pack(_MESSAGE.size + len(body), kind, flags, serial) + body
+
+
+def received(route: socket.socket) -> Iterator[Message]:
+    """What comes next: one message or several."""
+    data = route.recv(1 << 16)
+    at = 0
+    while at < len(data):
+        length, kind, flags, serial = _MESSAGE.unpack_from(data, at)
+        yield Message(kind, flags, serial, data[at + _MESSAGE.size : at + length])
+        at += (length + 3) & ~3
+
+
+def dump(kind: int, family: int, head: struct.Struct, request: bytes = b"") -> list[bytes]:
+    """The bodies of all that the kernel has of a kind; they begin with `head`.
+
+    Raises KernelError.
+    """
+    return dumped(kind, bytes([family]).ljust(head.size, b"\0") + request)
+
+
+def dumped(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[bytes]:
+    """The same, with all of the request behind its header."""
+    with connect(protocol) as kernel:
+        for serial in range(_TRIES):
+            kernel.send(message(kind, REQUEST | _ALL, serial, request))
+            messages: list[Message] = []
+            while not messages or messages[-1].type not in (_DONE, ERROR):
+                messages += received(kernel)
+            if messages[-1].type == ERROR:
+                code = -struct.unpack_from("=i", messages[-1].body)[0]
+                raise KernelError(f"ask for the host's network: {os.strerror(code)}", code)
+            if not any(message.flags & _INTERRUPTED for message in messages):
+                break  # else it changed meanwhile, so that something may be missing
+    return [message.body for message in messages[:-1]]
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One of a request."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
+
+
+def each_attribute(body: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Type, without flags, and value of each."""
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        yield kind & 0x3FFF, body[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
+
+
+def attributes(body: bytes, at: int = 0) -> dict[int, bytes]:
+    """Type -> value, without flags in the type."""
+    found = {}
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        found[kind & 0x3FFF] = body[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+def number(value: bytes | None) -> int:
+    """Of an attribute in the host's order; 0 if there is none."""
+    return int.from_bytes(value or b"", sys.byteorder)

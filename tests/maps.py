@@ -1,0 +1,38 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Having the maps of a program that is not attached hold a state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import egresses, staging
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
+    Egress,
+    EgressKey,
+)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+
+
+def write(
+    data_path: DataPath,
+    config: Config,
+    source: Source,
+    exits: Mapping[EgressKey, Egress] | None = None,
+) -> Manifest:
+    """Have it do what `config` says. exits: how frames leave by the host's interfaces."""
+    egresses.replace(data_path, exits or {})
+    staged = staging.stage(data_path, config, source, before=data_path.read())
+    staging.switch(data_path, staged)
+    staging.finish(data_path, staged)
+    return staged.manifest
+
+
+def differences(data_path: DataPath, manifest: Manifest, source: Source) -> list[str]:
+    """Where it does not do what `manifest` says."""
+    return staging.differences(data_path, image.draw(manifest, source))

@@ -1,0 +1,48 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""As many backends as the documentation allows: their records, and a manifest that names them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Source
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import MAX_BACKENDS
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+
+from tests.maps import differences, write
+from tests.packet.harness import GATEWAY_MAC, SOURCES, VIP, Namespace, service
+from tests.packet.packets import BALANCER_MAC, frame, tcp
+
+FIRST = IPv6Address("2001:db8:1234:5678:9abc:def0:1234:0")
+"""Of long addresses, so that the manifest is as long as can be."""
+
+
+def test_the_most_backends(namespace: Namespace) -> None:
+    listed = [
+        {"address": str(FIRST + number), "weight": 255, "state": "enabled", "mac": GATEWAY_MAC}
+        for number in range(MAX_BACKENDS - 1)
+    ]
+    one = service("web", port=80, scheduler="maglev", backends=listed)
+    config = parse_config({"interface": "lo", "source_address6": "2001:db8::1", "services": [one]})
+    source = Source(IPv4Address("192.0.2.2"), BALANCER_MAC)
+    texts = read_sources(SOURCES)
+    data_path = build.load(texts, config)
+    namespace.call(write, data_path, config, source)
+    manifest = data_path.read()
+    assert manifest and manifest.config == config
+    assert data_path.manifest_map
+    assert data_path.manifest_map.shape.value_size > 4 << 20
+    assert differences(data_path, manifest, source) == []
+    reached = set()
+    for port in range(2000, 2050):
+        code, after = namespace.call(
+            data_path.run, frame(tcp(source_port=port, port=80), destination=VIP)
+        )
+        assert code == 3  # XDP_TX
+        reached.add(IPv6Address(after[38:54]))
+    assert all(FIRST <= address < FIRST + MAX_BACKENDS for address in reached)
+    assert len(reached) > 40

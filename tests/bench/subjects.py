@@ -9,6 +9,7 @@ import functools
 import json
 import socket
 import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -19,7 +20,7 @@ from unittest import mock
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build, counters
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array, maps_of
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import HashTable, maps_of
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
@@ -81,21 +82,12 @@ def seed() -> Subject:
     """The seed's algorithm, with a server in each of its slots."""
     program = compile_own("seed")
     servers = maps_of(program)["servers"]
-    assert isinstance(servers, Array)
+    assert isinstance(servers, HashTable)
     first = IPv4Address("10.0.0.1")
-    servers.update_many(
-        (
-            slot,
-            SEED_SERVER.pack(
-                0,
-                0,
-                IPv4Address(OWN_ADDRESS).packed,
-                (first + slot).packed,
-                bytes.fromhex(GATEWAY_MAC.replace(":", "")),
-            ),
-        )
-        for slot in range(SEED_SLOTS)
-    )
+    mac = bytes.fromhex(GATEWAY_MAC.replace(":", ""))
+    for slot in range(SEED_SLOTS):
+        packed = (IPv4Address(OWN_ADDRESS).packed, (first + slot).packed)
+        servers.update(slot.to_bytes(4, sys.byteorder), SEED_SERVER.pack(0, 0, *packed, mac))
 
     def tally() -> Tally:
         values = (servers.lookup(slot) or b"" for slot in range(SEED_SLOTS))

@@ -85,12 +85,13 @@ def seed() -> Subject:
     assert isinstance(servers, HashTable)
     first = IPv4Address("10.0.0.1")
     mac = bytes.fromhex(GATEWAY_MAC.replace(":", ""))
-    for slot in range(SEED_SLOTS):
+    keys = [slot.to_bytes(4, sys.byteorder) for slot in range(SEED_SLOTS)]
+    for slot, key in enumerate(keys):
         packed = (IPv4Address(OWN_ADDRESS).packed, (first + slot).packed)
-        servers.update(slot.to_bytes(4, sys.byteorder), SEED_SERVER.pack(0, 0, *packed, mac))
+        servers.update(key, SEED_SERVER.pack(0, 0, *packed, mac))
 
     def tally() -> Tally:
-        values = (servers.lookup(slot) or b"" for slot in range(SEED_SLOTS))
+        values = (servers.lookup(key) or b"" for key in keys)
         return Tally(sum(SEED_SERVER.unpack(value)[0] for value in values))
 
     return Subject(program, tally)

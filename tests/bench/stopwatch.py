@@ -141,7 +141,7 @@ class Stopwatch:
         longest = max((track.frames[0] for track in self.tracks), key=len)
         # one packet more, for the end of the last block
         self._program.test_run(longest, len(blocks) * FLOWS + 1)
-        values = BLOCK.iter_unpack(self._maps["schedule"].lookup_all())
+        values = BLOCK.iter_unpack(self._maps["schedule"].read())
         begins = [value[0] for value in values]
         for (_track, _slot, kept), begin, end in zip(blocks, begins, begins[1:]):
             if kept is not None:

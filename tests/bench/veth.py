@@ -149,7 +149,7 @@ class Road:
         self._maps["orders"].update(0, order)
         # one frame more, for the end of the last block
         self._run(lane, (WARM_UP + TIMED) * FLOWS + 1)
-        begins = [begin for (begin,) in _BEGIN.iter_unpack(self._maps["begins"].lookup_all())]
+        begins = [begin for (begin,) in _BEGIN.iter_unpack(self._maps["begins"].read())]
         times = [(end - begin) / FLOWS for begin, end in zip(begins, begins[1:])]
         lane.times += times[WARM_UP:]
 

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import egresses, staging
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import (
+    compare,
+    egresses,
+    staging,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
@@ -35,4 +39,4 @@ def write(
 
 def differences(data_path: DataPath, manifest: Manifest, source: Ingress) -> list[str]:
     """Where it does not do what `manifest` says."""
-    return staging.differences(data_path, image.draw(manifest, source))
+    return compare.differences(data_path, image.draw(manifest, source))

@@ -14,6 +14,10 @@ from typing import Any
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb import errors
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import Live, at_work
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.places import Places
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import counters as counted
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.counters import Statistics
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
@@ -97,9 +101,15 @@ def removal(interface: str) -> Answer:
     return attempt(Balancer(interface).apply, None)
 
 
+def statistics(interface: str) -> tuple[Live, Statistics]:
+    """Of a balancer at work."""
+    live, data_path, manifest = at_work(Places.of(interface))
+    return live, counted.statistics(data_path, manifest)
+
+
 def counters(interface: str) -> Answer:
     """Facts of a balancer."""
-    live, now = Balancer(interface).statistics()
+    live, now = statistics(interface)
     return facts(live.config, live.mode, now)
 
 

@@ -29,7 +29,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.pins import 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link, neighbours
 
-from tests.fleet.there import worker
+from tests.fleet.there import library, worker
 from tests.fleet.there.library import facts
 
 
@@ -129,10 +129,9 @@ def owner(slot: int) -> int:
 
 def rates(seconds: float) -> dict[str, Any]:
     """Facts after a pause, as if it had taken so long."""
-    balancer = Balancer("eth0")
-    _, before = balancer.statistics()
+    _, before = library.statistics("eth0")
     worker.pause()
-    live, now = balancer.statistics()
+    live, now = library.statistics("eth0")
     return facts(live.config, live.mode, now, before, seconds)
 
 

@@ -22,6 +22,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest impor
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link, xdp
 
 from tests.fleet.there.library import Answer, Options, attempt, config_of, sources
+from tests.fleet.there.library import statistics as statistics_of
 
 BPF_XDP = 37
 STRANGER = "int stranger(struct xdp_md *ctx) { return XDP_PASS; }"
@@ -104,4 +105,4 @@ def with_sources(wanted: Options, others: dict[str, str | None]) -> Answer:
 
 def statistics() -> Answer:
     """Ask for those, of whatever is there."""
-    return attempt(Balancer("eth0").statistics)
+    return attempt(statistics_of, "eth0")

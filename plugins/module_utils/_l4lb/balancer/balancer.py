@@ -13,9 +13,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from ..datapath import counters
-from ..datapath.counters import Statistics
 from ..errors import L4lbError
 from ..kernel import lock
 from ..kernel.headers import Headers
@@ -25,11 +24,13 @@ from ..model.config import Config
 from ..network import forwarding
 from ..routing import ways
 from . import changes, live, needs, observe
-from .apply import Change, Removal, Setup, carry_out
 from .decide import Remains, Terms, decide, removal
 from .live import Live
 from .places import Places
 from .plan import Plan
+
+if TYPE_CHECKING:
+    from .apply import Change
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,6 @@ class Balancer:
         found = ways.look(routed, now.link.index, mode, observe.known(now))
         never, not_yet = found.problems()
         return [*lines, *never, *not_yet, *found.differences(routed)]
-
-    def statistics(self) -> tuple[Live, Statistics]:
-        """The live state and its counters. Raises L4lbError if the interface has no balancer."""
-        now, data_path, manifest = live.at_work(self.places)
-        return now, counters.statistics(data_path, manifest)
 
     # Planning
 
@@ -167,12 +163,18 @@ class Balancer:
             return self._carry_out(self.plan(config, accepted=True), held) if config else None
 
     def _carry_out(self, plan: Plan, held: lock.Held) -> Outcome:
+        if not plan.changed:
+            mode = plan.live.mode if plan.desired else None
+            return Outcome(plan, mode, waited=held.waited)
+        from .apply import carry_out  # seldom, as it takes time
+
         change = self._change(plan, held)
-        if plan.changed:
-            carry_out([change])
+        carry_out([change])
         return Outcome(change.told, change.mode, change.headers, held.waited, change.tidy)
 
     def _change(self, plan: Plan, held: lock.Held) -> Change:
+        from .apply import Removal, Setup
+
         if plan.desired is None:
             return Removal(self.places, plan, held)
         return Setup(self.places, plan, held, plan.desired, self.sources)
@@ -188,6 +190,8 @@ def change(balancers: Sequence[Balancer], edit: Callable[[Config], Config]) -> l
     Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the host is
     then as before.
     """
+    from .apply import carry_out
+
     require_root()
     with contextlib.ExitStack() as stack:
         held = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from ..datapath import build, egresses, flows, staging
+from ..datapath import build, compare, egresses, flows
 from ..datapath.build import Machine
 from ..kernel import requirements
 from ..maps import image
@@ -36,7 +36,7 @@ class Maps:
     """What the maps of a data path say, which may be of another version.
 
     ingress: what the interface had when they were written.
-    wrong: where they do not hold what the manifest says, as of `staging.differences`.
+    wrong: where they do not hold what the manifest says, as of `compare.differences`.
     slots: the lookup table of a service; asked only if it matters.
     flows: how many established flows are remembered, by (id of the service, number of the backend);
         likewise.
@@ -171,7 +171,7 @@ def _maps(live: Live, ingress: Ingress) -> Maps | None:
         "flows" in data_path.maps,
         data_path.room,
         then,
-        tuple(staging.differences(data_path, image.draw(manifest, then))),
+        tuple(compare.differences(data_path, image.draw(manifest, then))),
         lambda service: flows.slots(data_path, service, manifest),
         functools.cache(lambda: flows.remembered(data_path)),
     )

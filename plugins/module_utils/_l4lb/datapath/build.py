@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import L4lbError
-from ..kernel import bpf, compiler
+from ..kernel import bpf
 from ..kernel.clock import ticks_per_second
 from ..kernel.maps import ARRAY, HASH, PERCPU_ARRAY, Array, ArrayOfMaps, Map, Shape, maps_of
 from ..kernel.sources import join_sources
@@ -113,6 +113,8 @@ def load(
 
     Raises HostError or CompileError.
     """
+    from ..kernel import compiler  # seldom, as it takes time
+
     room = room or sizes.room_for(None, config)
     program = compiler.load(
         program_text(sources), [*build_flags(config, room, machine()), *flags], PROGRAM

@@ -18,11 +18,12 @@ from ..kernel.maps import Array
 from ..kernel.undo import Undo
 from ..maps import backend_record, image, numbering
 from ..maps.image import Image
-from ..maps.manifest import Manifest, checksum
+from ..maps.manifest import Manifest
 from ..model.config import Config
 from ..model.interface import Ingress
 from . import counters
 from .build import SHARED
+from .compare import unlike
 from .program import DataPath
 
 
@@ -37,21 +38,6 @@ class Staged:
     def manifest(self) -> Manifest:
         """Of the new state."""
         return self.image.manifest
-
-
-def differences(data_path: DataPath, expected: Image) -> list[str]:
-    """Where the maps do not hold what they should: names of services, "services" for the service
-    table, "backends" for their records."""
-    found = []
-    number = data_path.manifest_map.id if data_path.manifest_map else 0
-    if data_path.service_table() != expected.service_table(number):
-        found.append("services")
-    for name, table in expected.manifest.tables.items():
-        if checksum(data_path.lookup_tables.lookup(table.index) or b"") != table.checksum:
-            found.append(name)
-    if _unlike(data_path.backends, expected.records):
-        found.append("backends")
-    return found
 
 
 def stage(
@@ -110,21 +96,9 @@ def _exchange(data_path: DataPath, table: Array, manifest_map: Array | None) -> 
 def finish(data_path: DataPath, staged: Staged) -> None:
     """Update the records that are not in use; drop those of what has gone."""
     records = staged.image.records
-    unlike = _unlike(data_path.backends, records)
-    data_path.backends.update_many((n, records[n] * 2) for n in unlike if n in records)
+    other = unlike(data_path.backends, records)
+    data_path.backends.update_many((n, records[n] * 2) for n in other if n in records)
     _let_go(data_path, staged.manifest)
-
-
-def _unlike(backends: Array, records: Mapping[int, bytes]) -> list[int]:
-    """The numbers both of whose records are not as they shall be: these, or empty."""
-    content, empty = backends.read(), bytes(backends.element_size)
-    expected = [empty] * backends.shape.max_entries
-    for number, record in records.items():
-        expected[number] = record * 2
-    if content == b"".join(expected):
-        return []
-    pairs = zip(backends.split(content), expected)
-    return [number for number, (one, other) in enumerate(pairs) if one != other]
 
 
 def _let_go(data_path: DataPath, manifest: Manifest) -> None:

@@ -28,7 +28,7 @@ __all__ = ["DEFAULT", "LABS", "TOPOLOGY", "Host", "Lab", "LabError"]
 
 LABS = Path("/run/l4lb-lab")
 DEFAULT = os.environ.get("L4LB_LAB", "default")
-TOPOLOGY = Path(__file__).with_name("topology.yml")
+TOPOLOGY = Path(__file__).with_name("topologies") / "default.yml"
 
 
 class Lab:

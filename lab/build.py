@@ -172,7 +172,7 @@ def _programs(hosts: dict[str, Host], cables: list[network.Cable]) -> Iterator[C
 
     # The interpreter that Debian's bcc belongs to, whichever this one is.
     loader = subprocess.Popen(
-        ["/usr/bin/python3", str(LAB / "decap.py")],
+        ["/usr/bin/python3", str(LAB / "servers/decap.py")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

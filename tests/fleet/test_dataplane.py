@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab import Lab
-from lab.traffic import STALLED, Download, Frames, Stream
+from lab.traffic.download import STALLED, Download
+from lab.traffic.frames import Frames
+from lab.traffic.stream import Stream
 from tests.fleet.rig.families import (
     ALL,
     BACKENDS,

@@ -14,7 +14,7 @@ import pytest
 
 from lab import Lab
 from lab.host import CHECKOUT
-from lab.traffic import Stream
+from lab.traffic.stream import Stream
 from tests.fleet.rig.exits import Balancer
 from tests.fleet.rig.families import VIPS
 from tests.fleet.rig.labs import laboratory
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lab import Host
 
-TOPOLOGY = CHECKOUT / "lab/bridges.yml"
+TOPOLOGY = CHECKOUT / "lab/topologies/bridges.yml"
 INTERFACE = "router-lb"
 SOURCES = {4: "203.0.113.11", 6: "2001:db8:2::11"}
 SERVERS = {
@@ -44,7 +44,7 @@ FAILOVER = 2.0  # seconds after which a new next hop is in use
 def config(
     *servers: str, family: int = 4, encapsulation: str = "ipip", **options: Any
 ) -> dict[str, Any]:
-    """All of them behind one service, lab/echo.py."""
+    """All of them behind one service, lab/servers/echo.py."""
     service = {
         "name": "echo",
         "address": VIPS[family],

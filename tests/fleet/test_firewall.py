@@ -40,7 +40,7 @@ KINDS = {"IPv4": 4, "IPv6": 41, "GRE": 47, "GUE": GUE_PORT}
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Nothing unpacks on its servers, so that a socket gets what the firewall lets in."""
-    with laboratory("f", CHECKOUT / "lab/tunnels.yml") as lab:
+    with laboratory("f", CHECKOUT / "lab/topologies/tunnels.yml") as lab:
         yield lab
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab import Lab, LabError
-from lab.traffic import Stream
+from lab.traffic.stream import Stream
 from tests.fleet.rig.exits import Balancer
 from tests.fleet.rig.families import ECHO, FAILOVER
 from tests.fleet.rig.labs import laboratory
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lab import Host
 
-TOPOLOGY = Path(__file__).resolve().parents[2] / "lab/trunk.yml"
+TOPOLOGY = Path(__file__).resolve().parents[2] / "lab/topologies/trunk.yml"
 VIP = "192.0.2.10"
 FLOWS = 48  # of which each server gets some
 SERVERS = {

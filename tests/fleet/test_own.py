@@ -14,7 +14,8 @@ import pytest
 
 from lab import Lab
 from lab.host import CHECKOUT
-from lab.traffic import Frames, Stream
+from lab.traffic.frames import Frames
+from lab.traffic.stream import Stream
 from tests.fleet.rig.families import (
     FAILOVER,
     TOPOLOGY,
@@ -302,7 +303,7 @@ def test_a_host_that_translates_addresses(balancer: Balancer, client: Host) -> N
     """What no service takes is for another server, as only the host knows."""
     lb1, web1 = balancer.host, balancer.lab.host("web1")
     config: dict[str, Any] = {"interface": "eth0", "services": [service(4, 4)]}
-    echo = ["/usr/bin/python3", str(CHECKOUT / "lab/echo.py"), "7", web1.address]
+    echo = ["/usr/bin/python3", str(CHECKOUT / "lab/servers/echo.py"), "7", web1.address]
     lb1.run(["nft", "-f", "-"], input=TRANSLATION)
     web1.start("echo of its own", echo)
     try:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab import Lab
-from lab.traffic import STALLED, Stream
+from lab.traffic.download import STALLED
+from lab.traffic.stream import Stream
 from tests.fleet.rig.families import (
     BACKENDS,
     ECHO,

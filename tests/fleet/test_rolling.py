@@ -15,7 +15,7 @@ import yaml
 
 from lab import Lab
 from lab.host import CHECKOUT
-from lab.traffic import Requests
+from lab.traffic.requests import Requests
 from tests.fleet.rig.labs import laboratory, plan
 from tests.fleet.rig.play import INVENTORY
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from lab import Host
 
-TOPOLOGY = CHECKOUT / "lab/tunnels.yml"
+TOPOLOGY = CHECKOUT / "lab/topologies/tunnels.yml"
 README = (CHECKOUT / "README.md").read_text()
 
 SERVERS = {

@@ -44,10 +44,12 @@ def topology() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """With lab/echo.py on the servers."""
+    """With lab/servers/echo.py on the servers."""
     with laboratory("ap", topology()) as lab:
         for name in WEB:
-            lab.host(name).start("echo", ["python3", f"{CHECKOUT}/lab/echo.py", str(ECHO), VIP])
+            lab.host(name).start(
+                "echo", ["python3", f"{CHECKOUT}/lab/servers/echo.py", str(ECHO), VIP]
+            )
         yield lab
 
 

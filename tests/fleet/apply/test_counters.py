@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab import Lab
 from lab.host import Host
-from lab.traffic import Frames
+from lab.traffic.frames import Frames
 from tests.fleet.rig.balancers import apply, counters, packets
 from tests.fleet.rig.clients import answers, works
 from tests.fleet.rig.hosts import go_on, python

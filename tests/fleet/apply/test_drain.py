@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab import Lab
 from lab.host import Host
-from lab.traffic import Stream
+from lab.traffic.stream import Stream
 from tests.fleet.rig.balancers import apply
 from tests.fleet.rig.hosts import python
 from tests.fleet.rig.orders import backend, echoing, order, states

@@ -15,7 +15,8 @@ from typing import Any
 
 from lab import Lab
 from lab.host import Host
-from lab.traffic import Connections, Stream
+from lab.traffic.connections import Connections
+from lab.traffic.stream import Stream
 from tests.fleet.rig.balancers import counters
 from tests.fleet.rig.services import ECHO, VIP
 

@@ -17,7 +17,7 @@ from tests.fleet.rig.hosts import python
 from tests.fleet.rig.play import run
 from tests.fleet.there import library
 
-TOPOLOGY = CHECKOUT / "lab/two-ways.yml"
+TOPOLOGY = CHECKOUT / "lab/topologies/two-ways.yml"
 
 
 WEBSERVERS = ("web1", "web2", "web3", "web4")
@@ -77,7 +77,7 @@ def service(
 
 
 def udp_service(family: int, backends: Options | None = None) -> dict[str, Any]:
-    """lab/echo.py behind the balancer."""
+    """lab/servers/echo.py behind the balancer."""
     return service(family, family, port=ECHO, protocol="udp", backends=backends)
 
 

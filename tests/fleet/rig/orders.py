@@ -20,7 +20,7 @@ def backend(server: int = 2, check: bool = False, **options: Any) -> dict[str, A
 
 
 def echoing(*servers: int | dict[str, Any], **options: Any) -> dict[str, Any]:
-    """A service of lab/echo.py, backends as of `service`."""
+    """A service of lab/servers/echo.py, backends as of `service`."""
     return service(*servers, name="echo", port=ECHO, protocol="udp", **options)
 
 

@@ -13,7 +13,7 @@ WEB = {f"web{index}": f"203.0.113.2{index}" for index in range(1, 5)}
 ROUTED = "10.50.0.1"
 """An address that lb1 routes to a server, and does not balance."""
 ECHO = 7
-"""The port of lab/echo.py."""
+"""The port of lab/servers/echo.py."""
 
 
 def wanted(*services: dict[str, Any], **options: Any) -> dict[str, Any]:

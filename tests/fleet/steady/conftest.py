@@ -23,7 +23,7 @@ from tests.fleet.rig.services import OTHER_VIP, WEB
 
 def topology() -> dict[str, Any]:
     """That of two-ways.yml, with VIPs from 192.0.2.128 on behind lb1's second interface."""
-    topology = plan(CHECKOUT / "lab/two-ways.yml")
+    topology = plan(CHECKOUT / "lab/topologies/two-ways.yml")
     hosts = topology["hosts"]
     hosts["router"]["routes"] += ["192.0.2.128/25 via 203.0.113.2"]
     hosts["bypass"]["routes"] = ["192.0.2.128/25 via 198.51.100.130"]

@@ -9,7 +9,7 @@ import pytest
 
 from lab import Lab
 from lab.host import Host
-from lab.traffic import Stream
+from lab.traffic.stream import Stream
 from tests.fleet.rig.balancers import apply, leftovers, packets, plan, program, renamed, traces
 from tests.fleet.rig.clients import traffic
 from tests.fleet.rig.hosts import python

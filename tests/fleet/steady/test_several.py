@@ -12,7 +12,7 @@ from typing import Any
 
 from lab import Lab
 from lab.host import Host
-from lab.traffic import Stream
+from lab.traffic.stream import Stream
 from tests.fleet.rig.balancers import (
     apply,
     counters,

@@ -19,8 +19,8 @@ import struct
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-# As a script this file's directory comes first on the path; the packages are one above.
+ROOT = Path(__file__).resolve().parents[2]
+# As a script this file's directory comes first on the path; the packages are two above.
 sys.path[0] = str(ROOT)
 
 from lab.namespace import network  # noqa: E402

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HTTP requests of a client, one after the other."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from lab.topology import LabError
+from lab.traffic import PATIENCE
+
+if TYPE_CHECKING:
+    from lab.host import Host
+
+
+class Requests:
+    """HTTP requests for /, one after the other on each of several connections, without any pardon:
+    what a browser would try again is a failure here.
+
+    with Requests(client, ("192.0.2.10", 80), kept=True) as requests:
+        requests.await_answers()
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        address: tuple[str, int],
+        kept: bool,
+        connections: int = 8,
+        interval: float = 0.02,
+    ) -> None:
+        """kept: whether connections go on after an answer, for as long as the server lets them."""
+        self.answers: list[str] = []
+        self.failures: list[str] = []
+        self.opened = 0
+        self._host = host
+        self._address = address
+        self._kept = kept
+        self._interval = interval
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(connections)]
+
+    def __enter__(self) -> Requests:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def await_answers(self, count: int = 200) -> None:
+        """Until so many more have come."""
+        wanted = len(self.answers) + count
+        deadline = time.monotonic() + PATIENCE
+        while len(self.answers) < wanted:
+            if time.monotonic() > deadline:
+                raise LabError(f"{wanted - len(self.answers)} answers missing: {self.failures}")
+            time.sleep(self._interval)
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection(*self._address)
+        while not self._stopping.wait(self._interval):
+            self._ask(connection)
+        connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection) -> None:
+        try:
+            if connection.sock is None:
+                connection.sock = self._open()
+            connection.request("GET", "/", headers={} if self._kept else {"Connection": "close"})
+            response = connection.getresponse()
+            answer = response.read().decode().strip()
+        except (OSError, http.client.HTTPException) as e:
+            self.failures.append(repr(e))
+            connection.close()
+        else:
+            kind = self.answers if response.status == http.HTTPStatus.OK else self.failures
+            kind.append(answer)
+
+    def _open(self) -> socket.socket:
+        opened = self._host.socket(socket.AF_INET, socket.SOCK_STREAM)
+        opened.settimeout(PATIENCE)
+        self.opened += 1
+        try:
+            opened.connect(self._address)
+        except OSError:
+            opened.close()
+            raise
+        return opened

@@ -25,9 +25,10 @@ def answer(server: socket.socket) -> None:
 
 
 def accept(server: socket.socket) -> None:
-    connection, _ = server.accept()
-    connection.sendall(NAME + b"\n")
-    WAITING.register(connection, selectors.EVENT_READ, send_back)
+    with contextlib.suppress(ConnectionError):  # it has gone already
+        connection, _ = server.accept()
+        WAITING.register(connection, selectors.EVENT_READ, send_back)
+        connection.sendall(NAME + b"\n")
 
 
 def send_back(connection: socket.socket) -> None:

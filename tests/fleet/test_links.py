@@ -166,7 +166,11 @@ def test_a_route_moves_to_another_vlan(lab: Lab, vlans: Balancer) -> None:
     router, address = lab.host("router"), SERVERS["web1"]
     router.ip(["link set web1 master blue", f"route add {address} dev blue"])
     lab.host("web1").ip(
-        [f"route replace {SERVERS['web2']} dev eth0", "route replace 203.0.113.131 dev eth0"]
+        [
+            f"route replace {SERVERS['web2']} dev eth0",
+            "route replace 203.0.113.131 dev eth0",
+            "neigh flush dev eth0",  # as with a cable that is plugged in elsewhere
+        ]
     )
     vlans.host.ip([f"route add {address} dev eth0.200 src {OWN['blue']}"])
     try:

@@ -168,7 +168,10 @@ def text(config: Mapping[str, Any]) -> str:
 
 def _service(service: Mapping[str, Any]) -> str:
     options = {name: value for name, value in service.items() if name != "backends"}
-    backends = _rows([_json(one) for one in service["backends"]], indent=10)
+    start = "\n" + " " * 10
+    # at once, as there may be very many; their values are numbers, addresses and single words
+    rows = _json(service["backends"])[1:-1].replace("}, {", f"}},{start}{{")
+    backends = f"[{start}{rows}{start[:-2]}]" if rows else "[]"
     return f'{_json(options)[:-1]},\n        "backends": {backends}\n      }}'
 
 

@@ -30,11 +30,9 @@ def differences(data_path: DataPath, expected: Image) -> list[str]:
 
 def unlike(backends: Array, records: Mapping[int, bytes]) -> list[int]:
     """The numbers both of whose records are not as they shall be: these, or empty."""
-    content, empty = backends.read(), bytes(backends.element_size)
-    expected = [empty] * backends.shape.max_entries
-    for number, record in records.items():
-        expected[number] = record * 2
-    if content == b"".join(expected):
+    content = backends.read()
+    expected = backends.filled({number: record * 2 for number, record in records.items()})
+    if content == expected:
         return []
-    pairs = zip(backends.split(content), expected)
+    pairs = zip(backends.split(content), backends.split(bytes(expected)))
     return [number for number, (one, other) in enumerate(pairs) if one != other]

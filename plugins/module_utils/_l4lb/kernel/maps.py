@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +141,14 @@ class Array(Map):
         """The elements in what `read` returns."""
         size = self.element_size
         return (content[at : at + size] for at in range(0, len(content), size))
+
+    def filled(self, elements: Mapping[int, bytes]) -> bytearray:
+        """What `read` returns if there are these elements, and nothing but zeros in others."""
+        size = self.element_size
+        content = bytearray(size * self.shape.max_entries)
+        for index, element in elements.items():
+            content[index * size : (index + 1) * size] = element
+        return content
 
     def update_many(self, items: Iterable[tuple[int, bytes]]) -> None:
         """Write many elements with one system call."""

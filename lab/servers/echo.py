@@ -25,14 +25,14 @@ def answer(server: socket.socket) -> None:
 
 
 def accept(server: socket.socket) -> None:
-    with contextlib.suppress(ConnectionError):  # it has gone already
+    with contextlib.suppress(OSError):  # it has gone already
         connection, _ = server.accept()
         WAITING.register(connection, selectors.EVENT_READ, send_back)
         connection.sendall(NAME + b"\n")
 
 
 def send_back(connection: socket.socket) -> None:
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):  # also when it has timed out
         if asked := connection.recv(65535):
             connection.sendall(asked)
             return

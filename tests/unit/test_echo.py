@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import selectors
 import socket
 import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from lab.servers import echo
 
 SERVER = Path(__file__).resolve().parents[2] / "lab/servers/echo.py"
 AT_ONCE = struct.pack("=ii", 1, 0)  # struct linger: close() resets the connection
@@ -48,3 +51,16 @@ def test_clients_that_reset_their_connections() -> None:
             assert server.poll() is None
         finally:
             server.kill()
+
+
+def test_a_client_that_nothing_was_heard_of() -> None:
+    """Its connection times out minutes later: a server that was taken away has many of those."""
+
+    class Silent(socket.socket):
+        def recv(self, *_: object) -> bytes:
+            raise TimeoutError(110, "Connection timed out")
+
+    with Silent() as one:
+        echo.WAITING.register(one, selectors.EVENT_READ, echo.send_back)
+        echo.send_back(one)
+        assert not echo.WAITING.get_map()

@@ -20,8 +20,9 @@ WAITING = selectors.DefaultSelector()
 
 
 def answer(server: socket.socket) -> None:
-    asked, client = server.recvfrom(65535)
-    server.sendto(NAME + b" " + asked, client)
+    with contextlib.suppress(OSError):  # there may be no way back to it
+        asked, client = server.recvfrom(65535)
+        server.sendto(NAME + b" " + asked, client)
 
 
 def accept(server: socket.socket) -> None:

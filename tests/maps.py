@@ -19,7 +19,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record 
     EgressKey,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Address, Config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
 
 
@@ -28,10 +28,12 @@ def write(
     config: Config,
     source: Ingress,
     exits: Mapping[EgressKey, Egress] | None = None,
+    route_mtus: Mapping[Address, int] | None = None,
 ) -> Manifest:
     """Have it do what `config` says. exits: how frames leave by the host's interfaces."""
     egresses.replace(data_path, exits or {})
-    staged = staging.stage(data_path, config, source, before=data_path.read())
+    before = data_path.read()
+    staged = staging.stage(data_path, config, source, before=before, route_mtus=route_mtus)
     staging.switch(data_path, staged)
     staging.finish(data_path, staged)
     return staged.manifest

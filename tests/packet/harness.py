@@ -228,7 +228,7 @@ class Balancer:
         self._host = host
         self._receivers = receivers or Receivers(by_vlan=IN_EVERY_VLAN)
         self._compiled: dict[tuple[str, ...], DataPath] = {}
-        self._written: tuple[Config, Ingress, dict[EgressKey, Egress]] | None = None
+        self._written: tuple[Any, ...] | None = None
         self._before = Statistics()
         self._handled = 0
 
@@ -320,12 +320,12 @@ class Balancer:
             mac=self._mac_address,
             mtu=mtu,
             receivers=self._receivers,
-            route_mtus={address: hop.route_mtu for address, hop in hops.items() if hop.route_mtu},
         )
-        exits = dict(self.egresses)
-        if (config, source, exits) != self._written:
-            self.namespace.call(self._write, config, source, exits)
-            self._written = config, source, exits
+        mtus = {address: hop.route_mtu for address, hop in hops.items() if hop.route_mtu}
+        written = config, source, dict(self.egresses), mtus
+        if written != self._written:
+            self.namespace.call(self._write, *written)
+            self._written = written
         self._empty("limits")
         self.model = Model(
             config,
@@ -338,7 +338,13 @@ class Balancer:
         self._before = self._counted()
         self._handled = 0
 
-    def _write(self, config: Config, source: Ingress, exits: dict[EgressKey, Egress]) -> None:
+    def _write(
+        self,
+        config: Config,
+        source: Ingress,
+        exits: dict[EgressKey, Egress],
+        mtus: dict[Address, int],
+    ) -> None:
         total = sum(len(service.backends) for service in config.services)
         backends = next(size for size in CAPACITIES if total < size / 2 or size == CAPACITIES[-1])
         tables = room_for(None, config).tables
@@ -365,7 +371,7 @@ class Balancer:
         flow_key = self.datapath.maps.get("flow_key")
         if isinstance(flow_key, Array):
             flow_key.update(0, FLOW_KEY)
-        self._manifest = write(self.datapath, config, source, exits)
+        self._manifest = write(self.datapath, config, source, exits, mtus)
 
     def _forget_flows(self) -> None:
         if "flows" in self.datapath.maps:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -36,6 +37,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
     ForeignProgramError,
     HostError,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import layout, numbering
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
@@ -59,6 +61,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.ways import
 MAC = "02:00:00:00:00:01"
 ETH0, ETH1 = 2, 3
 PLACES = Places.of("eth0")
+OURS = cast(Program, SimpleNamespace(name="l4lb", id=1))
+THEIRS = cast(Program, SimpleNamespace(name="theirs", id=7))
 OWN = Ingress(IPv4Address("203.0.113.2"), MAC)
 LINK = Link(ETH0, "eth0", MAC)
 ENTRIES = [
@@ -110,10 +114,6 @@ def virgin(**changes: Any) -> Observed:
     """A host that has no balancer."""
     seen = Observed(
         live=Live(LINK),
-        attached=False,
-        foreign=None,
-        mode=None,
-        manifest=None,
         maps=None,
         ingress=OWN,
         host=Host({MAC}),
@@ -122,7 +122,7 @@ def virgin(**changes: Any) -> Observed:
         missing=Needs(),
         idle=Needs(),
         strips_tags=False,
-        saved=None,
+        saved=lambda _config: False,
         tools=TOOLS,
     )
     return replace(seen, **changes)
@@ -134,12 +134,9 @@ def deployed(now: Config = WANTED, of: dict[str, Any] | None = None, **changes: 
     slots = array("H", [1, 2]) * 32768 + array("H", [1])
     maps = Maps(True, ROOM, OWN, (), lambda _service: slots, lambda: {(0, 1): 40, (0, 2): 60})
     seen = virgin(
-        live=Live(LINK, manifest=there, mode="native", pinned=True),
-        attached=True,
-        mode="native",
-        manifest=there,
+        live=Live(LINK, program=OURS, manifest=there, mode="native", pinned=True),
         maps=maps,
-        saved=now.dump(),
+        saved=lambda config: config == now,
     )
     return replace(seen, **changes)
 
@@ -152,6 +149,8 @@ def plan(wanted: Config, seen: Observed, **terms: Any) -> Plan:
     return decide(PLACES, wanted, seen, Terms(**terms))
 
 
+DETACHED = replace(deployed().live, program=None, mode=None)
+NOT_SAVED = deployed(saved=lambda _config: False)
 HOP = Needs(hops=frozenset([(ETH0, ip_address("203.0.113.21"))]))
 LOAD, ATTACH = "compile and load the program", "attach the program to eth0, mode auto"
 FORGOTTEN = "flows remembered so far are forgotten"
@@ -220,14 +219,14 @@ STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
     ),
     "not readable": (
         WANTED,
-        deployed(manifest=None, live=Live(LINK)),
+        deployed(live=Live(LINK)),
         {},
         [f"{LOAD}: the one in place cannot be read", FORGOTTEN, ATTACH],
     ),
-    "not attached": (WANTED, deployed(attached=False, mode=None), {}, [ATTACH]),
+    "not attached": (WANTED, deployed(live=DETACHED), {}, [ATTACH]),
     "somebody else's": (
         WANTED,
-        virgin(foreign=("theirs", 7)),
+        virgin(live=Live(LINK, foreign=THEIRS)),
         {"replace_foreign": True},
         ["replace the XDP program 'theirs'", LOAD, ATTACH, "web: added with 2 backends"],
     ),
@@ -297,8 +296,8 @@ STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         {},
         ["have the kernel keep the next hops resolved"],
     ),
-    "next hops go without saying": (WANTED, deployed(missing=HOP, attached=False), {}, [ATTACH]),
-    "not saved": (WANTED, deployed(saved=None), {}, [f"write {PLACES.saved.path}"]),
+    "next hops go without saying": (WANTED, deployed(missing=HOP, live=DETACHED), {}, [ATTACH]),
+    "not saved": (WANTED, NOT_SAVED, {}, [f"write {PLACES.saved.path}"]),
     "an edit keeps the program": (
         DRAINED,
         deployed(of={"sources": "other"}),
@@ -385,7 +384,7 @@ def test_warnings(
 REFUSALS: dict[str, tuple[Config, Observed, type[Exception], str]] = {
     "somebody else's": (
         WANTED,
-        virgin(foreign=("theirs", 7)),
+        virgin(live=Live(LINK, foreign=THEIRS)),
         ForeignProgramError,
         r"eth0 carries the XDP program 'theirs' \(id 7\), which is not ours",
     ),
@@ -458,8 +457,8 @@ def test_a_kernel_is_not_asked_for_what_is_there() -> None:
         (WANTED, deployed(), {}, False, False, False, False, ()),
         (WANTED, virgin(), {}, True, True, True, True, ()),
         (WANTED, deployed(of={"bcc": "1"}), {}, True, True, True, False, ()),
-        (WANTED, deployed(attached=False), {}, False, True, False, False, ()),
-        (WANTED, deployed(saved=None), {}, False, False, False, True, ()),
+        (WANTED, deployed(live=DETACHED), {}, False, True, False, False, ()),
+        (WANTED, NOT_SAVED, {}, False, False, False, True, ()),
         (WANTED, deployed(maps=maps(wrong=("web", "backends"))), {}, False, False, True, False,
          ("web",)),
         (DRAINED, deployed(), {}, False, False, True, True, ()),
@@ -501,9 +500,7 @@ def test_moves_are_predicted() -> None:
 
 def test_holds_are_kept() -> None:
     held = change_backend(WANTED, ip_address("203.0.113.22"), state="drained")
-    seen = deployed(held)
-    seen = replace(seen, live=replace(seen.live, manifest=seen.manifest))
-    made = plan(WANTED, seen)
+    made = plan(WANTED, deployed(held))
     assert not made.changed, "the hold is saved, too"
     assert made.desired
     assert [one.state for one in made.desired.services[0].backends] == ["enabled", "drained"]

@@ -110,10 +110,11 @@ def test_ways_that_are_too_narrow_are_warned_of(
         options["mac"] = "52:54:00:00:00:0b"
     ways = {address: way(mtu=interface if given == "route" else 0)}
     own = interface if given == "mac" else 1500
-    source = Ingress(None, "02:00:00:00:00:01", mtu=own, route_mtus=path_mtu.of_routes(ways, {}))
+    source = Ingress(None, "02:00:00:00:00:01", mtu=own)
+    route_mtus = path_mtu.of_routes(ways, {})
     desired = config(vip, options, encapsulation=encapsulation)
     links = [link(2, interface if given == "interface" else 1500)]
-    found = path_mtu.warnings(desired, path_mtu.limits(desired, source, ways, links))
+    found = path_mtu.warnings(desired, path_mtu.limits(desired, source, ways, route_mtus, links))
     assert [warning.partition(", and hosts")[0] for warning in found] == (
         [NARROW.format(backend, 1280 if ":" in vip else 576)] if narrow else []
     )
@@ -122,6 +123,6 @@ def test_ways_that_are_too_narrow_are_warned_of(
 def test_a_backend_without_a_way_has_no_limit() -> None:
     desired = config("2001:db8::10", {"address": "10.0.0.1"})
     source = Ingress(None, "02:00:00:00:00:01", mtu=600)
-    limit_of = path_mtu.limits(desired, source, {A: None}, [])
+    limit_of = path_mtu.limits(desired, source, {A: None}, {}, [])
     assert limit_of(desired.services[0].backends[0]) is None
     assert path_mtu.warnings(desired, limit_of) == []

@@ -27,6 +27,7 @@ from ..kernel.bpf import Program
 from ..kernel.headers import Headers
 from ..kernel.pins import Pins, mount_bpffs
 from ..kernel.undo import Undo, uninterrupted
+from ..maps.image import Image
 from ..maps.sizes import Room
 from ..model.config import Address, Config
 from ..network import forwarding, link, neighbours, pyroute, xdp
@@ -66,6 +67,8 @@ class Change:
         self.headers: Headers | None = None
         """What the program was compiled with, if it was."""
         self.warnings = list(plan.warnings)
+        self.image: Image | None = None
+        """What the maps hold then, if that was drawn."""
         self.tidy = True
         """Whether `finish` has left nothing to the next run."""
 
@@ -109,6 +112,10 @@ class Setup(Change):
         self._staged: Staged | None = None
         self._copied: dict[str, bytes] = {}
         self._missing = Needs()
+
+    @property
+    def _route_mtus(self) -> Mapping[Address, int]:
+        return self.plan.ways.route_mtus if self.plan.ways else {}
 
     @property
     def _former(self) -> DataPath | None:
@@ -209,6 +216,7 @@ class Setup(Change):
             plan.live.manifest,
             plan.repair,
             shared.keys(),
+            self._route_mtus,
             undo,
         )
         self.staging.set("manifest", self._staged.manifest_map)
@@ -226,6 +234,7 @@ class Setup(Change):
             plan.build,
             plan.live.manifest,
             plan.repair,
+            route_mtus=self._route_mtus,
             undo=undo,
         )
         self.pins.set("manifest%next", self._staged.manifest_map)
@@ -243,6 +252,8 @@ class Setup(Change):
             self.mode = self._attach(undo, data_path.program)
         if self._staged and not plan.load and plan.live.attached:
             staging.switch(data_path, self._staged, undo)
+        if self._staged:
+            self.image = self._staged.image
         if self._staged or not plan.live.pinned:
             self._pin(data_path)
         if plan.save:

@@ -19,7 +19,7 @@ from ..errors import L4lbError
 from ..kernel import lock
 from ..kernel.headers import Headers
 from ..kernel.paths import Paths, require_root
-from ..maps import image
+from ..maps.image import Image
 from ..model.config import Config
 from ..network import forwarding
 from ..routing import ways
@@ -45,6 +45,8 @@ class Outcome:
     """Seconds that another run held the lock."""
     tidy: bool = True
     """Whether nothing is left to do for the next run; else there is a warning."""
+    image: Image | None = None
+    """What the maps hold now, if that was drawn."""
     left: tuple[str, ...] = ()
     """What a second run would change, if that was looked for."""
 
@@ -72,7 +74,7 @@ class Balancer:
         if data_path is None or manifest is None or not now.attached:
             return []
         ingress = observe.ingress_of(now.link, manifest.config)
-        then = image.ingress_of(data_path.service_table() or b"", ingress)
+        then = observe.ingress_then(data_path, ingress)
         lines = changes.outdated(manifest.config, then, ingress)
         routed = needs.routed(manifest.config)
         lines += [
@@ -96,11 +98,15 @@ class Balancer:
 
         Raises ForeignProgramError, or ConfigError for what cannot be meant, or not on this host.
         """
+        return self._plan(config, Terms(replace_foreign, accepted))
+
+    def _plan(self, config: Config | None, terms: Terms, drawn: Image | None = None) -> Plan:
+        """drawn: as of `observe`."""
         now = self.live(must_exist=config is not None)
         if config is None:
             return removal(self.places, self._remains(now))
-        seen = observe.observe(self.places, now, config, self.sources)
-        return decide(self.places, config, seen, Terms(replace_foreign, accepted))
+        seen = observe.observe(self.places, now, config, self.sources, drawn)
+        return decide(self.places, config, seen, terms)
 
     def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
         """What `change` would do. Changes nothing. Raises as `change` does."""
@@ -114,7 +120,7 @@ class Balancer:
                     source_address=saved.source_address,
                     source_address6=saved.source_address6,
                 )
-        seen = observe.observe(self.places, now, wanted, self.sources)
+        seen = observe.observe(self.places, now, wanted, sources=None)
         return decide(self.places, wanted, seen, Terms(accepted=True, edited=True))
 
     def _remains(self, now: Live) -> Remains:
@@ -149,7 +155,8 @@ class Balancer:
         with lock.of_interface(self.interface, self.places.paths) as held:
             outcome = self._carry_out(self.plan(config, replace_foreign, accepted), held)
             if verify and outcome.plan.changed and outcome.tidy:
-                return replace(outcome, left=self.plan(config, accepted=accepted).steps)
+                again = self._plan(config, Terms(accepted=accepted), outcome.image)
+                return replace(outcome, left=again.steps)
             return outcome
 
     def restore(self) -> Outcome | None:
@@ -170,7 +177,9 @@ class Balancer:
 
         change = self._change(plan, held)
         carry_out([change])
-        return Outcome(change.told, change.mode, change.headers, held.waited, change.tidy)
+        return Outcome(
+            change.told, change.mode, change.headers, held.waited, change.tidy, change.image
+        )
 
     def _change(self, plan: Plan, held: lock.Held) -> Change:
         from .apply import Removal, Setup

@@ -87,11 +87,11 @@ def decide(places: Places, wanted: Config, seen: Observed, terms: Terms | None =
     be on this host.
     """
     terms = terms or Terms()
-    if seen.foreign and not terms.replace_foreign:
-        name, number = seen.foreign
+    foreign = seen.live.foreign
+    if foreign and not terms.replace_foreign:
         raise ForeignProgramError(
-            f"{places.interface} carries the XDP program {name!r} (id {number}), which is not "
-            "ours; remove it, or set replace: true"
+            f"{places.interface} carries the XDP program {foreign.name!r} (id {foreign.id}), which "
+            "is not ours; remove it, or set replace: true"
         )
     return _Decision(places, wanted, seen, terms).plan()
 
@@ -110,13 +110,12 @@ class _Decision:
         self.desired = with_sources(self.config, seen.ingress)
         image.own_macs(self.desired, seen.ingress)  # raises ConfigError
         self.warnings = seen.ways.judge(terms.accepted)
-        self.ingress = seen.ways.complete(seen.ingress)
 
     def plan(self) -> Plan:
         """All of it."""
         seen = self.seen
-        if seen.foreign:
-            self.steps.append(f"replace the XDP program {seen.foreign[0]!r}")
+        if seen.live.foreign:
+            self.steps.append(f"replace the XDP program {seen.live.foreign.name!r}")
         build = self._build()
         load = self._load(build)
         attach = self._attach(load)
@@ -128,7 +127,7 @@ class _Decision:
         if seen.maps and not seen.live.pinned and not load:
             self.steps.append("pin the program and its maps")
         self._provide()
-        save = bool(seen.saved != self.config.dump())
+        save = not seen.saved(self.config)
         if save and not self.steps:
             self.steps.append(f"write {self.places.saved.path}")
         self._warn()
@@ -139,7 +138,7 @@ class _Decision:
             desired=self.desired,
             declared=self.config,
             accepted=self.terms.accepted,
-            ingress=self.ingress,
+            ingress=seen.ingress,
             ways=seen.ways,
             build=build,
             steps=tuple(self.steps),
@@ -207,8 +206,8 @@ class _Decision:
         seen, mode = self.seen, self.config.mode
         if seen.maps and seen.manifest is None and seen.maps.has_flows:
             self.steps.append("flows remembered so far are forgotten")
-        wrong_mode = mode not in ("auto", seen.mode)
-        if load or not seen.attached or wrong_mode:
+        wrong_mode = mode not in ("auto", seen.live.mode)
+        if load or not seen.live.attached or wrong_mode:
             self.steps.append(f"attach the program to {self.places.interface}, mode {mode}")
             return True
         return False
@@ -273,7 +272,9 @@ class _Decision:
             )
         for address in seen.ways.unreachable:
             self.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
-        limit_of = path_mtu.limits(self.desired, self.ingress, seen.ways.routes, seen.ways.links)
+        limit_of = path_mtu.limits(
+            self.desired, seen.ingress, seen.ways.routes, seen.ways.route_mtus, seen.ways.links
+        )
         self.warnings += path_mtu.warnings(self.desired, limit_of)
         if seen.strips_tags:
             self.warnings.append(

@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 from ..datapath import build, compare, egresses, flows
 from ..datapath.build import Machine
+from ..datapath.program import DataPath
 from ..kernel import requirements
 from ..maps import image
+from ..maps.image import Image
 from ..maps.manifest import Manifest
 from ..maps.sizes import Room
 from ..model.checks import Host
@@ -68,9 +69,6 @@ class Tools:
 class Observed:
     """The host, as one desired state has to do with it.
 
-    attached: our program is.
-    foreign: name and id of the program of somebody else that is attached.
-    manifest: what the maps hold; None: there are none, or that cannot be read.
     maps: None: there are none.
     ingress: what the interface has now.
     host: what its addresses say.
@@ -78,14 +76,10 @@ class Observed:
     needs: of the host; missing: what of it is not there yet; idle: interfaces that have a program
         for nothing but to take redirects, which nobody needs any more.
     strips_tags: the interface has VLANs, and takes tags off frames before a program sees them.
-    saved: what the file says, as of `Saved.state`.
+    saved: whether the file says this; asked when that is known.
     """
 
     live: Live
-    attached: bool
-    foreign: tuple[str, int] | None
-    mode: str | None
-    manifest: Manifest | None
     maps: Maps | None
     ingress: Ingress
     host: Host
@@ -94,17 +88,27 @@ class Observed:
     missing: Needs
     idle: Needs
     strips_tags: bool
-    saved: Any
+    saved: Callable[[Config], bool]
     tools: Tools
 
     @property
-    def link(self) -> Link:
-        """The balanced interface."""
-        return self.live.link
+    def manifest(self) -> Manifest | None:
+        """What the maps hold; None: there are none, or that cannot be read."""
+        return self.live.manifest
 
 
-def observe(places: Places, live: Live, wanted: Config, sources: Mapping[str, str]) -> Observed:
-    """Ask the host, for `wanted`. Raises L4lbError."""
+def observe(
+    places: Places,
+    live: Live,
+    wanted: Config,
+    sources: Mapping[str, str] | None,
+    drawn: Image | None = None,
+) -> Observed:
+    """Ask the host, for `wanted`. Raises L4lbError.
+
+    sources: of the program; None: it stays.
+    drawn: the image of the state that is expected, if this process has drawn it.
+    """
     ingress = ingress_of(live.link, wanted)
     routed = needs.routed(wanted)
     found = ways.look(routed, live.link.index, mode_of(live, wanted), known(live))
@@ -116,11 +120,7 @@ def observe(places: Places, live: Live, wanted: Config, sources: Mapping[str, st
     has_vlans = egress.has_vlans(live.link.index, found.links)
     return Observed(
         live=live,
-        attached=live.attached,
-        foreign=(live.foreign.name, live.foreign.id) if live.foreign else None,
-        mode=live.mode,
-        manifest=live.manifest,
-        maps=_maps(live, ingress),
+        maps=_maps(live, ingress, drawn),
         ingress=ingress,
         host=local.look(wanted, live.link),
         ways=found,
@@ -128,8 +128,8 @@ def observe(places: Places, live: Live, wanted: Config, sources: Mapping[str, st
         missing=needs.missing(needed, places.paths),
         idle=needs.unneeded_redirects(places.interface, places.paths, needed),
         strips_tags=has_vlans and ethtool.strips_tags(live.link.name),
-        saved=places.saved.state(),
-        tools=_tools(sources),
+        saved=places.saved.holds,
+        tools=Tools() if sources is None else _tools(sources),
     )
 
 
@@ -160,18 +160,26 @@ def mode_of(live: Live, config: Config) -> str:
     return config.mode
 
 
-def _maps(live: Live, ingress: Ingress) -> Maps | None:
+def ingress_then(data_path: DataPath, now: Ingress) -> Ingress:
+    """What the interface had when the maps were written, as far as they hold that."""
+    content = data_path.service_table()
+    return image.ingress_of(content, now) if content else now
+
+
+def _maps(live: Live, ingress: Ingress, drawn: Image | None) -> Maps | None:
     data_path, manifest = live.data_path, live.manifest
     if data_path is None:
         return None
     if manifest is None:
         return Maps("flows" in data_path.maps)
-    then = image.ingress_of(data_path.service_table() or b"", ingress)
+    then = ingress_then(data_path, ingress)
+    if drawn is None or (drawn.manifest, drawn.ingress) != (manifest, then):
+        drawn = image.draw(manifest, then)
     return Maps(
         "flows" in data_path.maps,
         data_path.room,
         then,
-        tuple(compare.differences(data_path, image.draw(manifest, then))),
+        tuple(compare.differences(data_path, drawn)),
         lambda service: flows.slots(data_path, service, manifest),
         functools.cache(lambda: flows.remembered(data_path)),
     )

@@ -47,13 +47,12 @@ class Saved:
             raise L4lbError(f"{self.path} is of the interface {config.interface}; {_REMEDY}")
         return config
 
-    def state(self) -> Any:
-        """What the file says, as `Config.dump` gives it; None if there is none, it is unreadable,
-        or an interrupted run has left another one beside it."""
+    def holds(self, config: Config) -> bool:
+        """Whether the file says this, and no interrupted run has left another one beside it."""
         try:
-            return None if self._new.exists() else self._read()
+            return bool(self._read() == config.dump()) and not self._new.exists()
         except L4lbError:
-            return None
+            return False
 
     def exists(self) -> bool:
         """Whether there is anything to remove."""

@@ -19,7 +19,7 @@ from ..kernel.undo import Undo
 from ..maps import backend_record, image, numbering
 from ..maps.image import Image
 from ..maps.manifest import Manifest
-from ..model.config import Config
+from ..model.config import Address, Config
 from ..model.interface import Ingress
 from . import counters
 from .build import SHARED
@@ -48,6 +48,7 @@ def stage(
     before: Manifest | None = None,
     repair: Sequence[str] = (),
     shared: Collection[str] = SHARED,
+    route_mtus: Mapping[Address, int] | None = None,
     undo: Undo | None = None,
 ) -> Staged:
     """Write all of `config` that no packet can see before `switch`.
@@ -55,6 +56,7 @@ def stage(
     before: the current state; what did not change keeps its numbers, and so its counters.
     repair: services whose lookup table is to be written anew, changed or not.
     shared: names of the maps that hold the current state, and so may be in use by packets.
+    route_mtus: of the routes to backends that have one.
     undo: gets what puts everything back that a plan would find to differ.
     """
     in_use = before if "backends" in shared else None
@@ -63,7 +65,7 @@ def stage(
     manifest = numbering.place(config, build or {}, before, data_path.room.backends)
     keep = "lookup_tables" in shared
     manifest, tables = numbering.with_tables(manifest, before, repair, keep)
-    manifest = replace(manifest, route_mtus=dict(ingress.route_mtus))
+    manifest = replace(manifest, route_mtus=route_mtus or {})
     for index, content in tables.items():
         data_path.lookup_tables.update(index, content)
     new = image.draw(manifest, ingress)
@@ -96,8 +98,8 @@ def _exchange(data_path: DataPath, table: Array, manifest_map: Array | None) -> 
 def finish(data_path: DataPath, staged: Staged) -> None:
     """Update the records that are not in use; drop those of what has gone."""
     records = staged.image.records
-    other = unlike(data_path.backends, records)
-    data_path.backends.update_many((n, records[n] * 2) for n in other if n in records)
+    outdated = unlike(data_path.backends, records)
+    data_path.backends.update_many((n, records[n] * 2) for n in outdated if n in records)
     _let_go(data_path, staged.manifest)
 
 

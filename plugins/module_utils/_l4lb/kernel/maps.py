@@ -142,13 +142,27 @@ class Array(Map):
         size = self.element_size
         return (content[at : at + size] for at in range(0, len(content), size))
 
-    def filled(self, elements: Mapping[int, bytes]) -> bytearray:
+    def filled(self, elements: Mapping[int, bytes]) -> bytes:
         """What `read` returns if there are these elements, and nothing but zeros in others."""
         size = self.element_size
         content = bytearray(size * self.shape.max_entries)
         for index, element in elements.items():
             content[index * size : (index + 1) * size] = element
-        return content
+        return bytes(content)
+
+    def differing(self, one: bytes, other: bytes) -> Iterator[int]:
+        """The indices of what differs in two contents, as of `read`, which are few."""
+        pending = [range(self.shape.max_entries)]
+        while pending:
+            part = pending.pop()
+            at = slice(part.start * self.element_size, part.stop * self.element_size)
+            if one[at] == other[at]:
+                continue
+            if len(part) == 1:
+                yield part.start
+            else:
+                middle = len(part) // 2
+                pending += part[middle:], part[:middle]
 
     def update_many(self, items: Iterable[tuple[int, bytes]]) -> None:
         """Write many elements with one system call."""

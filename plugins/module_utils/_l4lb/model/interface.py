@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
-from .config import Address
-
 
 @dataclass(frozen=True)
 class Receivers:
@@ -26,12 +24,11 @@ class Receivers:
 
 @dataclass(frozen=True)
 class Ingress:
-    """What the balanced interface itself has: its first addresses, MAC address and MTU; what is
-    above it; and the MTUs of routes to backends, of those that have one."""
+    """What the balanced interface itself has: its first addresses, MAC address and MTU; and
+    what is above it."""
 
     address: IPv4Address | None
     mac: str
     address6: IPv6Address | None = None
     mtu: int = 1500
     receivers: Receivers = field(default_factory=Receivers)
-    route_mtus: Mapping[Address, int] = field(default_factory=dict)

@@ -11,27 +11,27 @@ from ..kernel.paths import Paths
 from ..kernel.pins import pinned_interfaces
 
 
-def balancing(paths: Paths | None = None) -> list[str]:
+def balancing() -> list[str]:
     """The interfaces that have a balancer, attached or not."""
-    return pinned_interfaces(paths or Paths())
+    return pinned_interfaces(Paths())
 
 
-def saved(paths: Paths | None = None) -> list[str]:
+def saved() -> list[str]:
     """The interfaces of which a balancer is saved."""
-    return saved_interfaces(paths or Paths())
+    return saved_interfaces(Paths())
 
 
-def known(paths: Paths | None = None) -> list[str]:
+def known() -> list[str]:
     """Either."""
-    return sorted({*balancing(paths), *saved(paths)})
+    return sorted({*balancing(), *saved()})
 
 
-def chosen(interface: str | None, option: str, paths: Paths | None = None) -> list[str]:
+def chosen(interface: str | None, option: str) -> list[str]:
     """The given one, or all that have a balancer.
 
     Raises L4lbError if none has, and ConfigError, which names the option, if that one has not.
     """
-    there = balancing(paths)
+    there = balancing()
     if not there:
         raise L4lbError("this host does not balance; set it up with the module l4lb")
     if interface is None:
@@ -43,12 +43,12 @@ def chosen(interface: str | None, option: str, paths: Paths | None = None) -> li
     return [interface]
 
 
-def only(interface: str | None, option: str, paths: Paths | None = None) -> str:
+def only(interface: str | None, option: str) -> str:
     """The given one, or the only one that has a balancer. Raises ConfigError if there are several,
     and L4lbError if there is none."""
     if interface is not None:
         return interface
-    there = balancing(paths)
+    there = balancing()
     if not there:
         raise L4lbError("this host does not balance")
     if len(there) > 1:

@@ -73,9 +73,13 @@ def limits(
     config: Config,
     ingress: Ingress,
     ways: Mapping[Address, RouteEntry | None],
+    route_mtus: Mapping[Address, int],
     links: Iterable[LinkEntry],
 ) -> Callable[[Backend], Limit | None]:
-    """Backend -> the limit on the way to it; None: there is no way."""
+    """Backend -> the limit on the way to it; None: there is no way.
+
+    route_mtus: as of `of_routes`.
+    """
     interfaces = {link.index: link.mtu for link in links}
 
     def limit_of(backend: Backend) -> Limit | None:
@@ -84,7 +88,7 @@ def limits(
         way = ways.get(backend.address)
         if way is None:
             return None
-        return limit(backend, interfaces[way.index], ingress.route_mtus.get(backend.address, 0))
+        return limit(backend, interfaces[way.index], route_mtus.get(backend.address, 0))
 
     return limit_of
 

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from ..errors import HostError
 from ..maps.egress_record import Egress, EgressKey
 from ..model.config import Address
-from ..model.interface import Ingress
 from ..network import neighbours, rtnetlink
 from ..network.neighbours import Neighbour
 from ..network.rtnetlink import LinkEntry, RouteEntry
@@ -55,10 +54,6 @@ class Ways:
     known: Known
     refused: bool
     _keys: Mapping[Address, EgressKey]
-
-    def complete(self, own: Ingress) -> Ingress:
-        """With what the data plane is told of this."""
-        return replace(own, route_mtus=self.route_mtus)
 
     def again(self, mode: str | None = None) -> Ways:
         """What the host says of the same backends by now, where that may be something else: next

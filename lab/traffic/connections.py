@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from lab.topology import LabError
 from lab.traffic import PATIENCE
+from lab.traffic.background import Background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lab.host import Host
 
 
-class Connections:
+class Connections(Background):
     """TCP connections to servers/echo.py that stay open; what comes back is compared byte for byte.
 
     with Connections(client, ("192.0.2.10", 7)) as connections:
@@ -28,6 +28,7 @@ class Connections:
     def __init__(
         self, host: Host, address: tuple[str, int], count: int = 16, interval: float = 0.02
     ) -> None:
+        super().__init__()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.interval = interval
         self.servers: list[str] = []
@@ -35,48 +36,36 @@ class Connections:
         self.broken: dict[int, str] = {}
         """Connection -> what happened to it."""
         self.rounds = 0
-        self._sockets = []
         for _ in range(count):
             one = host.socket(family, socket.SOCK_STREAM)
             one.settimeout(PATIENCE)
             one.connect(address)
-            self._sockets.append(one)
+            self.sockets.append(one)
             self.servers.append(_line(one))
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Connections:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-        for each in self._sockets:
-            each.close()
 
     def await_rounds(self, count: int = 2) -> None:
         """Until each connection that is not broken has carried something sent from now on."""
         wanted = self.rounds + count
-        while self.rounds < wanted and self._thread.is_alive():
+        while self.rounds < wanted and self.threads[0].is_alive():
             time.sleep(self.interval)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            whole = [number for number in range(len(self._sockets)) if number not in self.broken]
+    def run(self) -> None:
+        """In the background."""
+        while not self.stopping.is_set():
+            whole = [number for number in range(len(self.sockets)) if number not in self.broken]
             for number in whole:
                 self._attempt(number, lambda one, text: one.sendall(text))
             for number in whole:
                 self._attempt(number, _compare)
             self.rounds += 1
-            self._stopping.wait(self.interval)
+            self.stopping.wait(self.interval)
 
     def _attempt(self, number: int, action: Callable[[socket.socket, bytes], None]) -> None:
         """Not a word twice: so what is doubled, lost or another's shows."""
         if number not in self.broken:
             text = b"".join(b"%d of %d in %d\n" % (n, number, self.rounds) for n in range(40))
             try:
-                action(self._sockets[number], text)
+                action(self.sockets[number], text)
             except (OSError, LabError) as e:
                 self.broken[number] = str(e)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import http.client
 import socket
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from lab.topology import LabError
 from lab.traffic import PATIENCE
+from lab.traffic.background import Background
 
 if TYPE_CHECKING:
     from lab.host import Host
 
 
-class Requests:
+class Requests(Background):
     """HTTP requests for /, one after the other on each of several connections, without any pardon:
     what a browser would try again is a failure here.
 
@@ -33,6 +33,7 @@ class Requests:
         interval: float = 0.02,
     ) -> None:
         """kept: whether connections go on after an answer, for as long as the server lets them."""
+        super().__init__(connections)
         self.answers: list[str] = []
         self.failures: list[str] = []
         self.opened = 0
@@ -40,18 +41,6 @@ class Requests:
         self._address = address
         self._kept = kept
         self._interval = interval
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(connections)]
-
-    def __enter__(self) -> Requests:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
 
     def await_answers(self, count: int = 200) -> None:
         """Until so many more have come."""
@@ -62,9 +51,10 @@ class Requests:
                 raise LabError(f"{wanted - len(self.answers)} answers missing: {self.failures}")
             time.sleep(self._interval)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """In the background."""
         connection = http.client.HTTPConnection(*self._address)
-        while not self._stopping.wait(self._interval):
+        while not self.stopping.wait(self._interval):
             self._ask(connection)
         connection.close()
 

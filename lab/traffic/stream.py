@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from lab.topology import LabError
 from lab.traffic import PATIENCE
+from lab.traffic.background import Background
 
 if TYPE_CHECKING:
     from lab.host import Host
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 QUIET = 0.5  # seconds without an answer after which none is under way any more
 
 
-class Stream:
+class Stream(Background):
     """Datagrams to lab/servers/echo.py on several flows, all of which send the next number at once.
 
     with Stream(client, ("192.0.2.10", 7)) as stream:
@@ -29,6 +29,7 @@ class Stream:
     def __init__(
         self, host: Host, address: tuple[str, int], flows: int = 16, interval: float = 0.01
     ) -> None:
+        super().__init__()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.interval = interval
         self.numbers = 0
@@ -36,22 +37,10 @@ class Stream:
         """When a number was sent, on the monotonic clock."""
         self.answers: list[dict[int, list[str]]] = [{} for _ in range(flows)]
         """By flow: number -> the servers that answered it."""
-        self._sockets = [host.socket(family, socket.SOCK_DGRAM) for _ in range(flows)]
-        for each in self._sockets:
+        self.sockets = [host.socket(family, socket.SOCK_DGRAM) for _ in range(flows)]
+        for each in self.sockets:
             each.setblocking(False)
             each.connect(address)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Stream:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-        for each in self._sockets:
-            each.close()
 
     def await_answers(self, flows: list[int] | None = None) -> None:
         """Until something sent from now on is answered on every one of the flows."""
@@ -87,14 +76,15 @@ class Stream:
             longest = max(longest, run)
         return longest * self.interval
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """In the background."""
         with selectors.DefaultSelector() as waiting:
-            for flow, each in enumerate(self._sockets):
+            for flow, each in enumerate(self.sockets):
                 waiting.register(each, selectors.EVENT_READ, flow)
             due = time.monotonic()
-            while not self._stopping.is_set():
+            while not self.stopping.is_set():
                 self.times.append(time.monotonic())
-                for each in self._sockets:
+                for each in self.sockets:
                     with contextlib.suppress(OSError):  # what was said of an earlier one
                         each.send(str(self.numbers).encode())
                 self.numbers += 1
@@ -109,6 +99,6 @@ class Stream:
         ready = waiting.select(patience)
         for key, _ in ready:
             with contextlib.suppress(OSError):
-                server, number = self._sockets[key.data].recv(2048).decode().split()
+                server, number = self.sockets[key.data].recv(2048).decode().split()
                 self.answers[key.data].setdefault(int(number), []).append(server)
         return len(ready)

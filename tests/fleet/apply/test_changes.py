@@ -13,7 +13,9 @@ from lab import Lab
 from lab.host import Host
 from tests.fleet.rig.balancers import apply, counters, packets, program
 from tests.fleet.rig.clients import answers, works
+from tests.fleet.rig.hosts import python
 from tests.fleet.rig.services import VIP, WEB, service, wanted
+from tests.fleet.there import looking
 
 
 def test_a_change_keeps_the_program_and_the_counters(lab: Lab, lb1: Host) -> None:
@@ -117,6 +119,13 @@ def test_nobody_to_send_to(lab: Lab, lb1: Host, services: list[dict[str, Any]]) 
     found = counters(lb1)
     assert [one["packets"] for one in found["services"]] == [0] * len(services)
     assert (found["drops"]["no_backend"] > 0) == bool(services)
+
+
+def test_a_state_is_drawn_once(lb1: Host) -> None:
+    """By a run that looks again at what it did, too: once what is there, and once what comes."""
+    assert python(lb1, looking.drawn, wanted=wanted(service(1, 2))) == [1, []]
+    assert python(lb1, looking.drawn, wanted=wanted(service(1, 2))) == [1, []]
+    assert python(lb1, looking.drawn, wanted=wanted(service(2, 3))) == [2, []]
 
 
 def test_a_permanent_neighbour_is_left_alone(lb1: Host) -> None:

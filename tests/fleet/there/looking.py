@@ -11,6 +11,7 @@ import sys
 from array import array
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import bcc
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
@@ -26,6 +27,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import 
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.pins import Pins
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import link, neighbours
 
@@ -145,3 +147,10 @@ def unpacked() -> list[int]:
     assert isinstance(events, PerCpuArray)
     sums = Sums(events, 1)
     return [sums(number)[0] for number in range(events.shape.max_entries)]
+
+
+def drawn(wanted: library.Options) -> tuple[int, list[str]]:
+    """How often the records of backends are made in a run that looks again, and what that says."""
+    with mock.patch.object(image, "backend_records", wraps=image.backend_records) as made:
+        outcome = Balancer("eth0", library.sources()).apply(library.config_of(wanted), verify=True)
+    return made.call_count, [*outcome.left]

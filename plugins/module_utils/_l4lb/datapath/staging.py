@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..kernel.maps import Array
@@ -73,7 +74,8 @@ def stage(
     fresh = manifest.all_numbers - (before.all_numbers if before else set())
     cpus.update_many((number, cpus.empty) for number in fresh)
     if in_use:
-        new, was, becomes = new.beside(data_path.backends.read())
+        content = data_path.backends.read()
+        new, was, becomes = new.beside(partial(data_path.backends.element, content))
         (undo or Undo()).add(data_path.backends.update_many, was.items())
         data_path.backends.update_many(becomes.items())
     else:
@@ -107,16 +109,18 @@ def _let_go(data_path: DataPath, manifest: Manifest) -> None:
     """Empty the records of backends that `manifest` does not have: of those that have gone, and
     what an interrupted run has left. Their service remembers their counters."""
     backends, cpus = data_path.backends, data_path.backend_cpus
-    known, empty = manifest.backend_numbers, bytes(backends.element_size)
+    content, empty = backends.read(), bytes(backends.element_size)
+    numbers = range(backends.shape.max_entries)
+    others = (number for number in numbers if number not in manifest.backend_numbers)
     services = {
         number: backend_record.service_of(both)
-        for number, both in enumerate(backends.split(backends.read()))
-        if both != empty and number not in known
+        for number in others
+        if (both := backends.element(content, number)) != empty
     }
     backends.update_many((number, empty) for number in services)
     heirs = {manifest.service_ids[name]: number for name, number in manifest.past.items()}
     for number, service in services.items():
         if service in heirs:
             heir = heirs[service]
-            both = [cpus.lookup(heir) or b"", cpus.lookup(number) or b""]
-            cpus.update(heir, counters.add(cpus, both))
+            counted = [cpus.lookup(heir) or b"", cpus.lookup(number) or b""]
+            cpus.update(heir, counters.add(cpus, counted))

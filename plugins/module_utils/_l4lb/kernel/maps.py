@@ -137,20 +137,25 @@ class Array(Map):
             check(result, f"read {self.name}")
         return values.raw
 
+    def element(self, content: bytes, index: int) -> bytes:
+        """One of the elements in what `read` returns."""
+        size = self.element_size
+        return content[index * size : (index + 1) * size]
+
     def split(self, content: bytes) -> Iterator[bytes]:
         """The elements in what `read` returns."""
         size = self.element_size
         return (content[at : at + size] for at in range(0, len(content), size))
 
-    def filled(self, elements: Mapping[int, bytes]) -> bytes:
+    def filled(self, elements: Mapping[int, bytes]) -> bytearray:
         """What `read` returns if there are these elements, and nothing but zeros in others."""
         size = self.element_size
         content = bytearray(size * self.shape.max_entries)
         for index, element in elements.items():
             content[index * size : (index + 1) * size] = element
-        return bytes(content)
+        return content
 
-    def differing(self, one: bytes, other: bytes) -> Iterator[int]:
+    def differing(self, one: bytes, other: bytes | bytearray) -> Iterator[int]:
         """The indices of what differs in two contents, as of `read`, which are few."""
         pending = [range(self.shape.max_entries)]
         while pending:

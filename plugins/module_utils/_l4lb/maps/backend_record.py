@@ -105,11 +105,9 @@ def overhead(encapsulation: str, version: int) -> int:
     return outer + {"gue": 8, "gre": 4}.get(encapsulation, 0)
 
 
-def both_records(content: bytes, number: int) -> tuple[bytes, bytes]:
-    """Both records of a backend in what the map of backends holds."""
-    at = number * BACKEND_RECORDS_SIZE
-    middle, end = at + BACKEND_SIZE, at + BACKEND_RECORDS_SIZE
-    return content[at:middle], content[middle:end]
+def both_records(element: bytes) -> tuple[bytes, bytes]:
+    """Those of a backend, from its element in the map of backends."""
+    return element[:BACKEND_SIZE], element[BACKEND_SIZE:]
 
 
 def service_of(record: bytes) -> int:

@@ -57,10 +57,14 @@ class Image:
         )
         return service_table.pack_service_table(header, service_entries(self.manifest))
 
-    def beside(self, content: bytes) -> tuple[Image, dict[int, bytes], dict[int, bytes]]:
+    def beside(
+        self, element: Callable[[int], bytes]
+    ) -> tuple[Image, dict[int, bytes], dict[int, bytes]]:
         """The same beside what the map of backends holds now, while packets use that: with services
         gone over to the other record of their backends, if any of these changes or is new; and the
         elements of the map that become others, as they are and as they become.
+
+        element: that of a number, in the map of backends.
 
         Also of a new backend only one record is written: a flow that is older than the number's
         last owner may remember it.
@@ -70,7 +74,7 @@ class Image:
         for service in manifest.config.services:
             numbers = manifest.numbers[service.name].values()
             now_second = service.name in manifest.second
-            pairs = {number: backend_record.both_records(content, number) for number in numbers}
+            pairs = {number: backend_record.both_records(element(number)) for number in numbers}
             if all(both[now_second] == self.records[number] for number, both in pairs.items()):
                 continue
             second.symmetric_difference_update({service.name})

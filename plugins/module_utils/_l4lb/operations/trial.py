@@ -256,10 +256,8 @@ class _Trial:
     def _hop(self, number: int, cpu: int) -> tuple[int, Limit]:
         """By which interface packets to a backend leave, 0: the one they come by; and their
         limit."""
-        records = self._copy.backends.lookup(number) or b""
-        written = backend_record.mtu_of(
-            records[backend_record.BACKEND_SIZE :] if self._second else records
-        )
+        records = backend_record.both_records(self._copy.backends.lookup(number) or b"")
+        written = backend_record.mtu_of(records[self._second])
         cpus = self._copy.backend_cpus
         record = cpus.per_cpu(cpus.lookup(number) or cpus.empty)[cpu]
         interface, mtu = backend_record.next_hop(record)

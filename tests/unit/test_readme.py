@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.command.main import EXIT_CODES
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import (
     ANSWERS,
     DROPS,
@@ -97,3 +98,8 @@ def test_headings() -> None:
     headings = re.findall(r"^#+ (.*)", README, re.MULTILINE)
     for anchor in re.findall(r"\]\(#([^)]+)\)", README):
         assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+def test_exit_codes_are_those_of_the_help() -> None:
+    told = re.findall(r"\d+", " ".join(rows("exit code")))
+    assert told == re.findall(r"(?:^  |(?<=, ))\d+(?= )", EXIT_CODES, re.MULTILINE)

@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
 from tests.fleet.rig.command import DEPLOYED, l4lb, service, who
-from tests.fleet.rig.services import WEB
+from tests.fleet.rig.services import VIP, WEB
 from tests.interruptible import interruptible
 
 
@@ -61,6 +62,31 @@ def test_no_services_are_told_from_no_balancer(lb1: Host) -> None:
     assert l4lb(lb1, "status") == l4lb(lb1, "stats") == "no services on eth0 (native)\n"
     l4lb(lb1, "remove", "eth0")
     assert l4lb(lb1, "status") == l4lb(lb1, "stats") == "This host does not balance.\n"
+
+
+def test_the_host_does_not_see_the_traffic(lab: Lab, lb1: Host) -> None:
+    """Neither its firewall nor whoever captures there, as README.md says."""
+    everything = 3
+    chain = "type filter hook prerouting priority -300"
+    refuse = f"table ip l4lb {{ chain first {{ {chain}; ip daddr {VIP} drop; }}; }}"
+    lb1.run(["nft", "-f", "-"], input=refuse)
+    try:
+        with lb1.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(everything)) as capture:
+            capture.bind(("eth0", everything))
+            capture.setblocking(False)
+            assert {who(lab, 40000 + number) for number in range(10)} <= {"web1", "web2"}
+            lab.host("client").run(["ping", "-c", "1", lb1.address])
+            frames = list(read(capture))
+    finally:
+        lb1.run(["nft", "delete", "table", "ip", "l4lb"])
+    assert any(socket.inet_aton(lb1.address) in frame for frame in frames)
+    assert not any(socket.inet_aton(VIP) in frame for frame in frames)
+
+
+def read(capture: socket.socket) -> Iterator[bytes]:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield capture.recv(2048)
 
 
 def test_status_tells_what_only_another_run_follows(lb1: Host) -> None:
@@ -121,7 +147,7 @@ def test_watching_through_a_pipe(lb1: Host) -> None:
     assert done.stderr == ""
 
 
-@contextmanager
+@contextlib.contextmanager
 def watching(host: Host, rows: int, columns: int) -> Iterator[Callable[[str], list[list[str]]]]:
     """A terminal on which somebody watches, and in the end presses Ctrl-C. Yields what reads from
     it until it shows some text: the lines of each time that the table was drawn."""

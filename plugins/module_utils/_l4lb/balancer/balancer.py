@@ -21,7 +21,7 @@ from ..kernel.headers import Headers
 from ..kernel.paths import Paths, require_root
 from ..maps.image import Image
 from ..model.config import Config
-from ..network import forwarding
+from ..network import forwarding, link
 from ..routing import ways
 from . import changes, live, needs, observe
 from .decide import Remains, Terms, decide, removal
@@ -104,7 +104,10 @@ class Balancer:
         """drawn: as of `observe`."""
         now = self.live(must_exist=config is not None)
         if config is None:
-            return removal(self.places, self._remains(now))
+            made = removal(self.places, self._remains(now))
+            if not made.changed:
+                link.read_link(self.interface)  # perhaps it is misspelt
+            return made
         seen = observe.observe(self.places, now, config, self.sources, drawn)
         return decide(self.places, config, seen, terms)
 

@@ -31,7 +31,7 @@ README = (CHECKOUT / "README.md").read_text()
 ROLE = CHECKOUT / "roles/l4lb"
 PREFIX = "l4lb_"
 
-OF_AN_OPERATOR = {"held"}
+OF_AN_OPERATOR = {"held", "configured_weight"}
 """Set by the module l4lb_backend, and in what is saved."""
 OF_THE_MODULE = {"state", "replace", "sources"}
 OF_THE_ROLE = {"state", "replace", "manage_packages"}

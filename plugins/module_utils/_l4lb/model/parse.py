@@ -168,8 +168,10 @@ def _checked_backend(
     mac: object,
     mtu: object,
     held: object,
+    configured_weight: object,
 ) -> Backend:
     options = {"weight": weight, "state": state, "mac": mac, "mtu": mtu, "held": held}
+    options["configured_weight"] = configured_weight
     backend = _same_backend(
         unicast_address(address, f"{where}.address"),
         _integer(options, BACKEND["weight"], where),
@@ -177,6 +179,7 @@ def _checked_backend(
         _optional(options, "mac", where, _mac),
         _optional(options, "mtu", where, _mtu),
         _boolean(options, BACKEND["held"], where),
+        _optional(options, "configured_weight", where, _weight),
     )
     if backend.held and backend.state == "enabled":
         raise ConfigError(f"{where}.held", True, "only drained and disabled backends are held")
@@ -261,6 +264,10 @@ def _seed(options: Mapping[str, Any]) -> int:
         return _integer(options, CONFIG["hash_seed"], "")
     except ConfigError as e:  # perhaps it is nearly right
         raise ConfigError(e.option, "not shown", e.remedy) from None
+
+
+def _weight(value: object, where: str) -> int:
+    return _whole(value, where, BACKEND["weight"])
 
 
 def _mtu(value: object, where: str) -> int:

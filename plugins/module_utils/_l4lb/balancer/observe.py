@@ -26,7 +26,7 @@ from ..network import ethtool
 from ..network.link import Link
 from ..routing import egress, local, ways
 from ..routing.ways import Known, Ways
-from . import needs
+from . import modes, needs
 from .live import Live
 from .needs import Needs
 from .places import Places
@@ -77,6 +77,7 @@ class Observed:
         for nothing but to take redirects, which nobody needs any more.
     strips_tags: the interface has VLANs, and takes tags off frames before a program sees them.
     saved: whether the file says this; asked when that is known.
+    hint: that mode native may work by now, in words.
     """
 
     live: Live
@@ -90,6 +91,7 @@ class Observed:
     strips_tags: bool
     saved: Callable[[Config], bool]
     tools: Tools
+    hint: str | None = None
 
     @property
     def manifest(self) -> Manifest | None:
@@ -130,6 +132,7 @@ def observe(
         strips_tags=has_vlans and ethtool.strips_tags(live.link.name),
         saved=places.saved.holds,
         tools=Tools() if sources is None else _tools(sources),
+        hint=modes.hint(live) if wanted.mode == "auto" else None,
     )
 
 

@@ -28,6 +28,17 @@ class LookupTable:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why a driver did not take the program in mode native.
+
+    words: the kernel's. mtus: that the interface had, and the one that it stands on or its peer.
+    """
+
+    words: str
+    mtus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What user space knows of the maps."""
 
@@ -46,6 +57,8 @@ class Manifest:
     """Services of whose backends the second records are in use."""
     route_mtus: Mapping[Address, int] = field(default_factory=dict)
     """As Ingress had them."""
+    refusal: Refusal | None = None
+    """Why the program is not attached in mode native, if that was tried."""
 
     @functools.cached_property
     def backend_numbers(self) -> frozenset[int]:
@@ -77,6 +90,7 @@ class Manifest:
                 "next_number": self.next_number,
                 "second": sorted(self.second),
                 "route_mtus": {str(address): mtu for address, mtu in self.route_mtus.items()},
+                "refusal": self.refusal and [self.refusal.words, self.refusal.mtus],
             },
             separators=(",", ":"),
         ).encode()
@@ -103,9 +117,14 @@ class Manifest:
                 next_number=raw["next_number"],
                 second=frozenset(raw["second"]),
                 route_mtus={ip_address(text): mtu for text, mtu in raw["route_mtus"].items()},
+                refusal=_refusal(raw.get("refusal")),
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
             raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
+
+
+def _refusal(raw: Any) -> Refusal | None:
+    return Refusal(str(raw[0]), tuple(raw[1])) if raw else None
 
 
 def checksum(table: bytes) -> int:

@@ -80,6 +80,15 @@ def read_link(name: str) -> Link:
     )
 
 
+def mtus(index: int) -> tuple[int, ...]:
+    """That of an interface, and that of the one it stands on, or its peer, if that is here: drivers
+    refuse programs for them."""
+    entries = {entry.index: entry for entry in rtnetlink.links()}
+    there = [entries[index]] if index in entries else []
+    there += (entries[one.lower] for one in there[:] if one.lower in entries)
+    return tuple(entry.mtu for entry in there)
+
+
 def carriers(program_id: int) -> list[str]:
     """The interfaces that a program is attached to."""
     return [entry.name for entry in rtnetlink.links() if entry.xdp_program == program_id]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..balancer import modes
 from ..balancer.live import Live, at_work
 from ..balancer.places import Places
 from ..datapath.counters import Statistics, statistics
@@ -59,4 +60,6 @@ class Sampler:
         at = time.monotonic()
         then, before = self._before.get(name, (at, None))
         self._before[name] = (at, now)
-        return facts(live.config, live.mode, now, before, at - then, self._service)
+        found = facts(live.config, live.mode, now, before, at - then, self._service)
+        refusal = modes.refusal(live)
+        return {**found, "native_refused": refusal} if refusal else found

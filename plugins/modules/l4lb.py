@@ -343,7 +343,7 @@ import base64
 import binascii
 import json
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -434,10 +434,11 @@ def warn_of_missing(module: AnsibleModule) -> None:
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options say; returns the result. Raises L4lbError."""
     params = dict(module.params)
-    state, replace = params.pop("state"), params.pop("replace")
+    state, replace_foreign = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
     config = parse_config(params)
     require_root()
+    config = replace(config, interface=here.named(config.interface))
     sources = unpack_sources(packed)
     use_right_python()
     balancer = Balancer(config.interface, sources)
@@ -446,10 +447,10 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         if desired:
             warn_of_missing(module)
-        plan = balancer.plan(desired, replace)
+        plan = balancer.plan(desired, replace_foreign)
         result: dict[str, Any] = {}
     else:
-        outcome = balancer.apply(desired, replace, verify=True)
+        outcome = balancer.apply(desired, replace_foreign, verify=True)
         plan = outcome.plan
         if outcome.left:
             raise L4lbError(

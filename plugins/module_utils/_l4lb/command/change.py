@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import json
 import sys
@@ -101,6 +102,8 @@ def _order(given: dict[str, Any]) -> tuple[Balancer, Config | None, bool]:
     if not isinstance(replace, bool):
         raise ConfigError("replace", replace, "give true or false")
     config = parse_config(_with_seed(given))
+    require_root()
+    config = dataclasses.replace(config, interface=here.named(config.interface))
     balancer = Balancer(config.interface, sources())
     return balancer, config if state == "present" else None, replace
 
@@ -122,7 +125,9 @@ def _with_seed(given: dict[str, Any]) -> dict[str, Any]:
     seed, interface = given.get("hash_seed"), given.get("interface")
     if not isinstance(seed, str) or not seed.startswith("set ("):
         return given
-    known = Balancer(interface_name(interface)).live(must_exist=False).remembered.hash_seed
+    known = (
+        Balancer(here.named(interface_name(interface))).live(must_exist=False).remembered.hash_seed
+    )
     if shown_seed(known) != seed:
         raise ConfigError("hash_seed", seed, "give the number, which /etc/l4lb of its host has")
     return {**given, "hash_seed": known}
@@ -178,7 +183,7 @@ def restore(options: argparse.Namespace) -> int:
 
 def _restore(name: str) -> list[str]:
     """What was done. Raises L4lbError."""
-    balancer = Balancer(interface_name(name), sources())
+    balancer = Balancer(here.named(interface_name(name)), sources())
     outcome = balancer.restore()
     if outcome is None:
         link.read_link(name)  # perhaps it is misspelt
@@ -189,7 +194,8 @@ def _restore(name: str) -> list[str]:
 
 def remove(options: argparse.Namespace) -> int:
     """Stop balancing."""
-    balancer = Balancer(interface_name(options.interface))
+    require_root()
+    balancer = Balancer(here.named(interface_name(options.interface)))
     show(_steps(balancer, balancer.apply(None).plan))
     return 0
 

@@ -151,7 +151,7 @@ def stats(options: argparse.Namespace) -> int:
             time.sleep(options.interval)
         found = sampler.take()
     except IdleError as e:
-        if options.interface not in here.known():
+        if here.named(options.interface) not in here.known():
             raise
         tell(str(e))
         return IDLE

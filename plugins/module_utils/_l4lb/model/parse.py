@@ -28,7 +28,7 @@ from .options import (
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """As text that came from a template, the command line or an INI inventory."""
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_INTERFACE = re.compile(r"[^\s/:]{1,15}")
+_INTERFACE = re.compile(r"[^\s/:]{1,127}")
 
 
 def parse_config(options: Mapping[str, Any]) -> Config:
@@ -73,10 +73,10 @@ def parse_config(options: Mapping[str, Any]) -> Config:
 
 
 def interface_name(value: object) -> str:
-    """Check the name of a network interface (1 to 15 bytes, as the kernel allows)."""
+    """Check a name of a network interface, which may be an alternative one (1 to 127 bytes)."""
     if not isinstance(value, str) or not value:
         raise ConfigError("interface", value, "give the interface that receives the packets")
-    fits = _INTERFACE.fullmatch(value) and value.isprintable() and len(value.encode()) <= 15
+    fits = _INTERFACE.fullmatch(value) and value.isprintable() and len(value.encode()) <= 127
     if not fits or value in (".", ".."):
         raise ConfigError("interface", value, "not an interface name (see ip link)")
     return value

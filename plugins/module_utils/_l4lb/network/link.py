@@ -59,6 +59,15 @@ def interface_name(index: int) -> str:
         raise HostError(f"there is no interface {index} any more") from e
 
 
+def first_name(name: str) -> str:
+    """The name of the interface that is called so, be that an alternative name; the same if there
+    is none."""
+    entries = rtnetlink.links()
+    if any(entry.name == name for entry in entries):
+        return name
+    return next((entry.name for entry in entries if name in entry.alternatives), name)
+
+
 def read_link(name: str) -> Link:
     """The interface called `name`. Raises ConfigError if there is none."""
     entries = {entry.name: entry for entry in rtnetlink.links()}

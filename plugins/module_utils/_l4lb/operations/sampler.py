@@ -27,7 +27,7 @@ class Sampler:
         service: only the service of this name."""
         self.problems: list[str] = []
         """Of the last sample: why it lacks interfaces that balance, or that should."""
-        self._interface = interface
+        self._interface = None if interface is None else here.named(interface)
         self._service = service
         self._before: dict[str, tuple[float, Statistics]] = {}
 

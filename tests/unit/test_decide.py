@@ -51,10 +51,11 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface imp
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.link import Link
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
-    LinkEntry,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.routes import (
+    Hop,
     RouteEntry,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import LinkEntry
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.egress import Exit, Settled
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.ways import Known, Ways
 
@@ -85,11 +86,11 @@ WANTED = config()
 
 def ways(**changes: Any) -> Ways:
     """To both backends, directly by eth0."""
-    routes = {ip_address(one["address"]): RouteEntry(1, ETH0, None) for one in BACKENDS}
+    routes = {ip_address(one["address"]): RouteEntry(1, (Hop(ETH0),)) for one in BACKENDS}
     settled = Settled({})
     made = Ways(
-        ETH0, ENTRIES, routes, set(), [], {}, settled, False, False, Known(), False,
-        dict.fromkeys(routes, (ETH0, "")),
+        ETH0, ENTRIES, routes, set(), [], {}, settled, False, False, Known(), False, {},
+        {address: {(ETH0, "")} for address in routes},
     )  # fmt: skip
     return replace(made, **changes)
 

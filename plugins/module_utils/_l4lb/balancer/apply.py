@@ -188,7 +188,8 @@ class Setup(Change):
         others = needs.needed_by_others(self.interface, self.paths)
         if others is None:
             return
-        before = needs.needs_of(needs.routed(self.plan.live.config))
+        live = self.plan.live.config
+        before = needs.needs_of(needs.routed(live), live.sources)
         unneeded = self._needs - others - before  # by now perhaps what others left for us, too
         needs.withdraw(unneeded, self.paths)
         for version in unneeded.versions & self._missing.versions:
@@ -307,7 +308,8 @@ class Setup(Change):
     def _let_go(self, gone: Collection[Address]) -> None:
         others = needs.needed_by_others(self.interface, self.paths)
         if others is not None:
-            needs.withdraw(needs.needs_of(gone) - others - self._needs, self.paths)
+            unneeded = needs.needs_of(gone, self.plan.live.config.sources) - others - self._needs
+            needs.withdraw(unneeded, self.paths)
 
     def _tidy(self, step: Callable[..., Any], *arguments: Any) -> None:
         try:

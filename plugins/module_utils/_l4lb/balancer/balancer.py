@@ -83,7 +83,8 @@ class Balancer:
             if not forwarding.routing_answers(self.places.paths, version)
         ]
         mode = observe.mode_of(now, manifest.config)
-        found = ways.look(routed, now.link.index, mode, observe.known(now))
+        sources = manifest.config.sources
+        found = ways.look(routed, sources, now.link.index, mode, observe.known(now))
         never, not_yet = found.problems()
         return [*lines, *never, *not_yet, *found.differences(routed)]
 

@@ -12,7 +12,7 @@ its way there notes it in its lock. Whoever changes any of it holds the host's l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -85,10 +85,11 @@ def routed(config: Config) -> list[Address]:
     ]
 
 
-def needs_of(addresses: Iterable[Address]) -> Needs:
-    """What it takes to send to backends that are routed to."""
+def needs_of(addresses: Iterable[Address], sources: Mapping[int, Address]) -> Needs:
+    """What it takes to send to backends that are routed to, from these sources by IP version."""
     wanted = set(addresses)
-    hops, _unreachable = neighbours.next_hops(neighbours.ways(wanted), rtnetlink.links())
+    found = neighbours.ways(wanted, sources)
+    hops, _unreachable = neighbours.next_hops(found, rtnetlink.links())
     return Needs(frozenset(hops), frozenset(address.version for address in wanted))
 
 
@@ -101,17 +102,16 @@ def needed_by_others(interface: str, paths: Paths) -> Needs | None:
                 needs |= Needs.load(note)
     except (ValueError, KeyError, TypeError):
         return None
-    addresses: set[Address] = set()
     for name, pins in all_pins(paths):
         if name != interface and pins.program():
             there = _pinned(pins)
             if there is None:
                 return None
             data_path, manifest = there
-            addresses.update(routed(manifest.config))
+            needs |= needs_of(routed(manifest.config), manifest.config.sources)
             targets = frozenset(egress.target for egress in egresses.read(data_path).values())
             needs |= Needs(redirects=targets - {0})
-    return needs | needs_of(addresses)
+    return needs
 
 
 def _pinned(pins: Pins) -> tuple[DataPath, Manifest] | None:

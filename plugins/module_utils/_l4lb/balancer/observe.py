@@ -111,7 +111,8 @@ def observe(
     """
     ingress = ingress_of(live.link, wanted)
     routed = needs.routed(wanted)
-    found = ways.look(routed, live.link.index, mode_of(live, wanted), known(live))
+    sources_ = {**ingress.sources, **wanted.sources}
+    found = ways.look(routed, sources_, live.link.index, mode_of(live, wanted), known(live))
     needed = Needs(
         frozenset(found.hops),
         frozenset(address.version for address in routed),
@@ -122,7 +123,7 @@ def observe(
         live=live,
         maps=_maps(live, ingress, drawn),
         ingress=ingress,
-        host=local.look(wanted, live.link),
+        host=local.look(wanted, live.link, sources_),
         ways=found,
         needs=needed,
         missing=needs.missing(needed, places.paths),

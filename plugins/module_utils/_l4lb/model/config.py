@@ -117,6 +117,13 @@ class Config:
     services: tuple[Service, ...] = field(default=())
 
     @property
+    def sources(self) -> dict[int, Address]:
+        """IP version -> where tunnels come from, as far as it is given: of a prefix the first
+        address, which routing is asked with."""
+        given = (self.source_address, self.source_address6)
+        return {network.version: network.network_address for network in given if network}
+
+    @property
     def wastes_seed(self) -> bool:
         """Whether a seed is given that nothing depends on."""
         schedulers = {service.scheduler for service in self.services}

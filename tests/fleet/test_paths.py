@@ -131,6 +131,22 @@ def test_the_mtu_of_a_route_counts(lab: Lab, balancer: Balancer, family: int) ->
         lb1.ip([f"route delete {backend} dev eth0", f"link set eth0 mtu {MTU}"])
 
 
+def test_more_neighbours_than_are_known_to_fit(balancer: Balancer) -> None:
+    """The kernel's limits do not show in a network namespace: that is told, and the run goes on.
+    Only planned, as these tables are all the machine's."""
+    balancer.host.ip(["route add 198.18.0.0/22 dev eth0"])
+    try:
+        many = [{"address": f"198.18.{n // 250}.{n % 250 + 1}"} for n in range(700)]
+        wanted = {**service(4, 4), "backends": many}
+        config = {"interface": "eth0", "services": [wanted], "manage_sysctls": True}
+        outcome = Exits(balancer.host, "eth0").do("plan", config)
+    finally:
+        balancer.host.ip(["route delete 198.18.0.0/22 dev eth0"])
+    (warning,) = (one for one in outcome["warnings"] if "neighbours" in one)
+    assert "does not show in this network namespace" in warning
+    assert "net.ipv4.neigh.default.gc_thresh2 is to be 2048" in warning
+
+
 def test_forwarding_switched_off(lab: Lab, balancer: Balancer, family: int) -> None:
     """By another tool, which toggles it for the whole host. Backends in use go on; what is new is
     dropped and counted until the next run.

@@ -132,6 +132,7 @@ class Balancer:
             now.attached,
             places.pins.exists() or places.staging.exists(),
             places.saved.exists(),
+            needs.unneeded_sysctls(self.interface, places.paths),
             unneeded,
             needs.names() if unneeded.redirects else {},
         )

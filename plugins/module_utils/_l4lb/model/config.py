@@ -114,6 +114,8 @@ class Config:
     """Pings of services that a CPU answers a second at the most."""
     too_big_rate: int = CONFIG["too_big_rate"].default
     """Packets that do not fit and that a CPU answers a second at the most."""
+    manage_sysctls: bool = CONFIG["manage_sysctls"].default
+    """Whether sysctls are raised that are too low for the configuration."""
     services: tuple[Service, ...] = field(default=())
 
     @property
@@ -149,6 +151,7 @@ class Config:
             "allow_own_address": self.allow_own_address,
             "echo_rate": self.echo_rate,
             "too_big_rate": self.too_big_rate,
+            "manage_sysctls": self.manage_sysctls,
         }
 
     def dump(self, shown: bool = False) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
@@ -71,21 +73,42 @@ def next_hops(
     return {(index, ip_address(gateway)) for index, gateway in hops}, unreachable
 
 
+@dataclass(frozen=True)
+class Settled:
+    """Entries that need no more care: ours, and those that an operator made permanent, which the
+    kernel never forgets."""
+
+    ours: set[Neighbour]
+    permanent: set[Neighbour]
+
+    def others(self, hops: Collection[Neighbour]) -> frozenset[Neighbour]:
+        """Those of `hops` that are not settled."""
+        return frozenset(hops) - self.ours - self.permanent
+
+    def counts(self, hops: Collection[Neighbour]) -> dict[int, int]:
+        """IP version -> how many entries the kernel must remember, when `hops` are ours, too."""
+        return Counter(
+            address.version for _index, address in self.ours.union(hops) - self.permanent
+        )
+
+
+def settled() -> Settled:
+    """All that are, now."""
+    ours, permanent = set(), set()
+    for entry in rtnetlink.neighbours():
+        if entry.state & _NUD_PERMANENT:
+            permanent.add((entry.index, entry.address))
+        elif entry.protocol == _PROTOCOL:
+            ours.add((entry.index, entry.address))
+    return Settled(ours, permanent)
+
+
 def managed() -> set[Neighbour]:
     """Our entries."""
     return {
         (entry.index, entry.address)
         for entry in rtnetlink.neighbours()
         if entry.protocol == _PROTOCOL
-    }
-
-
-def settled() -> set[Neighbour]:
-    """Entries that need no more care: ours, and those that an operator made permanent."""
-    return {
-        (entry.index, entry.address)
-        for entry in rtnetlink.neighbours()
-        if entry.protocol == _PROTOCOL or entry.state & _NUD_PERMANENT
     }
 
 

@@ -131,6 +131,28 @@ def test_the_mtu_of_a_route_counts(lab: Lab, balancer: Balancer, family: int) ->
         lb1.ip([f"route delete {backend} dev eth0", f"link set eth0 mtu {MTU}"])
 
 
+def test_the_interface_gets_another_mtu_where_next_hops_are_given(
+    lab: Lab, balancer: Balancer
+) -> None:
+    """What a driver would refuse is not followed by itself then; but it shows, and the next run
+    does. Where routing finds the next hops nothing is to be done."""
+    server, lb1 = lab.host(SERVER), Exits(balancer.host, "eth0")
+    mac = server.run(["cat", "/sys/class/net/eth0/address"]).stdout.strip()
+    given = {"interface": "eth0", "services": [service(4, 4, backends={SERVER: {"mac": mac}})]}
+    routed = {"interface": "eth0", "services": [service(4, 4, backends={SERVER: {}})]}
+    for config, changes in ((given, [f"MTU of eth0: {JUMBO} -> {MTU}"]), (routed, [])):
+        lb1.host.ip([f"link set eth0 mtu {JUMBO}"])
+        try:
+            lb1.do("apply", config)
+        finally:
+            lb1.host.ip([f"link set eth0 mtu {MTU}"])
+        assert lb1.outdated() == changes
+        assert lb1.do("apply", config)["steps"] == changes
+        assert lb1.outdated() == []
+        upload(lab, 4)
+        lab.host("client").run(["ip", "route", "flush", "cache"])
+
+
 def test_more_neighbours_than_are_known_to_fit(balancer: Balancer) -> None:
     """The kernel's limits do not show in a network namespace: that is told, and the run goes on.
     Only planned, as these tables are all the machine's."""

@@ -372,10 +372,10 @@ OWN_VIP = Host({MAC}, addresses={ip_address("192.0.2.10")})
 
 
 def forgetful(count: int, version: int, soft: int, wanted: int) -> str:
-    name = {4: V4, 6: V6}[version]
+    low, high = ({4: V4, 6: V6}[version] + number for number in "23")
     return (
-        f"{count} next hops are neighbours by IPv{version}, and {name}2 is {soft}, beyond which "
-        f"the kernel forgets some again and again; set it to {wanted}, and {name}3 to {2 * wanted}, or "
+        f"{count} next hops are neighbours by IPv{version}, and {low} is {soft}, beyond which the "
+        f"kernel forgets some again and again; set it to {wanted}, and {high} to {2 * wanted}, or "
         "manage_sysctls to true"
     )
 

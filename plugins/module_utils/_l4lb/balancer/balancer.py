@@ -74,7 +74,7 @@ class Balancer:
         if data_path is None or manifest is None or not now.attached:
             return []
         ingress = observe.ingress_of(now.link, manifest.config)
-        then = observe.ingress_then(data_path, ingress)
+        then = observe.ingress_then(data_path, manifest, ingress)
         lines = changes.outdated(manifest.config, then, ingress)
         routed = needs.routed(manifest.config)
         lines += [

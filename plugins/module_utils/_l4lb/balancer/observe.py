@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from ..datapath import build, compare, egresses, flows
@@ -170,10 +170,11 @@ def mode_of(live: Live, config: Config) -> str:
     return config.mode
 
 
-def ingress_then(data_path: DataPath, now: Ingress) -> Ingress:
+def ingress_then(data_path: DataPath, manifest: Manifest, now: Ingress) -> Ingress:
     """What the interface had when the maps were written, as far as they hold that."""
     content = data_path.service_table()
-    return image.ingress_of(content, now) if content else now
+    then = image.ingress_of(content, now) if content else now
+    return replace(then, mtu=manifest.mtu)
 
 
 def _maps(live: Live, ingress: Ingress, drawn: Image | None) -> Maps | None:
@@ -182,7 +183,7 @@ def _maps(live: Live, ingress: Ingress, drawn: Image | None) -> Maps | None:
         return None
     if manifest is None:
         return Maps("flows" in data_path.maps)
-    then = ingress_then(data_path, ingress)
+    then = ingress_then(data_path, manifest, ingress)
     if drawn is None or (drawn.manifest, drawn.ingress) != (manifest, then):
         drawn = image.draw(manifest, then)
     return Maps(

@@ -126,6 +126,12 @@ class Config:
         return {network.version: network.network_address for network in given if network}
 
     @property
+    def gives_macs(self) -> bool:
+        """Whether it says of any backend where frames go, which routing finds else."""
+        backends = (backend for service in self.services for backend in service.backends)
+        return bool(self.gateway_mac) or any(backend.mac for backend in backends)
+
+    @property
     def wastes_seed(self) -> bool:
         """Whether a seed is given that nothing depends on."""
         schedulers = {service.scheduler for service in self.services}

@@ -56,10 +56,10 @@ def paths() -> Iterator[Paths]:
     for command in (
         "link set lo up",
         "link set servers up",
-        "address add 10.9.31.254/19 dev servers",
+        "address add 10.9.0.2/19 dev servers",
     ):
         ip(command, SERVERS)
-    ip("route add local 10.9.0.0/19 dev lo", SERVERS)  # so it answers for all of them
+    ip("route add local 10.9.16.0/20 dev lo", SERVERS)  # so it answers for all of them
     yield Paths()
     Balancer(INTERFACE).apply(None)
     ip(f"link delete {INTERFACE}")
@@ -67,7 +67,7 @@ def paths() -> Iterator[Paths]:
 
 
 def config(count: int, **options: Any) -> Config:
-    backends = [{"address": f"10.9.{n // 250 + 1}.{n % 250 + 1}"} for n in range(count)]
+    backends = [{"address": f"10.9.{n // 250 + 16}.{n % 250 + 1}"} for n in range(count)]
     service = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
     services = [{**service, "backends": backends}]
     return parse_config({"interface": INTERFACE, "services": services, **options})

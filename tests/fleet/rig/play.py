@@ -44,6 +44,11 @@ def playbook(
     return run(lab, f"xdp.l4lb.{name}", "--limit", limit, "-e", given, *arguments)
 
 
+def tasks(output: str) -> list[str]:
+    """The names of the tasks that a run has shown, skipped ones too."""
+    return re.findall(r"^TASK \[(?:xdp\.l4lb\.l4lb : )?(.*)\] \*+$", output, re.MULTILINE)
+
+
 def changes(lab: Lab, name: str, *arguments: str, **variables: Any) -> int:
     """Run a playbook of the collection for lb1; how many tasks changed something."""
     done = playbook(lab, name, *arguments, **variables)

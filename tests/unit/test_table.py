@@ -102,6 +102,7 @@ def test_no_services_are_no_idle_host() -> None:
 
 LONGEST = "2001:db8:1111:2222:3333:4444:5555:6666"
 MOST = 2**64 - 1
+DROPS = dict.fromkeys(reasons.DROPS, MOST)
 
 
 @pytest.mark.parametrize("rates", [{}, {"packets_per_second": 1e9, "bits_per_second": 4e13}])
@@ -114,15 +115,12 @@ def test_whatever_it_is_fits_a_terminal(name: str, counter: int, rates: dict[str
         backend("203.0.113.21", 1, 1000, **rates),
     ]
     one = {**service(name, *backends), "address": LONGEST}
-    more = {"mode": "generic", "services": [one, one], "drops": dict(DROPS_ALL)}
+    more = {"mode": "generic", "services": [one, one], "drops": DROPS}
     lines = table({"interface-of-15": more})
     assert max(width(line) for line in lines) <= 80
     for unit in ("pkts", "bytes"):
         ends = {line.rindex(unit) for line in lines if unit in line and "dropped" not in line}
         assert len(ends) == 1, "columns stay columns"
-
-
-DROPS_ALL = dict.fromkeys(reasons.DROPS, MOST)
 
 
 @pytest.mark.parametrize(

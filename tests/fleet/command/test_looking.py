@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -13,7 +14,6 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
@@ -84,7 +84,7 @@ def test_the_host_does_not_see_the_traffic(lab: Lab, lb1: Host) -> None:
 
 
 def read(capture: socket.socket) -> Iterator[bytes]:
-    with suppress(BlockingIOError):
+    with contextlib.suppress(BlockingIOError):
         while True:
             yield capture.recv(2048)
 
@@ -147,7 +147,7 @@ def test_watching_through_a_pipe(lb1: Host) -> None:
     assert done.stderr == ""
 
 
-@contextmanager
+@contextlib.contextmanager
 def watching(host: Host, rows: int, columns: int) -> Iterator[Callable[[str], list[list[str]]]]:
     """A terminal on which somebody watches, and in the end presses Ctrl-C. Yields what reads from
     it until it shows some text: the lines of each time that the table was drawn."""

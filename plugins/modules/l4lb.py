@@ -137,6 +137,17 @@ options:
       - As many may come at once after a second without. What is beyond is dropped as C(limited).
     type: int
     default: 10000
+  manage_sysctls:
+    description:
+      - Raise the limits of the kernel's neighbour tables, C(net.ipv4.neigh.default.gc_thresh1) to C(gc_thresh3) and their
+        IPv6 sisters, where they are too low for the next hops. These are all backends that are on a link of the host.
+      - If V(false), more next hops than C(gc_thresh3) are an error. There is a warning if C(gc_thresh2) does not leave room
+        for 128 more, as beyond it the kernel forgets neighbours in use.
+      - They are set at once and, by C(/etc/sysctl.d/60-l4lb.conf), at each boot, and never lowered. The file goes with the
+        last balancer of the host.
+      - Only the host's initial network namespace has these sysctls. Elsewhere, as in containers, there is a warning.
+    type: bool
+    default: false
   services:
     description: All services of the interface. Those that are not listed are removed.
     type: raw

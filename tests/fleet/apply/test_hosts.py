@@ -107,12 +107,13 @@ def test_two_runs_at_once(lab: Lab, lb1: Host) -> None:
 def test_a_host_that_lacks_everything(lab: Lab, lb2: Host, tmp_path: Path) -> None:
     config: dict[str, Any] = {"services": [service(1, 2)]}
     with hidden(lb2, BCC), hidden(lb2, PYROUTE2), hidden(lb2, HEADERS):
-        present, unknown, absent, real, none = ansible(
+        present, unknown, absent, nobody, real, none = ansible(
             lab,
             tmp_path,
             l4lb(True, **config),
             l4lb(True, **{**config, "interface": "eth9"}),
             l4lb(True, state="absent"),
+            l4lb(state="absent", interface="eth9"),
             l4lb(**config),
             stats(),
             hosts="lb2",
@@ -120,7 +121,8 @@ def test_a_host_that_lacks_everything(lab: Lab, lb2: Host, tmp_path: Path) -> No
     assert present["changed"]
     assert any("pyroute2 is not installed" in one for one in present["warnings"])
     assert "address: 203.0.113.22" in present["diff"]["after"]
-    assert unknown["msg"].startswith("interface: 'eth9': no such interface")
+    for wrong in (unknown, nobody):
+        assert wrong["msg"].startswith("interface: 'eth9': no such interface")
     assert not absent["changed"]
     assert real["msg"] == "pyroute2 is not installed; install python3-pyroute2"
     assert none["ansible_facts"] == {"l4lb": {}}

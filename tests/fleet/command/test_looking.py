@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import re
 import signal
+import socket
 import subprocess
+from collections.abc import Iterator
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
 from tests.fleet.rig.command import DEPLOYED, l4lb, service, who
-from tests.fleet.rig.services import WEB
+from tests.fleet.rig.services import VIP, WEB
 from tests.interruptible import interruptible
 
 
@@ -35,6 +38,31 @@ def test_status(lb1: Host) -> None:
     assert [one["name"] for one in state["services"]] == ["drained", "empty", "web"]
     lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
     assert "eth0       not attached  drained" in l4lb(lb1, "status")
+
+
+def test_the_host_does_not_see_the_traffic(lab: Lab, lb1: Host) -> None:
+    """Neither its firewall nor whoever captures there, as README.md says."""
+    everything = 3
+    chain = "type filter hook prerouting priority -300"
+    refuse = f"table ip l4lb {{ chain first {{ {chain}; ip daddr {VIP} drop; }}; }}"
+    lb1.run(["nft", "-f", "-"], input=refuse)
+    try:
+        with lb1.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(everything)) as capture:
+            capture.bind(("eth0", everything))
+            capture.setblocking(False)
+            assert {who(lab, 40000 + number) for number in range(10)} <= {"web1", "web2"}
+            lab.host("client").run(["ping", "-c", "1", lb1.address])
+            frames = list(read(capture))
+    finally:
+        lb1.run(["nft", "delete", "table", "ip", "l4lb"])
+    assert any(socket.inet_aton(lb1.address) in frame for frame in frames)
+    assert not any(socket.inet_aton(VIP) in frame for frame in frames)
+
+
+def read(capture: socket.socket) -> Iterator[bytes]:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield capture.recv(2048)
 
 
 def test_status_tells_what_only_another_run_follows(lb1: Host) -> None:

@@ -68,6 +68,7 @@ def parse_config(options: Mapping[str, Any]) -> Config:
         allow_own_address=_boolean(options, CONFIG["allow_own_address"], ""),
         echo_rate=_integer(options, CONFIG["echo_rate"], ""),
         too_big_rate=_integer(options, CONFIG["too_big_rate"], ""),
+        manage_sysctls=_boolean(options, CONFIG["manage_sysctls"], ""),
         services=tuple(sorted(services, key=lambda service: service.name)),
     )
 

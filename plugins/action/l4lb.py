@@ -1,7 +1,10 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin of the module l4lb: sends the C sources along, in the same round trip."""
+"""Action plugin of the module l4lb: checks its options, and sends the C sources along.
+
+Ansible would tell wrong ones otherwise: in its words, and with the seed if that is wrong.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import (
+    parse_request,
+    parse_settings,
+)
 
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 """As Ansible itself says it."""
@@ -36,16 +44,25 @@ class ActionModule(ActionBase):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Add the sources to the options."""
+        """Normalise the options, and add the sources to them."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        result.update(
-            self._execute_module(
-                module_name="xdp.l4lb.l4lb",
-                module_args={**self._task.args, "sources": packed_sources()},
-                task_vars=task_vars,
-                wrap_async=self._task.async_val,
+        given = {name: value for name, value in self._task.args.items() if name != "sources"}
+        try:
+            settings = parse_settings(given)
+            parse_request(given)
+        except ConfigError as e:
+            result.update(failed=True, msg=str(e))
+        else:
+            given.update((name, value) for name, value in settings.items() if name in given)
+            given["sources"] = packed_sources()
+            result.update(
+                self._execute_module(
+                    module_name="xdp.l4lb.l4lb",
+                    module_args=given,
+                    task_vars=task_vars,
+                    wrap_async=self._task.async_val,
+                )
             )
-        )
         result["invocation"] = {"module_args": {**self._task.args, **self._hidden()}}
         return result
 

@@ -141,6 +141,8 @@ SETTINGS: list[tuple[str, Any, str]] = [
     ("allow_own_address", 1, TRUTH),
     ("allow_own_address", ["192.0.2.10"], TRUTH),
     ("allow_own_address", "192.0.2.10", TRUTH),
+    ("manage_sysctls", "perhaps", TRUTH),
+    ("manage_sysctls", 1, TRUTH),
     ("echo_rate", -1, RATE),
     ("echo_rate", 2**32, RATE),
     ("echo_rate", "1000/s", RATE),

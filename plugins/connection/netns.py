@@ -50,6 +50,8 @@ options:
     description:
       - Name of the host, a directory in that of the laboratory.
       - C(ansible_host) is not asked, so it stays free for the address of the host.
+      - A task with C(delegate_to) keeps the C(inventory_hostname) of the host that it came from, so
+        where tasks are delegated, give every host its name by C(ansible_netns_host).
     type: str
     default: inventory_hostname
     vars:

@@ -41,7 +41,7 @@ attributes:
     support: full
     platforms: Linux
   action:
-    description: Has an action plugin, which sends the C sources along with the module.
+    description: Has an action plugin, which sends the C sources along with the module, and has it shown what changes.
     support: full
 options:
   interface:
@@ -137,6 +137,17 @@ options:
       - As many may come at once after a second without. What is beyond is dropped as C(limited).
     type: int
     default: 10000
+  manage_sysctls:
+    description:
+      - Raise the limits of the kernel's neighbour tables, C(net.ipv4.neigh.default.gc_thresh1) to C(gc_thresh3) and their
+        IPv6 sisters, where they are too low for the next hops. These are all backends that are on a link of the host.
+      - If V(false), more next hops than C(gc_thresh3) are an error. There is a warning if C(gc_thresh2) does not leave room
+        for 128 more, as beyond it the kernel forgets neighbours in use.
+      - They are set at once and, by C(/etc/sysctl.d/60-l4lb.conf), at each boot, and never lowered. The file goes with the
+        last balancer of the host.
+      - Only the host's initial network namespace has these sysctls. Elsewhere, as in containers, there is a warning.
+    type: bool
+    default: false
   services:
     description:
       - All services of the interface. Those that are not listed are removed. V([]) is a balancer without services, which
@@ -325,6 +336,11 @@ headers:
     exact:
       description: Whether they are the running kernel's.
       type: bool
+lacks:
+  description: What a real run would stop for, as the host lacks it.
+  returned: in check mode, when state is present and something is missing
+  type: str
+  sample: pyroute2 is not installed; install python3-pyroute2
 waited:
   description: Seconds that another run on the same interface was waited for.
   returned: not in check mode
@@ -417,14 +433,15 @@ def use_right_python() -> None:
                 respawn_module(interpreter)
 
 
-def warn_of_missing(module: AnsibleModule) -> None:
-    """Say in check mode what a real run would fail for, as it may be installed by then."""
+def lacks() -> dict[str, str]:
+    """What a real run would fail for; in check mode it goes on, as it may be installed by then."""
     try:
         pyroute.require_pyroute2()
         bpf.require()
         requirements.require_tools()
     except HostError as e:
-        module.warn(f"a real run would stop here: {e}")
+        return {"lacks": str(e)}
+    return {}
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -439,10 +456,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     desired, replace = request.config, request.replace
 
     if module.check_mode:
-        if desired:
-            warn_of_missing(module)
         plan = balancer.plan(desired, replace)
-        result: dict[str, Any] = {}
+        result: dict[str, Any] = lacks() if desired else {}
     else:
         outcome = balancer.apply(desired, replace, verify=True)
         plan = outcome.plan

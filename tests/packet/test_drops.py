@@ -124,6 +124,15 @@ def test_udp_takes_eight_bytes(balancer: Balancer, length: int, reason: str | No
     assert balancer.counted().drops == ({reason: 1} if reason else {})
 
 
+@pytest.mark.parametrize("length", [0, 7, 8, 65535])
+def test_the_length_that_a_udp_header_names_is_left_to_the_backend(
+    balancer: Balancer, length: int
+) -> None:
+    balancer.configure(*SERVICES)
+    balancer.send(frame(udp(length=length, data=b"hello"), destination=VIP))
+    assert balancer.counted().drops == {}
+
+
 @pytest.mark.parametrize(
     "whole",
     [

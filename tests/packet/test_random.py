@@ -5,7 +5,8 @@
 on every byte and on every counter, and each packet to a service is counted exactly once.
 
 `harness.Balancer` compares; these tests think up what to send. L4LB_PACKETS says how many packets
-(default: 200,000), L4LB_SEED from which seed on; every seed is printed.
+(default: 200,000), L4LB_SEED from which seed on; the seeds are printed; the first is
+that of hypothesis, too.
 """
 
 from __future__ import annotations
@@ -303,11 +304,6 @@ def test_property(
     versatile.send_all(sent)
     versatile.send_all(sent[::-1])
     versatile.check()
-
-
-def test_property_seed(capsys: pytest.CaptureFixture[str]) -> None:
-    with capsys.disabled():
-        print(f"\n{EXAMPLES} examples of hypothesis, seed {SEED}")
 
 
 def ethernet() -> Any:

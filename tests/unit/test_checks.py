@@ -196,8 +196,8 @@ def test_weights_that_count_for_nothing(
 ) -> None:
     backends = [{"address": f"10.0.0.{n + 1}", "weight": one} for n, one in enumerate(weights)]
     told = (
-        "services[web].scheduler: 'jhash': ignores weights other than 0; choose maglev, or leave the "
-        "weights out"
+        "services[web].scheduler: 'jhash': ignores weights other than 0; choose maglev, or leave "
+        "the weights out"
     )
     found = check({**web(scheduler=scheduler), "backends": backends})
     assert found == Findings([], [told] * warned)

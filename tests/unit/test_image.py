@@ -835,9 +835,7 @@ def test_receivers_come_back_from_a_service_table() -> None:
     own_macs = image.own_macs(config(), then)
     numbers = image.receivers(own_macs, then)
     assert numbers == {0: 3, 100: 4, 4094: 5, 4096 + 2: 6}
-    header = service_table.ServiceHeader(
-        layout.VERSION, 1, 1, own_macs=own_macs, receivers=numbers, address=then.address
-    )
+    header = service_table.ServiceHeader(layout.VERSION, 1, 1, own_macs=own_macs, receivers=numbers)
     now = Ingress(IPv4Address("10.9.9.8"), BRIDGE, mtu=1400)
     assert image.ingress_of(header.pack(), now) == dataclasses.replace(
         then, address=now.address, mtu=1400

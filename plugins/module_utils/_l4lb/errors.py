@@ -13,7 +13,7 @@ _MOST_OF_A_VALUE, _MOST_OF_A_NAME, _MOST = 80, 120, 280
 """Characters of an error about an option; with a prefix it is still shorter than 300."""
 
 
-def clipped(text: str, most: int) -> str:
+def _limited(text: str, most: int) -> str:
     """The text as it is printed, as far as it has room."""
     text = printable(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
@@ -37,8 +37,8 @@ class ConfigError(L4lbError):
     """The desired state is wrong: names the option, the value and what to do."""
 
     def __init__(self, option: str, value: object, remedy: str) -> None:
-        told = f"{clipped(option, _MOST_OF_A_NAME)}: {clipped(_short(value), _MOST_OF_A_VALUE)}"
-        super().__init__(clipped(f"{told}: {remedy}", _MOST))
+        told = f"{_limited(option, _MOST_OF_A_NAME)}: {_limited(_short(value), _MOST_OF_A_VALUE)}"
+        super().__init__(_limited(f"{told}: {remedy}", _MOST))
         self.option = option
         self.value = value
         self.remedy = remedy
@@ -46,6 +46,10 @@ class ConfigError(L4lbError):
 
 class HostError(L4lbError):
     """The host lacks something: a package, kernel headers, a privilege, an interface."""
+
+
+class IdleError(L4lbError):
+    """No balancer is attached to the interface."""
 
 
 class ForeignProgramError(L4lbError):

@@ -18,6 +18,7 @@ import pytest
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
 from tests.fleet.rig.command import CLIENT, DEPLOYED, l4lb, service, who
+from tests.fleet.rig.play import playbook
 from tests.fleet.rig.services import VIP
 from tests.interruptible import interruptible
 
@@ -88,6 +89,12 @@ def test_wrong_input(deployed: Host, arguments: list[str], given: Any, message: 
     deployed.run(["truncate", "--size=100G", "/root/long"])
     assert message in l4lb(deployed, *arguments, given=given, code=1)
     deployed.run(["rm", "/root/long"])
+
+
+def test_a_playbook_with_nobody_to_remove(lab: Lab, deployed: Host) -> None:
+    done = playbook(lab, "remove", interface="eth9")
+    assert done.returncode and "interface: 'eth9': no such interface" in done.stdout
+    assert l4lb(deployed, "status")
 
 
 def test_a_pipe(deployed: Host) -> None:

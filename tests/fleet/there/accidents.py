@@ -35,6 +35,9 @@ STEPS: dict[str, tuple[Any, Callable[..., Any]]] = {
     "save it": (Saved, Saved.commit),
 }
 
+TIDYING = {"finish"}
+"""Steps after which nothing can be lost any more: that they fail is a warning."""
+
 
 def stopped(wanted: Options, step: str, kill: bool) -> Answer:
     """Apply, and fail or be killed at a step, the first time."""

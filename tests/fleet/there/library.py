@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
@@ -93,8 +94,10 @@ def restore() -> Answer:
 
 
 def remove(*, interfaces: list[str]) -> None:
+    """Balancers, where there are such interfaces."""
     for interface in interfaces:
-        Balancer(interface).apply(None)
+        with contextlib.suppress(errors.ConfigError):
+            Balancer(interface).apply(None)
 
 
 def removal(interface: str) -> Answer:

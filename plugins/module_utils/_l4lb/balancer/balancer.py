@@ -21,7 +21,7 @@ from ..kernel.headers import Headers
 from ..kernel.paths import Paths, require_root
 from ..maps.image import Image
 from ..model.config import Config
-from ..network import forwarding
+from ..network import forwarding, link
 from ..routing import ways
 from . import changes, live, needs, observe
 from .decide import Remains, Terms, decide, removal
@@ -74,7 +74,7 @@ class Balancer:
         if data_path is None or manifest is None or not now.attached:
             return []
         ingress = observe.ingress_of(now.link, manifest.config)
-        then = observe.ingress_then(data_path, ingress)
+        then = observe.ingress_then(data_path, manifest, ingress)
         lines = changes.outdated(manifest.config, then, ingress)
         routed = needs.routed(manifest.config)
         lines += [
@@ -83,7 +83,8 @@ class Balancer:
             if not forwarding.routing_answers(self.places.paths, version)
         ]
         mode = observe.mode_of(now, manifest.config)
-        found = ways.look(routed, now.link.index, mode, observe.known(now))
+        sources = manifest.config.sources
+        found = ways.look(routed, sources, now.link.index, mode, observe.known(now))
         never, not_yet = found.problems()
         return [*lines, *never, *not_yet, *found.differences(routed)]
 
@@ -104,7 +105,10 @@ class Balancer:
         """drawn: as of `observe`."""
         now = self.live(must_exist=config is not None)
         if config is None:
-            return removal(self.places, self._remains(now))
+            made = removal(self.places, self._remains(now))
+            if not made.changed:
+                link.read_link(self.interface)  # perhaps it is misspelt
+            return made
         seen = observe.observe(self.places, now, config, self.sources, drawn)
         return decide(self.places, config, seen, terms)
 
@@ -131,6 +135,7 @@ class Balancer:
             now.attached,
             places.pins.exists() or places.staging.exists(),
             places.saved.exists(),
+            needs.unneeded_sysctls(self.interface, places.paths),
             unneeded,
             needs.names() if unneeded.redirects else {},
         )

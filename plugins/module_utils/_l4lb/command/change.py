@@ -149,10 +149,7 @@ def _restore(name: str) -> list[str]:
 def remove(options: argparse.Namespace) -> int:
     """Stop balancing."""
     balancer = Balancer(interface_name(options.interface))
-    plan = balancer.apply(None).plan
-    if not plan.changed:
-        link.read_link(options.interface)  # perhaps it is misspelt
-    show(_steps(balancer, plan))
+    show(_steps(balancer, balancer.apply(None).plan))
     return 0
 
 

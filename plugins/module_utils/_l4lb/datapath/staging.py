@@ -66,7 +66,7 @@ def stage(
     manifest = numbering.place(config, build or {}, before, data_path.room.backends)
     keep = "lookup_tables" in shared
     manifest, tables = numbering.with_tables(manifest, before, repair, keep)
-    manifest = replace(manifest, route_mtus=route_mtus or {})
+    manifest = replace(manifest, route_mtus=route_mtus or {}, mtu=ingress.mtu)
     for index, content in tables.items():
         data_path.lookup_tables.update(index, content)
     new = image.draw(manifest, ingress)

@@ -50,8 +50,6 @@ class Image:
             seed=config.hash_seed,
             echo_rate=config.echo_rate,
             too_big_rate=config.too_big_rate,
-            address=ingress.address,
-            address6=ingress.address6,
             own_macs=macs,
             receivers=receivers(macs, ingress),
         )

@@ -45,7 +45,9 @@ class Manifest:
     second: frozenset[str] = frozenset()
     """Services of whose backends the second records are in use."""
     route_mtus: Mapping[Address, int] = field(default_factory=dict)
-    """As Ingress had them."""
+    """Of those that have one."""
+    mtu: int = 0
+    """Of the interface, then: a limit on the way to MAC addresses that are given."""
 
     @functools.cached_property
     def backend_numbers(self) -> frozenset[int]:
@@ -77,6 +79,7 @@ class Manifest:
                 "next_number": self.next_number,
                 "second": sorted(self.second),
                 "route_mtus": {str(address): mtu for address, mtu in self.route_mtus.items()},
+                "mtu": self.mtu,
             },
             separators=(",", ":"),
         ).encode()
@@ -103,6 +106,7 @@ class Manifest:
                 next_number=raw["next_number"],
                 second=frozenset(raw["second"]),
                 route_mtus={ip_address(text): mtu for text, mtu in raw["route_mtus"].items()},
+                mtu=raw["mtu"],
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
             raise L4lbError(f"the manifest of the maps is not readable: {e}") from e

@@ -8,7 +8,8 @@ from __future__ import annotations
 DROPS = {
     "malformed": "Header lengths contradict each other or the frame, or what would be answered has "
     "a wrong header checksum, options that cannot be read, a source route, or comes from a group's "
-    "MAC address. Expected to be 0; look for a broken sender or a scan.",
+    "MAC address. What a UDP header says of its length is left to the backend. Expected to be 0; "
+    "look for a broken sender or a scan.",
     "fragment": "A fragment has no ports to balance by. Expected to be near 0; have clients use "
     "path MTU discovery.",
     "no_backend": "The service has no enabled backend with a weight. Enable one.",

@@ -65,7 +65,7 @@ def _distinct_backends(services: Sequence[Service]) -> int:
 
 
 def flow_table_bytes(config: Config, cpus: int) -> int:
-    """What the flow table takes of the kernel's memory, on all CPUs; nothing if no service uses it."""
+    """What the flow table takes, on all CPUs; nothing if no service uses it."""
     is_used = any(remembers(service, config) for service in config.services)
     return flow_blocks(config) * flow_table.FLOW_BLOCK_SIZE * cpus if is_used else 0
 

@@ -222,8 +222,8 @@ def _weights(config: Config) -> Iterator[str]:
         weights = {backend.share for backend in service.backends} - {0}
         if service.scheduler == "jhash" and len(weights) > 1:
             yield (
-                f"services[{service.name}].scheduler: 'jhash': ignores weights other than 0; choose "
-                "maglev, or leave the weights out"
+                f"services[{service.name}].scheduler: 'jhash': ignores weights other than 0; "
+                "choose maglev, or leave the weights out"
             )
 
 

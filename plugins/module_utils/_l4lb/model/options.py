@@ -151,6 +151,14 @@ CONFIG = _table(
         range=(0, 2**32 - 1),
     ),
     Option(
+        "manage_sysctls",
+        "bool",
+        "raise `net.ipv4.neigh.default.gc_thresh1` to `3`, and their IPv6 sisters, where the "
+        "kernel keeps fewer neighbours than there are next hops; if `false`, that is an error or "
+        "a warning",
+        default=False,
+    ),
+    Option(
         "services",
         "list",
         "list of services, see below; required unless the state is `absent`",

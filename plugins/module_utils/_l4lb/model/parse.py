@@ -102,6 +102,7 @@ def _with_services(options: Mapping[str, Any], services: Iterable[Service]) -> C
         allow_own_address=values.boolean(options, CONFIG["allow_own_address"], ""),
         echo_rate=values.integer(options, CONFIG["echo_rate"], ""),
         too_big_rate=values.integer(options, CONFIG["too_big_rate"], ""),
+        manage_sysctls=values.boolean(options, CONFIG["manage_sysctls"], ""),
         services=tuple(sorted(services, key=lambda service: service.name)),
     )
 

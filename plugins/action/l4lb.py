@@ -1,7 +1,8 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin of the module l4lb: sends the C sources along, in the same round trip."""
+"""Action plugin of the module l4lb: sends the C sources along, in the same round trip, and has it
+shown what changes."""
 
 from __future__ import annotations
 
@@ -13,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
+from ansible_collections.xdp.l4lb.plugins.plugin_utils.shown import show_change
+
+display = Display()
 
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 """As Ansible itself says it."""
@@ -36,7 +41,7 @@ class ActionModule(ActionBase):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Add the sources to the options."""
+        """Add the sources to the options; show what it did, and what the host lacks."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         result.update(
             self._execute_module(
@@ -46,8 +51,20 @@ class ActionModule(ActionBase):
                 wrap_async=self._task.async_val,
             )
         )
+        self._tell(result, task_vars or {})
         result["invocation"] = {"module_args": {**self._task.args, **self._hidden()}}
         return result
+
+    def _tell(self, result: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        """The role tries before it installs, and says itself what it would install."""
+        if not task_vars.get("__l4lb_trial"):
+            show_change(result, self._task.diff)
+            if self._templar.template(task_vars.get("__l4lb_installing", False)):
+                result.pop("lacks", None)
+            if "lacks" in result:
+                display.warning(f"a real run would stop here: {result['lacks']}")
+        elif "lacks" in result:
+            result.update(failed=True, msg=result["lacks"])
 
     def _hidden(self) -> dict[str, str]:
         """Options that are secrets, if they are given; to mark them as such in the module would

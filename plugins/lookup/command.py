@@ -104,7 +104,10 @@ class LookupModule(LookupBase):
     """What Ansible asks."""
 
     def run(
-        self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        terms: list[Any],
+        variables: dict[str, Any] | None = None,  # noqa: ARG002
+        **kwargs: Any,
     ) -> list[str]:
         """Build it into the run's temporary directory, unless its digest is asked for."""
         if terms:

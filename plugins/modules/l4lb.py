@@ -41,7 +41,7 @@ attributes:
     support: full
     platforms: Linux
   action:
-    description: Has an action plugin, which sends the C sources along with the module.
+    description: Has an action plugin, which sends the C sources along with the module, and has it shown what changes.
     support: full
 options:
   interface:
@@ -335,6 +335,11 @@ headers:
     exact:
       description: Whether they are the running kernel's.
       type: bool
+lacks:
+  description: What a real run would stop for, as the host lacks it.
+  returned: in check mode, when state is present and something is missing
+  type: str
+  sample: pyroute2 is not installed; install python3-pyroute2
 waited:
   description: Seconds that another run on the same interface was waited for.
   returned: not in check mode
@@ -428,14 +433,15 @@ def use_right_python() -> None:
                 respawn_module(interpreter)
 
 
-def warn_of_missing(module: AnsibleModule) -> None:
-    """Say in check mode what a real run would fail for, as it may be installed by then."""
+def lacks() -> dict[str, str]:
+    """What a real run would fail for; in check mode it goes on, as it may be installed by then."""
     try:
         pyroute.require_pyroute2()
         bpf.require()
         requirements.require_tools()
     except HostError as e:
-        module.warn(f"a real run would stop here: {e}")
+        return {"lacks": str(e)}
+    return {}
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -451,10 +457,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     desired = config if state == "present" else None
 
     if module.check_mode:
-        if desired:
-            warn_of_missing(module)
         plan = balancer.plan(desired, replace)
-        result: dict[str, Any] = {}
+        result: dict[str, Any] = lacks() if desired else {}
     else:
         outcome = balancer.apply(desired, replace, verify=True)
         plan = outcome.plan

@@ -36,6 +36,9 @@ attributes:
     description: Where the module runs.
     support: full
     platforms: Linux
+  action:
+    description: Has an action plugin, which has it shown what changes.
+    support: full
 options:
   address:
     description: The backend's IPv4 or IPv6 address.

@@ -40,7 +40,7 @@ def described(path):
     try:
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode):
-            return "link " + os.readlink(path)
+            return "link " + os.readlink(path)  # noqa: PTH115 (newer than some Pythons)
         rights = f"{stat.S_IMODE(found.st_mode):o} {found.st_uid}:{found.st_gid}"
         if stat.S_ISDIR(found.st_mode):
             return "directory " + rights

@@ -44,7 +44,9 @@ def deployed(lab: Lab) -> Iterator[Host]:
     assert files(host) == []
     assert play(lab, "deploy", "--check", "--diff") == 4
     assert files(host) == []
-    assert play(lab, "deploy") == 4, "directory, file, link, balancer"
+    first = playbook(lab, "deploy", limit="lb1", **DEPLOYED)
+    assert "changed=4 " in first.stdout, "directory, file, link, balancer"
+    assert "- 'web: added with 2 backends'" in first.stdout
     again = playbook(lab, "deploy", "--diff", limit="lb1", **DEPLOYED)
     assert "changed=0 " in again.stdout
     assert len(tasks(again.stdout)) <= 10, "someone reads that for each host"

@@ -40,7 +40,7 @@ options:
     description:
       - The balancer on this interface, and an error if there is none.
       - The default is every balancer of the host. A warning tells of those that cannot be read, as when an interface has
-        gone.
+        gone, and of those that are saved and not attached.
     type: str
   service:
     description: Only the service of this name, and interfaces that have it. The default is all.
@@ -113,7 +113,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.sampler import Sampler
 
 
@@ -123,8 +122,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     interval, service = module.params["interval"], module.params["service"]
     if interval < 0:
         raise ConfigError("interval", interval, "give a number of seconds, 0 or more")
-    if not module.params["interface"] and not here.balancing():
-        return {}
     sampler = Sampler(module.params["interface"], service)
     if interval:
         sampler.take()

@@ -213,14 +213,14 @@ def test_a_reboot(lb1: Host) -> None:
         balances = when(inside, "l4lb@eth0.service", "ActiveEnterTimestamp")
         online = when(inside, "network-online.target", "ActiveEnterTimestamp")
         assert 0 < balances <= online
-        assert "\neth0       native  web " in run(inside, "l4lb", "status")
+        assert "web on eth0 (native), " in run(inside, "l4lb", "status")
         assert play(inside, "deploy", "--skip-tags", "packages") == 0
 
         # A removal that fails leaves what it found, and so it does for the next boot.
         run(inside, "mount", "--bind", "/etc/l4lb", "/etc/l4lb")
         run(inside, "mount", "-o", "remount,bind,ro", "/etc/l4lb")
         assert play(inside, "remove", failed=1) == 0
-        assert "\neth0       native  web " in run(inside, "l4lb", "status")
+        assert "web on eth0 (native), " in run(inside, "l4lb", "status")
         assert run(inside, "systemctl", "is-enabled", "l4lb@eth0") == "enabled"
         run(inside, "umount", "/etc/l4lb")
 
@@ -278,14 +278,14 @@ def test_one_of_two_fails(lab: Lab, tmp_path: Path) -> None:
         assert re.search(r"lb1 .*failed=0", done.stdout)
         assert re.search(r"lb2 .*failed=1", done.stdout)
         assert "mode native" in done.stdout
-        assert "\neth0       native  web " in run(lb1, "l4lb", "status")
+        assert "web on eth0 (native), " in run(lb1, "l4lb", "status")
         assert run(lb2, "l4lb", "status") == "This host does not balance."
         for inside in (lb1, lb2):
             assert run(inside, "systemctl", "is-enabled", "l4lb@eth0") == "enabled"
 
     hosts["lb1"].run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
     with booted(hosts["lb1"]) as lb1, booted(hosts["lb2"]) as lb2:
-        assert "\neth0       native  web " in run(lb1, "l4lb", "status")
+        assert "web on eth0 (native), " in run(lb1, "l4lb", "status")
         assert run(lb1, "systemctl", "is-active", "l4lb@eth0") == "active"
         # Nothing is saved there, which is no reason to fail.
         assert run(lb2, "systemctl", "is-active", "l4lb@eth0") == "active"

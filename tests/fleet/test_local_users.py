@@ -297,7 +297,7 @@ def test_a_balancer_gets_such_a_name(names: Host) -> None:
     names.run(["sh", "-ec", rename, "", ESCAPE, "veth9"])
     names.run([COMMAND, "apply", "-"], input=json.dumps(veth9))
     names.run(["sh", "-ec", rename, "", "veth9", ESCAPE])
-    assert f"\n{SHOWN}   generic " in names.run([COMMAND, "status"]).stdout
+    assert f"no services on {SHOWN} (generic)\n" in names.run([COMMAND, "status"]).stdout
     assert f"detach the program from {SHOWN}\n" in names.run([COMMAND, "remove", "veth9"]).stdout
 
 

@@ -105,6 +105,21 @@ def test_no_such_thing(change: dict[str, Any], message: str) -> None:
     assert str(raised.value) == message
 
 
+@pytest.mark.parametrize("change", [{"address": A}, {"address": A, "service": "nobody"}])
+def test_an_error_does_not_list_thousands(change: dict[str, Any]) -> None:
+    services = [
+        {**service(f"{n:063}", n, "2"), "backends": [{"address": f"10.1.{n}.{i}"} for i in OCTETS]}
+        for n in range(200)
+    ]
+    with pytest.raises(ConfigError) as raised:
+        change_backend(config(*services), **change)
+    assert len(str(raised.value)) < 700
+    assert str(raised.value).endswith(" more")
+
+
+OCTETS = range(1, 200)
+
+
 # A new configuration.
 
 HELD = config(service("web", 80, "1", "2", b1={"state": "drained", "held": True}))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.command.main import EXIT_CODES
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import (
     ANSWERS,
     DROPS,
@@ -108,3 +109,8 @@ def test_links(page: Path) -> None:
         assert there.exists(), link
         assert there.relative_to(CHECKOUT).parts[0] not in LEFT_OUT, f"{link} does not ship"
         assert not anchor or anchor in anchors(there), anchor
+
+
+def test_exit_codes_are_those_of_the_help() -> None:
+    told = re.findall(r"\d+", " ".join(rows("exit code")))
+    assert told == re.findall(r"(?<=^  )\d+|(?<=, )\d+(?= by)", EXIT_CODES, re.MULTILINE)

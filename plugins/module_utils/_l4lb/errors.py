@@ -29,6 +29,10 @@ class HostError(L4lbError):
     """The host lacks something: a package, kernel headers, a privilege, an interface."""
 
 
+class IdleError(L4lbError):
+    """No balancer is attached to the interface."""
+
+
 class ForeignProgramError(L4lbError):
     """The interface carries an XDP program that is not ours."""
 

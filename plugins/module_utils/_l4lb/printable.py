@@ -1,9 +1,16 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text for people: nothing in it that a terminal would obey."""
+"""Text for people: nothing in it that a terminal would obey, and no more than they read."""
 
 from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+COLUMNS = 80
+"""Of the narrowest terminal that tables are for."""
+_MOST_LISTED = 8
 
 
 def printable(text: str) -> str:
@@ -16,3 +23,48 @@ def printable(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names one after the other; of very many the first, and how many more there are."""
+    all_names = [*map(str, names)]
+    rest = len(all_names) - _MOST_LISTED
+    shown = ", ".join(all_names if rest <= 1 else all_names[:_MOST_LISTED])
+    return f"{shown} and {rest} more" if rest > 1 else shown
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def clipped(text: str, columns: int) -> str:
+    """What of a text there is room for."""
+    return text if width(text) <= columns else "".join(_clipped(text, columns))
+
+
+def wrapped(text: str) -> list[str]:
+    """The text in lines of at most `COLUMNS`, broken between words; those after the first are
+    indented. It is made printable."""
+    lines = [""]
+    for word in printable(text).split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and width(longer) > COLUMNS:
+            longer = f"  {word}"
+            lines.append("")
+        lines[-1] = longer
+    return lines
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _clipped(text: str, columns: int) -> Iterator[str]:
+    for character in text:
+        columns -= _columns(character)
+        if columns < 0:
+            return
+        yield character

@@ -13,7 +13,7 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
@@ -28,16 +28,40 @@ def test_status(lb1: Host) -> None:
     empty = service(name="empty", port=0)
     l4lb(lb1, "apply", "-", given={**DEPLOYED, "services": [service("web1"), more, empty]})
     assert l4lb(lb1, "status").splitlines() == [
-        "INTERFACE  MODE    SERVICE  ADDRESS                    BACKEND       WEIGHT  STATE",
-        "eth0       native  drained  192.0.2.10 tcp 81          203.0.113.23  1       drained",
-        "                   empty    192.0.2.10 tcp every port  none",
-        "                   web      192.0.2.10 tcp 80          203.0.113.21  1       enabled",
+        "drained on eth0 (native), 192.0.2.10 tcp 81",
+        "  203.0.113.23  weight 1, drained",
+        "empty on eth0 (native), 192.0.2.10 tcp every port",
+        "  no backends",
+        "web on eth0 (native), 192.0.2.10 tcp 80",
+        "  203.0.113.21  weight 1, enabled",
     ]
     (name, state), *_ = json.loads(l4lb(lb1, "status", "--json")).items()
     assert (name, state["attached"], state["mode"]) == ("eth0", True, "native")
     assert [one["name"] for one in state["services"]] == ["drained", "empty", "web"]
-    lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
-    assert "eth0       not attached  drained" in l4lb(lb1, "status")
+
+
+def test_a_probe_sees_what_should_balance_and_does_not(lb1: Host) -> None:
+    """With its pins, without them as after a reboot, and with another program in its place."""
+    missing = "no balancer is attached to eth0"
+    remedy = "; l4lb restore brings it back"
+    assert l4lb(lb1, "status") and l4lb(lb1, "stats", "eth0")
+    for damage in ("ip link set eth0 xdp off", "rm -r /sys/fs/bpf/l4lb"):
+        lb1.run(["sh", "-ec", damage])
+        assert "web on eth0 (not attached), 192.0.2.10" in l4lb(lb1, "status", code=4)
+        (state,) = json.loads(l4lb(lb1, "status", "--json", code=4)).values()
+        assert not state["attached"]
+        assert l4lb(lb1, "stats", "eth0", code=4) == f"{missing}\n"
+        assert l4lb(lb1, "stats", code=4) == f"{missing}{remedy}\n"
+        assert l4lb(lb1, "stats", "--json", code=4) == f"{{}}\n{missing}{remedy}\n"
+    l4lb(lb1, "restore")
+    assert l4lb(lb1, "status") and l4lb(lb1, "stats")
+
+
+def test_no_services_are_told_from_no_balancer(lb1: Host) -> None:
+    l4lb(lb1, "apply", "-", given={**DEPLOYED, "services": []})
+    assert l4lb(lb1, "status") == l4lb(lb1, "stats") == "no services on eth0 (native)\n"
+    l4lb(lb1, "remove", "eth0")
+    assert l4lb(lb1, "status") == l4lb(lb1, "stats") == "This host does not balance.\n"
 
 
 def test_the_host_does_not_see_the_traffic(lab: Lab, lb1: Host) -> None:
@@ -99,6 +123,19 @@ def test_stats(lab: Lab, lb1: Host) -> None:
     assert "eth0 has no such service, but web" in l4lb(lb1, "stats", "--service", "x", code=1)
 
 
+def test_any_terminal_will_do(lb1: Host) -> None:
+    """One that has ASCII only, and one that has other letters than the name of a service."""
+    named = {**DEPLOYED, "services": [service("web1", name="größe 網")]}
+    l4lb(lb1, "apply", "-", given=named)
+    ascii_only = ["env", "-i", "PATH=/usr/sbin:/usr/bin", "LC_ALL=C", "PYTHONIOENCODING=ascii"]
+    for command in (["status"], ["stats", "--interval", "0"]):
+        done = lb1.run([*ascii_only, "l4lb", *command])
+        assert done.stdout.startswith("größe 網 on eth0 (native)") and not done.stderr
+        heard = [*ascii_only, "/usr/bin/python3", "/usr/sbin/l4lb"]  # which -I does not hear
+        done = lb1.run([*heard, *command])
+        assert done.stdout.startswith("gr\\xf6\\xdfe \\u7db2 on eth0 (native)") and not done.stderr
+
+
 def test_watching_through_a_pipe(lb1: Host) -> None:
     """Whoever reads may stop."""
     command = "l4lb stats --watch --interval 0.05 | head -9; echo ${PIPESTATUS[0]}"
@@ -110,27 +147,55 @@ def test_watching_through_a_pipe(lb1: Host) -> None:
     assert done.stderr == ""
 
 
-def test_watching_on_a_terminal(lb1: Host) -> None:
-    """The table stays in place until Ctrl-C."""
+@contextlib.contextmanager
+def watching(host: Host, rows: int, columns: int) -> Iterator[Callable[[str], list[list[str]]]]:
+    """A terminal on which somebody watches, and in the end presses Ctrl-C. Yields what reads from
+    it until it shows some text: the lines of each time that the table was drawn."""
     ours, theirs = pty.openpty()
-    command = lb1.inside("stty", "rows", "4", "cols", "80")
+    command = host.inside("stty", "rows", str(rows), "cols", str(columns))
     subprocess.run(command, stdin=theirs, check=True, env=ENVIRONMENT)
     with interruptible(
-        lb1.inside("l4lb", "stats", "--watch", "--interval", "0.05"),
+        host.inside("l4lb", "stats", "--watch", "--interval", "0.05"),
         env=ENVIRONMENT,
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.PIPE,
     ) as running:
         os.close(theirs)
-        seen = b""
-        while seen.count(b"\x1b[H") < 4:
-            seen += os.read(ours, 4096)
+
+        def read(text: str) -> list[list[str]]:
+            seen = b""
+            while not re.search(rf"{re.escape(text)}.*\x1b\[H", seen.decode(), re.DOTALL):
+                seen += os.read(ours, 4096)
+            drawn = seen.decode().replace("\x1b[K", "").split("\x1b[H")[1:-1]
+            return [one.splitlines() for one in drawn]
+
+        yield read
         running.send_signal(signal.SIGINT)
         assert running.stderr
         assert running.stderr.read() == b""
     os.close(ours)
     assert running.returncode == 0
-    first, second, *_ = re.split(r"\x1b\[H", seen.decode())[1:]
-    assert first.replace("\x1b[K", "").splitlines()[0].startswith("web on eth0")
-    assert "… 2 more lines" in second, "as many as fit"
+
+
+def test_watching_on_a_terminal(lb1: Host) -> None:
+    """The table stays in place until Ctrl-C, and shows what there is room for."""
+    with watching(lb1, rows=4, columns=30) as read:
+        first = read("more lines")[0]
+    assert [line.replace("\x1b[J", "") for line in first] == [
+        "web on eth0 (native), 192.0.2.",
+        first[1],
+        "... 2 more lines",
+        "",
+    ]
+    assert first[1].startswith("203.0.113.21") and len(first[1]) == 30
+
+
+def test_watching_what_comes_and_goes(lb1: Host) -> None:
+    l4lb(lb1, "remove", "eth0")
+    with watching(lb1, rows=24, columns=80) as read:
+        assert read("balance.")[0][0] == "This host does not balance."
+        l4lb(lb1, "apply", "-", given=DEPLOYED)
+        assert read(" pps )")[-1][0] == "web on eth0 (native), 192.0.2.10 tcp 80"
+        lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
+        assert read("brings it back")[-1][0].startswith("no balancer is attached to eth0; ")

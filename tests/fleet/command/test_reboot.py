@@ -32,7 +32,7 @@ def test_restore(lab: Lab, lb1: Host) -> None:
     lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
     lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
     lb1.run(["sh", "-c", "for n in 1 2; do ip neigh del 203.0.113.2$n dev eth0; done"])
-    assert "eth0       not attached  web" in l4lb(lb1, "status")
+    assert "web on eth0 (not attached), " in l4lb(lb1, "status", code=4)
     assert "eth0: compile and load the program\n" in l4lb(lb1, "restore", "eth0")
     assert {who(lab, 23000 + n) for n in range(8)} == {"web1", "web2"}
     assert l4lb(lb1, "restore") == "eth0: nothing to change\n"
@@ -49,7 +49,7 @@ def test_restore_goes_on_after_an_error(lb1: Host) -> None:
 def test_restore_waits_for_nobody(lb1: Host) -> None:
     lb1.run(["mkfifo", "/etc/l4lb/a.json"])
     told = l4lb(lb1, "restore", code=1)
-    assert "\neth0       native " in l4lb(lb1, "status")
+    assert "web on eth0 (native), " in l4lb(lb1, "status", code=4)
     lb1.run(["rm", "/etc/l4lb/a.json"])
     assert told.startswith("eth0: nothing to change\na: /etc/l4lb/a.json: not a regular file; ")
 

@@ -31,7 +31,8 @@ def play(lab: Lab, name: str, *arguments: str) -> int:
 
 
 def l4lb(host: Host, *arguments: str, code: int = 0, given: Any = None) -> str:
-    """What the command prints; errors are one line, without a traceback, and only then."""
+    """What the command prints; errors are one line, without a traceback, and only then; of what
+    should balance and does not, a line each."""
     text = given if isinstance(given, str) else json.dumps(given)
     done = host.run(["l4lb", *arguments], check=False, input=text)
     assert done.returncode == code, done.stdout + done.stderr
@@ -39,6 +40,8 @@ def l4lb(host: Host, *arguments: str, code: int = 0, given: Any = None) -> str:
     if code == 1:
         assert len(errors) == 1 and errors[0].startswith("l4lb: ")
         return done.stdout + errors[0].removeprefix("l4lb: ")
+    if code == 4:
+        return done.stdout + "".join(f"{line.removeprefix('l4lb: ')}\n" for line in errors)
     assert code or not errors, errors
     return done.stdout
 

@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import dataclass
 
 from ..datapath.program import DataPath
-from ..errors import ConfigError, L4lbError
+from ..errors import ConfigError, IdleError, L4lbError
 from ..kernel.bpf import Program
 from ..kernel.paths import require_root
 from ..kernel.pins import Pins
@@ -102,11 +102,11 @@ def _link(places: Places, pinned: Program | None, must_exist: bool) -> Link:
 
 
 def at_work(places: Places) -> tuple[Live, DataPath, Manifest]:
-    """The live state, and what of it is there then. Raises L4lbError if the interface has no
-    balancer."""
+    """The live state, and what of it is there then. Raises IdleError if the interface has no
+    balancer, and L4lbError if that cannot be read."""
     live = read(places)
     if not live.attached:
-        raise L4lbError(f"no balancer is attached to {places.interface}")
+        raise IdleError(f"no balancer is attached to {places.interface}")
     if live.data_path is None or live.manifest is None:
         raise L4lbError(
             f"the maps of {places.interface} are of another version of the collection; "

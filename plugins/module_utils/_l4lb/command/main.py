@@ -20,15 +20,18 @@ from typing import NoReturn
 from ..errors import L4lbError
 from ..printable import printable
 from . import change, flow, view
-from .output import tell
+from .output import survive_any_terminal, tell
 
 EXIT_CODES = """\
 exit codes:
   0    done; of apply --check: nothing would change
   1    an error, told in one line on standard error; what balanced before goes on
   2    wrong usage
-  3    of apply --check: something would change; of status: the host has changed
-       in a way that only another run follows
+  3    of apply, drain, enable, disable and weight with --check: something would
+       change; of status: the host has changed in a way that only another run
+       follows
+  4    of status and stats: an interface that should balance does not, as it is
+       saved or pinned but not attached, or cannot be read
   130  interrupted by Ctrl-C, 141 by the end of a pipe
 """
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -62,6 +65,7 @@ def parser(version: str) -> argparse.ArgumentParser:
 def main(version: str, arguments: Sequence[str] | None = None) -> int:
     """Run as a command; returns the exit code."""
     os.environ["PATH"] = _PATH
+    survive_any_terminal()
     options = parser(version).parse_args(arguments)
     try:
         code: int = options.run(options)

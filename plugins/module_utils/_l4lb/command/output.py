@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable
@@ -13,9 +14,16 @@ from typing import Any
 from ..printable import printable
 
 
-def show(lines: Iterable[str], end: str = "\n") -> None:
-    """Write lines to standard output."""
-    sys.stdout.write("".join(f"{printable(line)}{end}" for line in lines))
+def survive_any_terminal() -> None:
+    """Have characters that the terminal's encoding lacks written as escape sequences."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def show(lines: Iterable[str], start: str = "") -> None:
+    """Write lines to standard output, each behind `start`."""
+    sys.stdout.write("".join(f"{start}{printable(line)}\n" for line in lines))
 
 
 def show_json(value: Any) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
 import time
@@ -13,17 +14,17 @@ from typing import Any
 
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live
-from ..errors import ConfigError
+from ..errors import ConfigError, IdleError, L4lbError
 from ..kernel.paths import require_root
+from ..model.config import Backend
 from ..operations import here
 from ..operations.sampler import Sampler
-from ..operations.table import table
-from ..printable import printable
+from ..operations.table import table, title
+from ..printable import clipped, printable
 from .output import show, show_json, tell
 
-_OUTDATED = 3
-_IDLE = "This host does not balance."
-_COLUMNS = ("INTERFACE", "MODE", "SERVICE", "ADDRESS", "BACKEND", "WEIGHT", "STATE")
+_OUTDATED, _IDLE = 3, 4
+_NOTHING = "This host does not balance."
 _HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
@@ -33,15 +34,17 @@ def add_commands(commands: Any) -> None:
         "status",
         help="what balances: interfaces, services, backends",
         description="Show what balances on this host, and what is saved but does not; and what\n"
-        "has changed since the last run that only another run can follow.",
+        "has changed since the last run that only another run can follow. Exit code 4\n"
+        "if what should balance does not, else 3 if something has changed, else 0.",
     )
-    command.add_argument("--json", action="store_true", help="for programs: interface -> its state")
+    command.add_argument("--json", action="store_true", help="for programs, and for l4lb apply")
     command.set_defaults(run=status)
 
     command = commands.add_parser(
         "stats",
         help="counters and rates",
-        description="Show packets and bytes of each backend since it was added, and rates.",
+        description="Show packets and bytes of each backend since it was added, and rates. Exit\n"
+        "code 4 if what should balance does not, else 0.",
     )
     command.add_argument("interface", nargs="?", metavar="INTERFACE", help="default: all of them")
     command.add_argument("--service", metavar="NAME", help="only this service")
@@ -88,33 +91,35 @@ def status(options: argparse.Namespace) -> int:
             for name, live in lives.items()
         }
         show_json(states)
-    elif not lives:
-        show([_IDLE])
     else:
-        show(_aligned([_COLUMNS, *(row for live in lives.values() for row in _rows(live))]))
+        show([line for live in lives.values() for line in _listing(live)] or [_NOTHING])
         show(
             f"{name}: {line}; apply the configuration again"
             for name, lines in outdated.items()
             for line in lines
         )
+    if not all(live.attached and live.manifest for live in lives.values()):
+        return _IDLE
     return _OUTDATED if any(outdated.values()) else 0
 
 
-def _rows(live: Live) -> list[tuple[str, ...]]:
-    """What is the same as in the row above is left out."""
-    label = (live.link.name, _mode(live))
-    rows: list[tuple[str, ...]] = []
-    for service in live.remembered.services:
-        endpoint = f"{service.address} {service.protocol} {service.port or 'every port'}"
-        head = (service.name, endpoint)
-        backends = [
-            (str(one.address), str(one.weight), one.state + (", held" if one.held else ""))
-            for one in service.backends
-        ]
-        for backend in backends or [("none", "", "")]:
-            rows.append((*label, *head, *backend))
-            label = head = ("", "")
-    return rows or [(*label, "none", "", "", "", "")]
+def _listing(live: Live) -> list[str]:
+    """The services of an interface, and their backends."""
+    services = live.remembered.services
+    lines = [] if services else title(None, live.link.name, _mode(live))
+    addresses = [str(backend.address) for service in services for backend in service.backends]
+    column = max(map(len, addresses), default=0)
+    for service in services:
+        lines += title(vars(service), live.link.name, _mode(live))
+        lines += [
+            f"  {backend.address!s:{column}}  weight {backend.weight}, {_state(backend)}"
+            for backend in service.backends
+        ] or ["  no backends"]
+    return lines
+
+
+def _state(backend: Backend) -> str:
+    return f"{backend.state}, held" if backend.held else backend.state
 
 
 def _mode(live: Live) -> str:
@@ -123,12 +128,6 @@ def _mode(live: Live) -> str:
     if not live.attached:
         return "not attached"
     return live.mode if live.manifest and live.mode else "not readable"
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    shown = [tuple(map(printable, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
 
 
 # stats
@@ -140,33 +139,61 @@ def stats(options: argparse.Namespace) -> int:
     if options.watch and not options.interval:
         raise ConfigError("--interval", options.interval, "--watch needs more than 0 seconds")
     sampler = Sampler(options.interface, options.service)
+    if options.watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(sampler, options)
+        return 0
     try:
         if options.interval:
             sampler.take()
             time.sleep(options.interval)
-        _show(sampler.take(), options, again=False)
-        for problem in sampler.problems:
-            tell(problem)
-        while options.watch:
-            time.sleep(options.interval)
-            _show(sampler.take(), options, again=True)
-    except KeyboardInterrupt:
-        if not options.watch:
+        found = sampler.take()
+    except IdleError as e:
+        if options.interface not in here.known():
             raise
-    return 0
-
-
-def _show(balancers: dict[str, Any], options: argparse.Namespace, again: bool) -> None:
-    lines = table(balancers) or [_IDLE]
+        tell(str(e))
+        return _IDLE
     if options.json:
-        show_json(balancers)
-    elif options.watch and sys.stdout.isatty():
-        height = shutil.get_terminal_size().lines - 1
-        if len(lines) > height:
-            lines[height - 1 :] = [f"… {len(lines) - height + 1} more lines"]
-        sys.stdout.write(_HOME)
-        show(lines, end=f"{_CLEAR_LINE}\n")
-        sys.stdout.write(_CLEAR_REST)
+        show_json(found)
     else:
-        show([""] * again + lines)
-    sys.stdout.flush()
+        show(_lines(found, sampler.problems))
+    for problem in sampler.problems:
+        tell(problem)
+    return _IDLE if sampler.problems else 0
+
+
+def _lines(found: dict[str, Any], problems: list[str]) -> list[str]:
+    return table(found) or ([] if problems else [_NOTHING])
+
+
+def _watch(sampler: Sampler, options: argparse.Namespace) -> None:
+    """Go on for ever, whatever comes and goes; but what was misspelt is not waited for."""
+    with contextlib.suppress(IdleError):
+        sampler.take()
+    in_place = sys.stdout.isatty() and not options.json
+    while True:
+        time.sleep(options.interval)
+        try:
+            found, problems = sampler.take(), sampler.problems
+        except L4lbError as e:
+            found, problems = {}, [str(e)]
+        if options.json:
+            show_json(found)
+            for problem in problems:
+                tell(problem)
+        elif in_place:
+            _show_in_place([*_lines(found, problems), *problems])
+        else:
+            show([*_lines(found, problems), *problems, ""])
+        sys.stdout.flush()
+
+
+def _show_in_place(lines: list[str]) -> None:
+    """As much as there is room for on the terminal, which may have another size each time."""
+    columns, rows = shutil.get_terminal_size()
+    rows -= 1  # the cursor's
+    if len(lines) > rows:
+        lines[rows - 1 :] = [f"... {len(lines) - rows + 1} more lines"]
+    sys.stdout.write(_HOME)
+    show((clipped(printable(line), columns) for line in lines), start=_CLEAR_LINE)
+    sys.stdout.write(_CLEAR_REST)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import ConfigError
+from ..printable import listed
 from .config import Address, Backend, Config, Service, ServiceKey
 from .options import BACKEND, STATES
 
@@ -68,7 +69,7 @@ def find_backend(
     where = config.interface
     services = [each for each in config.services if service in (None, each.name)]
     if not services:
-        there = ", ".join(each.name for each in config.services) or "none"
+        there = listed(each.name for each in config.services) or "none"
         raise ConfigError("service", service, f"{where} has no such service, but {there}")
     found = {
         each.key: (each, backend)
@@ -79,7 +80,7 @@ def find_backend(
     if not found:
         addresses = {one.address for each in services for one in each.backends}
         ordered = sorted(addresses, key=lambda one: (one.version, int(one)))
-        there = ", ".join(map(str, ordered)) or "none"
+        there = listed(ordered) or "none"
         of = f"service {service} on {where}" if service else where
         raise ConfigError("address", str(address), f"{of} has no such backend, but {there}")
     return found

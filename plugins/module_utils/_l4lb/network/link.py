@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..errors import ConfigError, HostError
 from ..model.config import Address
 from ..model.interface import Receivers
+from ..printable import listed
 from . import rtnetlink, stack
 from .rtnetlink import AddressEntry
 
@@ -63,7 +64,7 @@ def read_link(name: str) -> Link:
     entries = {entry.name: entry for entry in rtnetlink.links()}
     entry = entries.get(name)
     if entry is None:
-        others = ", ".join(entries)
+        others = listed(entries)
         raise ConfigError("interface", name, f"no such interface; this host has {others}")
     own = [one for one in rtnetlink.addresses() if one.index == entry.index]
     mac = entry.mac if len(entry.mac) == _MAC_LENGTH else bytes(_MAC_LENGTH)

@@ -9,6 +9,7 @@ from ..balancer.saved import saved_interfaces
 from ..errors import ConfigError, L4lbError
 from ..kernel.paths import Paths
 from ..kernel.pins import pinned_interfaces
+from ..printable import listed
 
 
 def balancing() -> list[str]:
@@ -38,7 +39,7 @@ def chosen(interface: str | None, option: str) -> list[str]:
         return there
     if interface not in there:
         raise ConfigError(
-            option, interface, f"this host does not balance there, but {', '.join(there)}"
+            option, interface, f"this host does not balance there, but {listed(there)}"
         )
     return [interface]
 
@@ -52,5 +53,5 @@ def only(interface: str | None, option: str) -> str:
     if not there:
         raise L4lbError("this host does not balance")
     if len(there) > 1:
-        raise ConfigError(option, None, f"several balance; choose one of {', '.join(there)}")
+        raise ConfigError(option, None, f"several balance; choose one of {listed(there)}")
     return there[0]

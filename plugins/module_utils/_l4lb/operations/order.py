@@ -12,6 +12,7 @@ from ..balancer.balancer import Balancer, change
 from ..errors import ConfigError, L4lbError, LastBackendError
 from ..model.config import Address, Backend, Config, ServiceKey
 from ..model.edits import change_backend, find_backend
+from ..printable import listed
 from . import here
 from .drain import Waited, Watch, wait_until_quiet
 
@@ -46,7 +47,7 @@ class Order:
         ]
         if lost and not self.force:
             raise LastBackendError(
-                f"{', '.join(lost)} on {config.interface}: {self.address} is the last backend that "
+                f"{listed(lost)} on {config.interface}: {self.address} is the last backend that "
                 "takes new flows, which would be dropped; enable another one first, or set force: "
                 "true"
             )

@@ -11,7 +11,8 @@ from typing import Any
 from ..balancer.live import Live, at_work
 from ..balancer.places import Places
 from ..datapath.counters import Statistics, statistics
-from ..errors import ConfigError, L4lbError
+from ..errors import ConfigError, IdleError, L4lbError
+from ..printable import listed
 from . import here
 from .report import facts
 
@@ -20,11 +21,11 @@ class Sampler:
     """Reads balancers again and again."""
 
     def __init__(self, interface: str | None = None, service: str | None = None) -> None:
-        """interface: the only one to read; default: all of this host that have a
-        balancer, looked for each time.
+        """interface: the only one to read; default: all of this host that have a balancer, or
+        should have, looked for each time.
         service: only the service of this name."""
         self.problems: list[str] = []
-        """Why the last sample lacks some of all interfaces."""
+        """Of the last sample: why it lacks interfaces that balance, or that should."""
         self._interface = interface
         self._service = service
         self._before: dict[str, tuple[float, Statistics]] = {}
@@ -36,19 +37,20 @@ class Sampler:
         """
         found, others = {}, []
         self.problems = []
-        for name in [self._interface] if self._interface else here.balancing():
+        for name in [self._interface] if self._interface else here.known():
             try:
                 live, data_path, manifest = at_work(Places.of(name))
                 now = statistics(data_path, manifest)
             except L4lbError as e:
                 if self._interface:
                     raise
-                self.problems.append(str(e))
+                remedy = "; l4lb restore brings it back" if isinstance(e, IdleError) else ""
+                self.problems.append(f"{e}{remedy}")
                 continue
             if self._service in (None, *now.services):
                 found[name] = self._facts(name, live, now)
             else:
-                others.append(f"{name} has no such service, but {', '.join(now.services)}")
+                others.append(f"{name} has no such service, but {listed(now.services)}")
         if others and not found:
             raise ConfigError("service", self._service, "; ".join(others))
         return found

@@ -309,5 +309,11 @@ BACKEND = _table(
         "an operator set its state, which is not enabled and which a new configuration keeps",
         default=False,
     ),
+    Option(
+        "configured_weight",
+        "int",
+        "the weight without the one that an operator set, which a new configuration keeps",
+        range=(0, 255),
+    ),
 )
 """In this order parsing takes them."""

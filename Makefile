@@ -36,7 +36,7 @@ sanity: python ## ansible-test sanity, on the collection as it ships
 	@tools/sanity
 
 packet: setup ## the compiled program on single packets (root)
-	@python -m pytest tests/packet
+	@python -m pytest --numprocesses 2 --dist loadfile tests/packet
 
 packet-long: setup ## a million random packets, from another seed each time (root)
 	@L4LB_PACKETS=$${L4LB_PACKETS:-1000000} L4LB_SEED=$${L4LB_SEED:-$$(date +%s)} \

@@ -18,6 +18,10 @@ description:
 options:
   _terms:
     description: None are taken.
+  digest:
+    description: Return the SHA-256 of the file instead of its path.
+    type: bool
+    default: false
 """
 
 EXAMPLES = """
@@ -32,9 +36,10 @@ RETURN = """
 _raw:
   description: Path of the file. It is gone when the run ends.
   type: list
-  elements: path
+  elements: str
 """
 
+import hashlib
 import io
 import json
 import os
@@ -46,6 +51,7 @@ from typing import Any
 import yaml
 from ansible import constants
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 
@@ -98,14 +104,19 @@ class LookupModule(LookupBase):
     """What Ansible asks."""
 
     def run(
-        self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        terms: list[Any],
+        variables: dict[str, Any] | None = None,  # noqa: ARG002
+        **kwargs: Any,
     ) -> list[str]:
-        """Build it into the run's temporary directory."""
+        """Build it into the run's temporary directory, unless its digest is asked for."""
         if terms:
             raise AnsibleError(f"xdp.l4lb.command takes no terms, got {terms}")
-        self.set_options(var_options=variables, direct=kwargs)
+        content = build()
+        if boolean(kwargs.get("digest", False)):
+            return [hashlib.sha256(content).hexdigest()]
         path = Path(constants.DEFAULT_LOCAL_TMP, "l4lb")
         mine = path.with_name(f"l4lb.{os.getpid()}")  # there may be many forks
-        mine.write_bytes(build())
+        mine.write_bytes(content)
         mine.replace(path)
         return [str(path)]

@@ -41,7 +41,7 @@ attributes:
     support: full
     platforms: Linux
   action:
-    description: Has an action plugin, which sends the C sources along with the module.
+    description: Has an action plugin, which sends the C sources along with the module, and has it shown what changes.
     support: full
 options:
   interface:
@@ -75,7 +75,8 @@ options:
   gateway_mac:
     description:
       - Send all encapsulated packets to this MAC address, which is not the host's own.
-      - By default the next hop of each backend is found by the routes and neighbours of the host.
+      - By default the next hop of each backend is found by the routes and neighbours of the host, as for a ping from the
+        tunnel's source address, of a prefix from its first. So rules for policy routing by source count.
     type: str
   flow_table_size:
     description:
@@ -137,10 +138,23 @@ options:
       - As many may come at once after a second without. What is beyond is dropped as C(limited).
     type: int
     default: 10000
+  manage_sysctls:
+    description:
+      - Raise the limits of the kernel's neighbour tables, C(net.ipv4.neigh.default.gc_thresh1) to C(gc_thresh3) and their
+        IPv6 sisters, where they are too low for the next hops. These are all backends that are on a link of the host.
+      - If V(false), more next hops than C(gc_thresh3) are an error. There is a warning if C(gc_thresh2) does not leave room
+        for 128 more, as beyond it the kernel forgets neighbours in use.
+      - They are set at once and, by C(/etc/sysctl.d/60-l4lb.conf), at each boot, and never lowered. The file goes with the
+        last balancer of the host.
+      - Only the host's initial network namespace has these sysctls. Elsewhere, as in containers, there is a warning.
+    type: bool
+    default: false
   services:
-    description: All services of the interface. Those that are not listed are removed.
+    description:
+      - All services of the interface. Those that are not listed are removed. V([]) is a balancer without services, which
+        removes all that there are.
+      - Required if O(state=present).
     type: raw
-    default: []
     suboptions:
       name:
         description: Unique name. It labels statistics. At most 63 bytes.
@@ -328,6 +342,11 @@ headers:
     exact:
       description: Whether they are the running kernel's.
       type: bool
+lacks:
+  description: What a real run would stop for, as the host lacks it.
+  returned: in check mode, when state is present and something is missing
+  type: str
+  sample: pyroute2 is not installed; install python3-pyroute2
 waited:
   description: Seconds that another run on the same interface was waited for.
   returned: not in check mode
@@ -343,7 +362,7 @@ import base64
 import binascii
 import json
 import zlib
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -361,8 +380,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing import listing
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import CONFIG
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import CONFIG, RUN
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_request
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import pyroute
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
@@ -374,11 +393,9 @@ INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
 def arguments() -> dict[str, dict[str, Any]]:
     """The argument spec: the model's options, and those of the module alone."""
     spec: dict[str, dict[str, Any]] = {
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "replace": {"type": "bool", "default": False},
         "sources": {"type": "str", "no_log": True},  # every run would write it to the system's log
     }
-    for option in CONFIG.values():
+    for option in (*CONFIG.values(), *RUN.values()):
         given: dict[str, Any] = {"type": option.kind}
         spec[option.name] = given
         if option.required:
@@ -388,8 +405,9 @@ def arguments() -> dict[str, dict[str, Any]]:
         if option.choices:
             given["choices"] = list(option.choices)
     spec["own_macs"]["elements"] = "str"
-    # What is below is the model's to check, whose words are shorter, and which does it faster.
-    spec["services"]["type"] = "raw"
+    # What is below is the model's to check, whose words are shorter, and which does it faster. None
+    # is not an empty list, which removes all services.
+    spec["services"] = {"type": "raw"}
     return spec
 
 
@@ -421,36 +439,34 @@ def use_right_python() -> None:
                 respawn_module(interpreter)
 
 
-def warn_of_missing(module: AnsibleModule) -> None:
-    """Say in check mode what a real run would fail for, as it may be installed by then."""
+def lacks() -> dict[str, str]:
+    """What a real run would fail for; in check mode it goes on, as it may be installed by then."""
     try:
         pyroute.require_pyroute2()
         bpf.require()
         requirements.require_tools()
     except HostError as e:
-        module.warn(f"a real run would stop here: {e}")
+        return {"lacks": str(e)}
+    return {}
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options say; returns the result. Raises L4lbError."""
     params = dict(module.params)
-    state, replace_foreign = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
-    config = parse_config(params)
+    request = parse_request(params)
     require_root()
-    config = replace(config, interface=here.named(config.interface))
+    request = here.resolved(request)
     sources = unpack_sources(packed)
     use_right_python()
-    balancer = Balancer(config.interface, sources)
-    desired = config if state == "present" else None
+    balancer = Balancer(request.interface, sources)
+    desired, replace = request.config, request.replace
 
     if module.check_mode:
-        if desired:
-            warn_of_missing(module)
-        plan = balancer.plan(desired, replace_foreign)
-        result: dict[str, Any] = {}
+        plan = balancer.plan(desired, replace)
+        result: dict[str, Any] = lacks() if desired else {}
     else:
-        outcome = balancer.apply(desired, replace_foreign, verify=True)
+        outcome = balancer.apply(desired, replace, verify=True)
         plan = outcome.plan
         if outcome.left:
             raise L4lbError(

@@ -37,6 +37,9 @@ attributes:
     description: Where the module runs.
     support: full
     platforms: Linux
+  action:
+    description: Has an action plugin, which has it shown what changes.
+    support: full
 options:
   address:
     description: The backend's IPv4 or IPv6 address.
@@ -192,7 +195,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Backend
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import unicast_address
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.values import unicast_address
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import (
     Order,
     Place,

@@ -20,6 +20,7 @@ import pytest
 from lab import Lab
 from lab.host import CHECKOUT, ENVIRONMENT, Host
 from tests.fleet.rig.labs import laboratory
+from tests.fleet.rig.play import tasks
 
 SYSTEMD = Path("/lib/systemd/systemd")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -160,6 +161,8 @@ def play(inside: list[str], name: str, *arguments: str, failed: int = 0) -> int:
     output = run(inside, "env", f"--chdir={CHECKOUT}", "ANSIBLE_NOCOLOR=1", *command)
     assert f"failed={failed} " in output, output
     (changed,) = re.findall(r"changed=(\d+)", output)
+    if name == "deploy" and changed == "0":
+        assert len(tasks(output)) <= 10
     return int(changed)
 
 
@@ -211,7 +214,7 @@ def test_a_reboot(lb1: Host) -> None:
         online = when(inside, "network-online.target", "ActiveEnterTimestamp")
         assert 0 < balances <= online
         assert "web on eth0 (native), " in run(inside, "l4lb", "status")
-        assert play(inside, "deploy") == 0
+        assert play(inside, "deploy", "--skip-tags", "packages") == 0
 
         # A removal that fails leaves what it found, and so it does for the next boot.
         run(inside, "mount", "--bind", "/etc/l4lb", "/etc/l4lb")

@@ -6,7 +6,9 @@ another bridge; or is refused before anything changes.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ ALL = tuple(SERVERS)
 ECHO = 7
 ETH_P_IP = 0x0800
 FLOWS = 64  # of which each server gets some
+COUNTED = 1.0  # seconds for which events are
 FAILOVER = 2.0  # seconds after which a new next hop is in use
 
 
@@ -121,6 +124,7 @@ def test_gro_is_enough_at_the_other_end_of_a_veth(lab: Lab, lb1: Balancer) -> No
         assert "error" not in lb1.do("apply", wanted)
         works(lab, lb1, "inner1", "inner2")
         inner2.run(["ethtool", "-K", "eth0", "gro", "off"])
+        redirects_that_fail_are_seen(lab, lb1)
         refusal = (
             f"packets to {SERVERS['inner2'][4]} would leave by br1, as the other end of inner2 "
             "takes nothing from XDP; switch GRO on there, as ethtool -K INTERFACE gro on does, or "
@@ -137,6 +141,43 @@ def test_gro_is_enough_at_the_other_end_of_a_veth(lab: Lab, lb1: Balancer) -> No
         works(lab, lb1, "inner1", "inner2")
     finally:
         inner2.run(["ethtool", "-K", "eth0", "gro", "on"])
+
+
+def redirects_that_fail_are_seen(lab: Lab, lb1: Balancer) -> None:
+    """The program has counted them as sent; by the commands of README the host tells that they were
+    not, and so does what it has at hand of the kernel."""
+    readme = (CHECKOUT / "README.md").read_text()
+    driver, kernel = "ethtool -S eth0 | grep -i drop", "perf stat -a -e xdp:xdp_redirect_err"
+    assert driver in readme
+    assert kernel in readme
+
+    def dropped() -> int:
+        lines = lb1.host.run(["sh", "-c", driver.replace("eth0", INTERFACE)]).stdout.splitlines()
+        return sum(int(line.split()[-1]) for line in lines)
+
+    before, (sent, _drops) = dropped(), lb1.counted()
+    with counted(kernel) as seen, Stream(lab.host("client"), (VIPS[4], ECHO), FLOWS) as stream:
+        time.sleep(COUNTED)
+    lost = sum(len(stream.lost(flow)) for flow in range(FLOWS))
+    assert 0 < lost < stream.numbers * FLOWS
+    assert lb1.counted()[0] - sent == stream.numbers * FLOWS
+    assert dropped() - before == lost
+    assert all(count > 0 for count in seen)
+
+
+@contextlib.contextmanager
+def counted(command: str) -> Iterator[list[int]]:
+    """What an event was counted to while something goes on, if this machine has perf(1)."""
+    counts: list[int] = []
+    if not shutil.which("perf"):
+        yield counts
+        return
+    # it mounts what it reads
+    counting = ["unshare", "--mount", *command.split(), "-x,", "sleep", str(COUNTED)]
+    with subprocess.Popen(counting, stderr=subprocess.PIPE, text=True) as perf:
+        yield counts
+        assert perf.stderr
+        counts += [int(line.split(",")[0]) for line in perf.stderr if "xdp_redirect_err" in line]
 
 
 def test_a_next_hop_moves_behind_another_port(lab: Lab, lb1: Balancer) -> None:

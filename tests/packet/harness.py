@@ -390,10 +390,10 @@ class Balancer:
         return outcomes
 
     def _asks(self, sent: bytes, got: Outcome, backend: Address | None) -> bool:
-        """Whether a packet left as a ping from the backend to the host itself."""
+        """Whether a packet left as a ping from the backend to the source of its tunnel."""
         if backend is None or got.verdict is not Verdict.PASS or got.frame is None:
             return False
-        own = self.model.interface.own(backend.version)
+        own = self.model.asking_source(backend.version)
         packet = parse(got.frame)
         if packet is None or own is None or got.frame[:6] != sent[:6]:
             return False

@@ -457,7 +457,7 @@ class Model:
             found = self._last_hops.get((service.name, backend.address), found)
         if isinstance(found, str):
             self._last_hops.pop((service.name, backend.address), None)
-        if found == "no_neighbour" and self.interface.own(backend.address.version):
+        if found == "no_neighbour" and self.asking_source(backend.address.version):
             raise DroppedError(found, asks_for=backend.address)
         if isinstance(found, str):
             raise DroppedError(found)
@@ -513,6 +513,12 @@ class Model:
                 destination=backend.address,
             )
         return outer + between
+
+    def asking_source(self, version: int) -> Address | None:
+        """The outer source that routing is asked with, and neighbours for; of a prefix the first;
+        None: the host has no address, which not everything needs."""
+        given = self.config.source_address if version == 4 else self.config.source_address6
+        return given.network_address if given else self.interface.own(version)
 
     def tunnel_source(self, version: int, hashed: int) -> Address:
         """The outer source: given, the interface's own, or any of a prefix by the flow."""

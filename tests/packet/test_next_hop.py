@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 import socket
 import time
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.routes import routes
 
 from tests.packet.harness import GATEWAY_MAC, VIP, VIPS, Balancer, Namespace, service
 from tests.packet.model import Address, Fib, Hop, Outcome, Verdict
@@ -289,16 +291,83 @@ def test_what_an_unresolved_neighbour_makes_of_a_packet(
 
 
 @pytest.mark.parametrize("backend", ["198.18.0.99", "2001:db8:18::99"])
-def test_a_host_without_address_asks_nobody(network: Namespace, backend: str) -> None:
+def test_a_neighbour_is_asked_for_by_the_source_of_the_tunnel(
+    network: Namespace, backend: str
+) -> None:
+    """Whatever address the interface has: the answer takes the way that packets would."""
     balancer = balancer_in(network, FIB, own=(None, None))
     balancer.configure(
         service(backends=[{"address": backend}]),
-        source_address="198.18.7.7",
-        source_address6="2001:db8:77::7",
+        source_address="198.18.0.1",
+        source_address6="2001:db8:18::1",
     )
+    outcomes = balancer.send_all([frame(tcp(), destination=VIP)] * 3)
+    assert verdicts(outcomes) == [Verdict.PASS, Verdict.DROP, Verdict.DROP]
+    assert balancer.check().drops == {"no_neighbour": 3}
+
+
+@pytest.mark.parametrize("backend", ["198.18.0.99", "2001:db8:18::99"])
+def test_a_host_without_address_asks_nobody(network: Namespace, backend: str) -> None:
+    """As may be where nothing is encapsulated."""
+    balancer = balancer_in(network, FIB, own=(None, None))
+    balancer.configure(service(encapsulation="l2", backends=[{"address": backend}]))
     outcomes = balancer.send_all([frame(tcp(), destination=VIP)] * 3)
     assert verdicts(outcomes) == [Verdict.DROP] * 3
     assert balancer.check().drops == {"no_neighbour": 3}
+
+
+POLICY = {4: ip_address("203.0.115.1"), 6: ip_address("2001:db8:75::1")}
+"""Behind the first link, but for packets that a rule takes to table 7: behind the second."""
+POLICY_NETWORK = f"""
+    -4 route add {POLICY[4]} via 198.18.0.254
+    -4 route add {POLICY[4]} via 198.18.1.254 table 7
+    -6 route add {POLICY[6]} via 2001:db8:18::fe
+    -6 route add {POLICY[6]} via 2001:db8:19::fe table 7
+"""
+
+
+@pytest.fixture(scope="module")
+def policy(network: Namespace) -> Namespace:
+    """NETWORK with POLICY_NETWORK."""
+    for command in filter(str.strip, POLICY_NETWORK.split("\n")):
+        network.ip(command)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("selectors", "followed"),
+    [
+        pytest.param(("from 198.18.1.1", "from 2001:db8:19::1"), True, id="the tunnel's source"),
+        pytest.param(
+            ("from 198.18.1.1 iif lo", "from 2001:db8:19::1 iif lo"), True, id="the host's own"
+        ),
+        pytest.param(("from 192.0.2.2", "from 2001:db8::2"), False, id="the interface's address"),
+        pytest.param(("tos 0x10", "tos 0x10"), False, id="the TOS of a packet"),
+        pytest.param(("ipproto 4", "ipproto 4"), False, id="the protocol of the tunnel"),
+    ],
+)
+@pytest.mark.parametrize("version", [4, 6])
+def test_rules(policy: Namespace, version: int, selectors: tuple[str, str], followed: bool) -> None:
+    """The source of the tunnel decides, as for all that the host itself sends; nothing that a
+    packet brings does, for the answer is every packet's."""
+    hop = by_second if followed else by_first
+    kind = "00" if version == 4 else "06"
+    link = "02" if followed else "01"
+    fib: dict[Address, Hop | str] = {POLICY[version]: hop(f"52:54:00:{link}:{kind}:fe")}
+    rule = f"{selectors[version == 6]} table 7"
+    policy.ip(f"-{version} rule add {rule}")
+    try:
+        balancer = balancer_in(policy, fib)
+        balancer.configure(
+            service(backends=[{"address": str(POLICY[version])}]),
+            source_address="198.18.1.1",
+            source_address6="2001:db8:19::1",
+        )
+        outcome = balancer.send(frame(tcp(), destination=VIP, tos=0x10))
+        assert outcome.verdict is Verdict.REDIRECT
+        balancer.check()
+    finally:
+        policy.ip(f"-{version} rule delete {rule}")
 
 
 @pytest.mark.parametrize(
@@ -417,6 +486,153 @@ def test_a_gateway_s_mac_makes_routes_needless(routed: Balancer) -> None:
     for backend in ("198.51.100.9", "2001:db8:99::9"):
         routed.configure(service(backends=[{"address": backend}]), gateway_mac=GATEWAY_MAC)
         assert routed.send(frame(tcp(), destination=VIP)).verdict is Verdict.TX
+
+
+ECHO_REPLY6 = 129  # ICMPv6 type, where other protocols have ports
+PREFIX = {4: "198.18.1.16/28", 6: "2001:db8:19::10/124"}
+FIRST = {4: "198.18.1.16", 6: "2001:db8:19::10"}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_of_a_prefix_of_sources_the_first_is_asked_with(policy: Namespace, version: int) -> None:
+    """Whichever of them a packet gets: one answer is for all."""
+    kind = "00" if version == 4 else "06"
+    fib: dict[Address, Hop | str] = {POLICY[version]: by_second(f"52:54:00:02:{kind}:fe")}
+    rule = f"from {FIRST[version]} table 7"
+    policy.ip(f"-{version} rule add {rule}")
+    try:
+        balancer = balancer_in(policy, fib)
+        balancer.configure(
+            service(backends=[{"address": str(POLICY[version])}]),
+            source_address=PREFIX[4],
+            source_address6=PREFIX[6],
+        )
+        balancer.send_all(frame(tcp(source_port=port), destination=VIP) for port in range(32))
+        balancer.check()
+    finally:
+        policy.ip(f"-{version} rule delete {rule}")
+
+
+@pytest.mark.parametrize("hash_policy", [0, 1], ids=["by addresses", "by ports, too"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_of_several_ways_it_is_that_of_a_ping(
+    network: Namespace, version: int, hash_policy: int
+) -> None:
+    """So the answer to the ping that an unknown neighbour makes of a packet finds that one."""
+    first = ip_address({4: "203.0.117.1", 6: "2001:db8:77::1"}[version])
+    prefix = {4: "203.0.117.0/24", 6: "2001:db8:77::/64"}[version]
+    source = {4: "198.18.0.1", 6: "2001:db8:18::1"}[version]
+    network.write(f"net/ipv{version}/fib_multipath_hash_policy", str(hash_policy))
+    hops = " ".join(f"nexthop via {via} dev {name}" for name, via in GATEWAYS[version].items())
+    network.ip(f"-{version} route add {prefix} {hops}")
+    reply = {4: "ipproto icmp", 6: f"ipproto ipv6-icmp sport {ECHO_REPLY6 << 8}"}[version]
+    kind = "00" if version == 4 else "06"
+    fib: dict[Address, Hop | str] = {}
+    for number in range(16):
+        told = network.output(f"ip route get {first + number} from {source} {reply}")
+        by = by_second if "dev second" in told else by_first
+        fib[first + number] = by(f"52:54:00:{'02' if by is by_second else '01'}:{kind}:fe")
+    try:
+        balancer = balancer_in(network, fib)
+        balancer.configure(
+            service(backends=[{"address": str(address)} for address in fib]),
+            source_address="198.18.0.1",
+            source_address6="2001:db8:18::1",
+        )
+        balancer.send_all(frame(tcp(source_port=port), destination=VIP) for port in range(200))
+        balancer.check()
+    finally:
+        network.ip(f"-{version} route flush {prefix}")
+        network.write(f"net/ipv{version}/fib_multipath_hash_policy", "0")
+
+
+TWO_WAYS = {4: ip_address("203.0.116.1"), 6: ip_address("2001:db8:76::1")}
+GATEWAYS = {
+    4: {"first": "198.18.0.254", "second": "198.18.1.254"},
+    6: {"first": "2001:db8:18::fe", "second": "2001:db8:19::fe"},
+}
+
+
+def equal_cost(version: int) -> list[str]:
+    hops = " ".join(f"nexthop via {via} dev {name}" for name, via in GATEWAYS[version].items())
+    return [f"-{version} route add {TWO_WAYS[version]} {hops}"]
+
+
+def one_by_one(version: int) -> list[str]:
+    """IPv6 has a route for each; of IPv4 there can be only one."""
+    first, second = GATEWAYS[version].values()
+    more = "append" if version == 6 else "replace"
+    return [
+        f"-{version} route add {TWO_WAYS[version]} via {first}",
+        f"-{version} route {more} {TWO_WAYS[version]} via {second}",
+    ]
+
+
+def by_number(version: int) -> list[str]:
+    hops = enumerate(GATEWAYS[version].items(), 1)
+    return [
+        *(f"nexthop add id {number} via {via} dev {name}" for number, (name, via) in hops),
+        "nexthop add id 3 group 1/2",
+        f"-{version} route add {TWO_WAYS[version]} nhid 3",
+    ]
+
+
+def by_rule(version: int) -> list[str]:
+    source = {4: "198.18.1.1", 6: "2001:db8:19::1"}[version]
+    return [
+        f"-{version} route add {TWO_WAYS[version]} via {GATEWAYS[version]['first']}",
+        f"-{version} route add {TWO_WAYS[version]} via {GATEWAYS[version]['second']} table 8",
+        f"-{version} rule add from {source} iif lo table 8",
+    ]
+
+
+@pytest.mark.parametrize("compatible", [True, False], ids=["told in full", "told by number"])
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        pytest.param(equal_cost, {"first", "second"}, id="equal cost"),
+        pytest.param(one_by_one, {"second"}, id="one by one"),
+        pytest.param(by_number, {"first", "second"}, id="objects"),
+        pytest.param(by_rule, {"second"}, id="a rule for the source"),
+    ],
+)
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_library_knows_every_way(
+    network: Namespace,
+    version: int,
+    commands: Callable[[int], list[str]],
+    expected: set[str],
+    compatible: bool,
+) -> None:
+    """All that the program may be told, so that their neighbours are kept resolved."""
+    network.write("net/ipv4/nexthop_compat_mode", str(int(compatible)))
+    sources: dict[int, Address] = {4: ip_address("198.18.1.1"), 6: ip_address("2001:db8:19::1")}
+    if commands is one_by_one and version == 6:
+        expected = {"first", "second"}
+    try:
+        for command in commands(version):
+            network.ip(command)
+        (found,) = network.call(routes, [TWO_WAYS[version]], sources)
+        assert found is not None
+        assert {(hop.index, hop.gateway) for hop in found.hops} == {
+            (interface(network, name), ip_address(GATEWAYS[version][name]).packed)
+            for name in expected
+        }
+    finally:
+        network.ip("nexthop flush")  # and with them the routes that have them
+        network.ip(f"-{version} route flush {TWO_WAYS[version]} table all")
+        if commands is by_rule:
+            network.ip(f"-{version} rule delete table 8")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_source_that_the_host_does_not_have(network: Namespace, version: int) -> None:
+    """The kernel tells no way for one of IPv4. It is asked for what it does tell."""
+    sources: dict[int, Address] = {4: ip_address("192.0.2.77"), 6: ip_address("2001:db8:77::7")}
+    address = ip_address({4: "203.0.113.9", 6: "2001:db8:71::9"}[version])
+    (found,) = network.call(routes, [address], sources)
+    assert found is not None
+    assert [hop.index for hop in found.hops] == [interface(network, "first")]
 
 
 MOVING, MOVING6, NEIGHBOUR = map(ip_address, ("203.0.114.1", "2001:db8:72::1", "198.18.0.77"))

@@ -425,3 +425,12 @@ DEVICES = "other devices receive what comes in by eth0"
 )
 def test_what_an_interface_has_otherwise(now: Ingress, words: list[str]) -> None:
     assert changes.outdated(config(web(1)), WAS, now) == words
+
+
+def test_another_mtu_counts_where_a_mac_is_given() -> None:
+    """Else the data plane follows it by itself."""
+    now = replace(WAS, mtu=1400)
+    assert changes.outdated(config(web(1)), WAS, now) == []
+    for wanted in (config(web(1), gateway_mac=OTHER), config(web(backend(1, mac=OTHER)))):
+        assert changes.outdated(wanted, WAS, now) == ["MTU of eth0: 1500 -> 1400"]
+        assert changes.outdated(wanted, WAS, WAS) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -38,6 +39,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
     HostError,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.requirements import Memory
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import layout, numbering
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
@@ -51,10 +53,12 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface imp
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.link import Link
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
-    LinkEntry,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.neighbour_table import Limits
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.routes import (
+    Hop,
     RouteEntry,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import LinkEntry
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.egress import Exit, Settled
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.ways import Known, Ways
 
@@ -81,15 +85,19 @@ def config(*services: dict[str, Any], **options: Any) -> Config:
 
 
 WANTED = config()
+NO_MEMORY = (
+    "flow_table_size: 16777216: takes 512 MiB on 2 CPUs, and 300 MiB are available; choose a "
+    "smaller one"
+)
 
 
 def ways(**changes: Any) -> Ways:
     """To both backends, directly by eth0."""
-    routes = {ip_address(one["address"]): RouteEntry(1, ETH0, None) for one in BACKENDS}
+    routes = {ip_address(one["address"]): RouteEntry(1, (Hop(ETH0),)) for one in BACKENDS}
     settled = Settled({})
     made = Ways(
-        ETH0, ENTRIES, routes, set(), [], {}, settled, False, False, Known(), False,
-        dict.fromkeys(routes, (ETH0, "")),
+        ETH0, ENTRIES, routes, set(), [], {}, settled, False, False, Known(), False, {},
+        {address: {(ETH0, "")} for address in routes},
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -120,6 +128,8 @@ def virgin(**changes: Any) -> Observed:
         ways=ways(),
         needs=Needs(),
         missing=Needs(),
+        crowd={},
+        limits={},
         idle=Needs(),
         strips_tags=False,
         saved=lambda _config: False,
@@ -159,6 +169,19 @@ DRAINED = config({**SERVICE, "backends": [BACKENDS[0], {**BACKENDS[1], "state": 
 PASSING = "attach a program to eth1 that passes everything"
 HALF_MOVES = "50.0 % of new flows move, 0 established"
 REDIRECT = Needs(redirects=frozenset([ETH1]))
+
+USUAL, LARGE = Limits(128, 512, 1024), Limits(4096, 8192, 16384)
+MANAGED = config(manage_sysctls=True)
+V4, V6 = (f"net.ipv{version}.neigh.default.gc_thresh" for version in (4, 6))
+"""Without the number at its end."""
+
+
+def crowded(
+    counts: dict[int, int], limits: Limits | None = USUAL, now: Config = WANTED
+) -> Observed:
+    """A host whose balancer has so many next hops by IP version, under the same limits of both."""
+    return deployed(now, crowd=counts, limits=dict.fromkeys(counts, limits))
+
 
 STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
     "nothing": (WANTED, deployed(), {}, []),
@@ -301,6 +324,31 @@ STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
     ),
     "next hops go without saying": (WANTED, deployed(missing=HOP, live=DETACHED), {}, [ATTACH]),
     "not saved": (WANTED, NOT_SAVED, {}, [f"write {PLACES.saved.path}"]),
+    "too low limits that are managed": (
+        MANAGED,
+        crowded({4: 2000, 6: 384}, USUAL, MANAGED),
+        {},
+        [f"set {V4}1 to 4096", f"set {V4}2 to 8192", f"set {V4}3 to 16384"],
+    ),
+    "limits are raised only": (
+        MANAGED,
+        crowded({6: 700}, Limits(2048, 512, 4096), MANAGED),
+        {},
+        [f"set {V6}1 to 2048", f"set {V6}2 to 2048", f"set {V6}3 to 4096"],
+    ),
+    "limits that do": (MANAGED, crowded({4: 2000}, LARGE, MANAGED), {}, []),
+    "limits that do not show are not set": (
+        MANAGED,
+        crowded({4: 2000}, None, MANAGED),
+        {},
+        [],
+    ),
+    "an edit sets no limits": (
+        replace(MANAGED, services=DRAINED.services),
+        crowded({4: 2000}, USUAL, MANAGED),
+        {"edited": True, "accepted": True},
+        [f"web: 1 backend drained (203.0.113.22), {HALF_MOVES}"],
+    ),
     "an edit keeps the program": (
         DRAINED,
         deployed(of={"sources": "other"}),
@@ -329,6 +377,25 @@ NARROW = (
     "header, and hosts need not send shorter ones by IPv4; raise the MTU"
 )
 OWN_VIP = Host({MAC}, addresses={ip_address("192.0.2.10")})
+
+
+def forgetful(count: int, version: int, soft: int, wanted: int) -> str:
+    low, high = ({4: V4, 6: V6}[version] + number for number in "23")
+    return (
+        f"{count} next hops are neighbours by IPv{version}, and {low} is {soft}, beyond which the "
+        f"kernel forgets some again and again; set it to {wanted}, and {high} to {2 * wanted}, or "
+        "manage_sysctls to true"
+    )
+
+
+MANY = (
+    f"10000 next hops are neighbours by IPv4, and {V4}3 is 1024, so the kernel does not take as "
+    f"many; set it to 65536, and {V4}2 to 32768, or manage_sysctls to true"
+)
+HIDDEN = (
+    "700 next hops are neighbours by IPv4; whether the kernel keeps as many does not show in this "
+    f"network namespace: on the host itself, {V4}2 is to be 2048 and {V4}3 4096 or more"
+)
 
 WARNINGS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
     "nothing": (WANTED, deployed(), {}, []),
@@ -362,12 +429,60 @@ WARNINGS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         {},
         ["hash_seed has no effect: all services use the scheduler jhash, which knows none"],
     ),
+    "an interface that is down": (
+        WANTED,
+        virgin(live=Live(replace(LINK, is_up=False))),
+        {},
+        ["interface: 'eth0': is down, so that nothing comes in; run ip link set eth0 up"],
+    ),
+    "a flow table that does not fit": (
+        config(flow_table_size=2**24),
+        virgin(tools=replace(TOOLS, memory=lambda: Memory(300 << 20, 2))),
+        {},
+        [NO_MEMORY],
+    ),
+    "one that just fits": (
+        config(flow_table_size=2**24),
+        virgin(tools=replace(TOOLS, memory=lambda: Memory(512 << 20, 2))),
+        {},
+        [],
+    ),
+    "one that no service uses": (
+        config({**SERVICE, "backends": BACKENDS, "flow_table": False}, flow_table_size=2**24),
+        virgin(tools=replace(TOOLS, memory=lambda: Memory(1, 2))),
+        {},
+        [],
+    ),
+    "one that is there already": (
+        WANTED,
+        deployed(of={"sources": "others"}, tools=replace(TOOLS, memory=lambda: Memory(1, 2))),
+        {},
+        [],
+    ),
     "tags are taken off": (
         WANTED,
         virgin(strips_tags=True),
         {},
         [TAGS],
     ),
+    "fewer next hops than the kernel keeps": (WANTED, crowded({4: 384, 6: 384}), {}, []),
+    "higher limits": (WANTED, crowded({4: 7000}, LARGE), {}, []),
+    "more next hops than the kernel keeps for long": (
+        WANTED,
+        crowded({4: 385, 6: 1023}),
+        {},
+        [forgetful(385, 4, 512, 2048), forgetful(1023, 6, 512, 4096)],
+    ),
+    "more than it takes, but accepted": (
+        WANTED,
+        crowded({4: 10000}),
+        {"accepted": True},
+        [MANY],
+    ),
+    "nobody knows what it keeps": (WANTED, crowded({4: 700}, None), {}, [HIDDEN]),
+    "nor if it is to be managed": (MANAGED, crowded({4: 700}, None, MANAGED), {}, [HIDDEN]),
+    "nobody knows, but it does not matter": (WANTED, crowded({4: 384}, None), {}, []),
+    "limits that are managed": (MANAGED, crowded({4: 10000}, USUAL, MANAGED), {}, []),
     "a narrow way": (
         WANTED,
         virgin(ways=ways(links=[replace(one, mtu=580) for one in ENTRIES])),
@@ -425,6 +540,8 @@ REFUSALS: dict[str, tuple[Config, Observed, type[Exception], str]] = {
         HostError,
         "would leave by eth0, which carries no frames",
     ),
+    "more next hops than the kernel takes": (WANTED, crowded({4: 10000}), HostError, MANY),
+    "as many as it has room for": (WANTED, crowded({6: 1024}), HostError, f"{V6}3 is 1024"),
     "a kernel that lacks something": (
         WANTED,
         virgin(tools=replace(TOOLS, lacks=lambda: "Linux 4.4 lacks everything")),
@@ -519,6 +636,8 @@ def test_a_plan_stays_as_it_is() -> None:
 
 # Removal.
 
+SYSCTLS = Path("/etc/sysctl.d/60-l4lb.conf")
+
 
 @pytest.mark.parametrize(
     ("remains", "steps"),
@@ -529,12 +648,13 @@ def test_a_plan_stays_as_it_is() -> None:
         (Remains(Live(LINK), saved=True), [f"remove {PLACES.saved.path}"]),
         (Remains(Live(LINK), unneeded=HOP), ["let go of the next hops"]),
         (Remains(Live(LINK), saved=True, unneeded=HOP), [f"remove {PLACES.saved.path}"]),
+        (Remains(Live(LINK), sysctls=SYSCTLS), [f"remove {SYSCTLS}"]),
         (
             Remains(Live(LINK), unneeded=REDIRECT, names={ETH1: "eth1"}),
             ["detach the program from eth1 that passes everything"],
         ),
     ],
-    ids=["nothing", "attached", "pins", "saved", "hops", "hops go too", "redirects"],
+    ids=["nothing", "attached", "pins", "saved", "hops", "hops go too", "sysctls", "redirects"],
 )
 def test_removal(remains: Remains, steps: list[str]) -> None:
     made = removal(PLACES, remains)

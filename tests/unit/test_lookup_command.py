@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -76,5 +77,7 @@ def test_the_lookup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = command.LookupModule().run([])
     assert Path(path).read_bytes() == command.build()
     assert [file.name for file in tmp_path.iterdir()] == ["l4lb"]
+    digest = hashlib.sha256(command.build()).hexdigest()
+    assert command.LookupModule().run([], digest=True) == [digest]
     with pytest.raises(AnsibleError, match="takes no terms"):
         command.LookupModule().run(["x"])

@@ -16,10 +16,11 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
-    LinkEntry,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.routes import (
+    Hop,
     RouteEntry,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import LinkEntry
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing import path_mtu
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.path_mtu import Limit
 
@@ -28,7 +29,7 @@ A, B, C, D, E = (ip_address(f"10.0.0.{n}") for n in range(1, 6))
 
 
 def way(index: int = 2, mtu: int = 0) -> RouteEntry:
-    return RouteEntry(UNICAST, index, None, mtu)
+    return RouteEntry(UNICAST, (Hop(index),), mtu)
 
 
 def link(index: int, mtu: int) -> LinkEntry:

@@ -55,14 +55,12 @@ struct service_table {
 	__u64 seed; /* of hashes: here, not in a service, so that hashing need not wait for one */
 	__u32 echo_rate; /* answers a second and CPU */
 	__u32 too_big_rate;
-	struct address ipv4; /* own addresses of the host, for what it sends to itself */
-	struct address ipv6;
 	__u64 own_macs[OWN_MACS]; /* of frames to the balancer, in six bytes each */
-	__u64 padding[8]; /* slots lie within cache lines */
+	__u64 padding[4]; /* slots lie within cache lines */
 	__u32 receivers[VLANS + OWN_MACS]; /* interfaces, by VLAN, then by place in own_macs */
 	struct service slots[SERVICE_SLOTS];
 };
-ASSERT_SIZE(struct service_table, 17280 + 32 * SERVICE_SLOTS);
+ASSERT_SIZE(struct service_table, 17216 + 32 * SERVICE_SLOTS);
 
 /* The interface by which the host's stack receives what is to the interface itself, with the frame's
  * VLAN tag or without: a VLAN device, or the bridge that one is a port of; 0: the host has none.

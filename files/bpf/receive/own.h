@@ -65,7 +65,7 @@ static __always_inline void ask_for_mac(struct xdp_md *ctx, const struct service
 		return;
 	}
 	__builtin_memset(route, 0, sizeof(*route));
-	result = find_route(ctx, packet, backend, route);
+	result = find_route(ctx, backend, route);
 	if (result == BPF_FIB_LKUP_RET_SUCCESS &&
 	    (route->ifindex == ctx->ingress_ifindex ||
 	     route->ifindex == vlan_receiver(ctx, table, packet))) {
@@ -75,7 +75,7 @@ static __always_inline void ask_for_mac(struct xdp_md *ctx, const struct service
 	known->backend = 0;
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && !is_known &&
 	    route->ifindex == ctx->ingress_ifindex)
-		have_resolved(ctx, table, packet, backend);
+		have_resolved(ctx, packet, backend);
 }
 
 /* Whether a MAC address is the one that the host sends with by this interface, so that a change is

@@ -30,23 +30,29 @@ static __always_inline enum drop fib_drop(long result)
 	return DROP_NO_ROUTE;
 }
 
-/* Asks as the host would for a packet of its own: from the loopback interface. So the balanced
- * interface needs no forwarding (only loopback does, where it lets nothing through), and rules
- * for received packets do not apply to what the balancer sends.
+/* Asks as the host would for a packet of its own to the backend: from the loopback interface. So the
+ * balanced interface needs no forwarding (only loopback does, where it lets nothing through), and
+ * rules for received packets do not apply to what the balancer sends.
+ *
+ * The answer holds for all packets to the backend, so it depends on nothing that one of them brings.
+ * It is that for the answer to a ping from the backend to the source of the tunnel, of a prefix to
+ * its first address: have_resolved() makes the host send one, and equal-cost routes choose by all of
+ * this. User space asks the same (network/routes.py), to keep every neighbour resolved that they can
+ * choose.
  */
-static __always_inline long find_route(struct xdp_md *ctx, const struct packet *packet,
-				       const struct backend *backend, struct bpf_fib_lookup *fib)
+static __always_inline long find_route(struct xdp_md *ctx, const struct backend *backend,
+				       struct bpf_fib_lookup *fib)
 {
-	fib->l4_protocol = backend->protocol;
 	fib->ifindex = LOOPBACK_IFINDEX;
 	if (backend->flags & BACKEND_IPV6) {
 		fib->family = AF_INET6;
-		fib->flowinfo = htonl(packet->tos << 20);
+		fib->l4_protocol = IPPROTO_ICMPV6;
+		fib->sport = htons(ICMPV6_ECHO_REPLY << 8); /* where ICMP has its type and code */
 		__builtin_memcpy(fib->ipv6_src, &backend->source, sizeof(fib->ipv6_src));
 		__builtin_memcpy(fib->ipv6_dst, &backend->destination, sizeof(fib->ipv6_dst));
 	} else {
 		fib->family = AF_INET;
-		fib->tos = packet->tos;
+		fib->l4_protocol = IPPROTO_ICMP;
 		fib->ipv4_src = backend->source.word[0];
 		fib->ipv4_dst = backend->destination.word[0];
 	}
@@ -54,13 +60,13 @@ static __always_inline long find_route(struct xdp_md *ctx, const struct packet *
 }
 
 /* Asks for the next hop of a backend, and keeps the answer. */
-static __always_inline long ask_routing(struct xdp_md *ctx, struct packet *packet,
-					struct backend *backend, struct backend_cpu *cpu)
+static __always_inline long ask_routing(struct xdp_md *ctx, struct backend *backend,
+					struct backend_cpu *cpu)
 {
 	struct bpf_fib_lookup fib = {};
 	int ipv6 = backend->flags & BACKEND_IPV6;
 	__u32 mtu, most, limit = backend->nexthop.mtu;
-	long result = find_route(ctx, packet, backend, &fib);
+	long result = find_route(ctx, backend, &fib);
 	struct egress *egress;
 
 	if (result != BPF_FIB_LKUP_RET_SUCCESS)
@@ -115,7 +121,7 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 	now = bpf_jiffies64();
 	if (cpu->ifindex && now - cpu->asked < TICKS_PER_SECOND)
 		return &cpu->nexthop;
-	result = ask_routing(ctx, packet, backend, cpu);
+	result = ask_routing(ctx, backend, cpu);
 	/* Somebody else has switched forwarding off: not a word about routes, so the last holds. */
 	if (result == BPF_FIB_LKUP_RET_SUCCESS ||
 	    (result == BPF_FIB_LKUP_RET_FWD_DISABLED && cpu->ifindex)) {
@@ -127,7 +133,7 @@ static __always_inline struct nexthop *find_nexthop(struct xdp_md *ctx,
 	cpu->ifindex = 0;
 	if (result == BPF_FIB_LKUP_RET_NO_NEIGH && !tried) {
 		cpu->asked = now;
-		*verdict = have_resolved(ctx, table, packet, backend);
+		*verdict = have_resolved(ctx, packet, backend);
 	}
 	return NULL;
 }

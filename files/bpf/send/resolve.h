@@ -8,16 +8,14 @@
 #include "parse/icmp.h"
 #include "parse/packet.h"
 #include "choose/backend.h"
-#include "choose/service.h"
 #include "send/icmp.h"
 
 /* Has the kernel find the MAC address of a next hop, which a program cannot ask it to. The packet,
- * which is lost anyway, becomes a ping from the backend to the host; to answer it the kernel must
- * resolve the way to the backend.
+ * which is lost anyway, becomes a ping from the backend to the source of its tunnel, which is an
+ * address of the host; to answer it from there the kernel must resolve the way that packets take.
  */
-static __always_inline verdict_t have_resolved(struct xdp_md *ctx,
-					       const struct service_table *table,
-					       struct packet *packet, struct backend *backend)
+static __always_inline verdict_t have_resolved(struct xdp_md *ctx, struct packet *packet,
+					       struct backend *backend)
 {
 	int ipv6 = backend->flags & BACKEND_IPV6;
 	__u32 header = ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
@@ -27,8 +25,8 @@ static __always_inline verdict_t have_resolved(struct xdp_md *ctx,
 	__be16 *type;
 	__u32 sum;
 
-	if (!(ipv6 ? table->ipv6.word[0] : table->ipv4.word[0]))
-		return XDP_DROP;
+	if (!backend->source.word[0])
+		return XDP_DROP; /* the host has no address, as nothing is encapsulated */
 	if (bpf_xdp_adjust_tail(ctx,
 				(int)(network_offset(packet) + length) - (int)frame_length(ctx)))
 		return XDP_DROP;
@@ -47,16 +45,17 @@ static __always_inline verdict_t have_resolved(struct xdp_md *ctx,
 		if (network + sizeof(struct ipv6hdr) > end)
 			return XDP_DROP;
 		*type = htons(ETH_P_IPV6);
-		write_own_ipv6(network, &backend->destination, &table->ipv6, length);
+		write_own_ipv6(network, &backend->destination, &backend->source, length);
 		icmp->type = ICMPV6_ECHO_REQUEST;
-		sum = sum_of_address(&backend->destination) + sum_of_address(&table->ipv6) +
+		sum = sum_of_address(&backend->destination) + sum_of_address(&backend->source) +
 		      htons(ICMPV6_HEADER) + htons(IPPROTO_ICMPV6) +
 		      htons(ICMPV6_ECHO_REQUEST << 8);
 	} else {
 		if (network + sizeof(struct iphdr) > end)
 			return XDP_DROP;
 		*type = htons(ETH_P_IP);
-		write_own_ipv4(network, backend->destination.word[0], table->ipv4.word[0], length);
+		write_own_ipv4(network, backend->destination.word[0], backend->source.word[0],
+			       length);
 		icmp->type = ICMP_ECHO;
 		sum = htons(ICMP_ECHO << 8);
 	}

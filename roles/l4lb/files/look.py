@@ -1,17 +1,24 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print as JSON what a host has of what a balancer needs.
+"""Print as JSON what a host has of what a balancer needs on the interfaces that are given.
 
 The role gives this to /usr/bin/python3, whichever that is: it must run on any Python 3. Before it
 the role puts plugins/module_utils/_l4lb/kernel/headers.py.
 """
 
+import hashlib
 import json
 import os
 import platform
+import stat
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote
+
+COMMAND = ["/usr/lib/l4lb", "/usr/lib/l4lb/l4lb", "/usr/sbin/l4lb"]
+UNIT = "/etc/systemd/system/l4lb@.service"
 
 
 def loads(module, attribute):
@@ -28,7 +35,38 @@ def printable(name):
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
+def described(path):
+    """What is there, in a line: kind, mode, owner and content; None if nothing is."""
+    try:
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            return "link " + os.readlink(path)  # noqa: PTH115 (newer than some Pythons)
+        rights = f"{stat.S_IMODE(found.st_mode):o} {found.st_uid}:{found.st_gid}"
+        if stat.S_ISDIR(found.st_mode):
+            return "directory " + rights
+        return f"file {rights} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
+    except OSError:
+        return None
+
+
+def output(*command):
+    """What a command prints, whatever its exit code."""
+    return subprocess.run(command, stdout=subprocess.PIPE).stdout.decode()
+
+
+def unit(interface):
+    """The unit that restores its balancer, as systemd knows it."""
+    name = output("systemd-escape", "--template=l4lb@.service", "--", interface).strip()
+    shown = output("systemctl", "show", "--property=UnitFileState,ActiveState", "--", name).split()
+    return {
+        "name": name,
+        "enabled": "UnitFileState=enabled" in shown,
+        "active": "ActiveState=active" in shown,
+    }
+
+
 headers = find_headers()  # noqa: F821 # pylint: disable=undefined-variable # (see above)
+systemd = Path("/run/systemd/system").is_dir()
 print(
     json.dumps(
         {
@@ -39,7 +77,10 @@ print(
             "interfaces": sorted(printable(path.name) for path in Path("/sys/class/net").iterdir()),
             "headers": headers and headers.release,
             "balancers": sorted(unquote(path.stem) for path in Path("/etc/l4lb").glob("*.json")),
-            "systemd": Path("/run/systemd/system").is_dir(),
+            "command": {path: described(path) for path in COMMAND},
+            "systemd": systemd,
+            "unit_file": described(UNIT),
+            "units": {name: unit(name) for name in sys.argv[1:] if systemd},
             # The bcc of PyPI is something else, and has no BPF.
             "bcc": loads("bcc", "BPF"),
             "pyroute2": loads("pyroute2", "IPRoute"),

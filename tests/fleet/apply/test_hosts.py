@@ -26,7 +26,7 @@ from tests.fleet.rig.balancers import (
 )
 from tests.fleet.rig.clients import works
 from tests.fleet.rig.hosts import python
-from tests.fleet.rig.play import ansible, l4lb, stats
+from tests.fleet.rig.play import ansible, l4lb, playbook, stats
 from tests.fleet.rig.services import OTHER_VIP, WEB, service, wanted
 from tests.fleet.there import accidents, library, many
 
@@ -130,6 +130,42 @@ def test_a_host_that_lacks_everything(lab: Lab, lb2: Host, tmp_path: Path) -> No
     (applied,) = ansible(lab, tmp_path, l4lb(**config), hosts="lb2")
     for what in ("steps", "moves", "diff"):
         assert applied[what] == present[what]
+
+
+def test_what_the_role_would_install(lab: Lab, lb1: Host) -> None:
+    """It is predicted as if it was there; where the role is told not to, it stops in time."""
+    deploy: dict[str, Any] = {"interface": "eth0", "services": [service(1)]}
+    with hidden(lb1, BCC), hidden(lb1, PYROUTE2):
+        predicted = playbook(lab, "deploy", "--check", **deploy)
+        stopped = playbook(lab, "deploy", "--skip-tags", "packages", **deploy)
+    assert predicted.returncode == 0
+    assert "Would install python3-bpfcc, python3-pyroute2\n" in predicted.stdout
+    assert "- 'web: added with 1 backend'" in predicted.stdout
+    assert "is not installed" not in predicted.stdout + predicted.stderr
+    assert "pyroute2 is not installed; install python3-pyroute2" in stopped.stdout
+    assert "changed=0 " in stopped.stdout
+    assert traces(lb1) == []
+
+
+def test_a_package_source_that_never_answers(lab: Lab, lb1: Host) -> None:
+    """It is not waited for for ever."""
+    deploy: dict[str, Any] = {"interface": "eth0", "services": [service(1)]}
+    with (
+        hidden(lb1, BCC),
+        hidden(lb1, "/etc/apt"),
+        hidden(lb1, "/var/lib/apt/lists"),
+        lb1.socket(socket.AF_INET, socket.SOCK_STREAM) as source,
+    ):
+        source.bind(("127.0.0.1", 0))
+        source.listen()
+        line = f"deb [trusted=yes] http://127.0.0.1:{source.getsockname()[1]}/ ./"
+        lb1.run(["sh", "-ec", "cd /etc/apt; mkdir apt.conf.d; cat >sources.list"], input=line)
+        done = playbook(lab, "deploy", "-e", "__l4lb_source_timeout=1", **deploy)
+    output = " ".join(done.stdout.split())
+    assert "bcc cannot be installed from this host's package sources. Make them" in output
+    assert "set l4lb_manage_packages to false. E: Failed to fetch http://127.0.0.1:" in output
+    assert "changed=0 " in output
+    assert traces(lb1) == []
 
 
 def test_no_bcc(lab: Lab, lb1: Host, tmp_path: Path) -> None:

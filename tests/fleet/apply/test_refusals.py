@@ -298,6 +298,7 @@ def test_the_playbook_drains_the_last_one_only_by_force(lb1: Host, lab: Lab) -> 
     code, output = ran(lab, "drain", **order, force=True)
     assert code == 0
     assert "web: no backend takes new flows; they are dropped" in output
+    assert "- 'web: 1 backend drained (203.0.113.21), hold " in output
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def service(*backends: str, **options: Any) -> dict[str, Any]:
     return {**there, "backends": [{"address": WEB[name]} for name in backends], **options}
 
 
-DEPLOYED = {"interface": "eth0", "services": [service("web1", "web2")]}
+DEPLOYED: dict[str, Any] = {"interface": "eth0", "services": [service("web1", "web2")]}
 
 
 def play(lab: Lab, name: str, *arguments: str) -> int:

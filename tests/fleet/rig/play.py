@@ -10,7 +10,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -37,11 +39,23 @@ def run(
 
 
 def playbook(
-    lab: Lab, name: str, *arguments: str, limit: str = "lb1", **variables: Any
+    lab: Lab,
+    name: str,
+    *arguments: str,
+    limit: str = "lb1",
+    settings: Mapping[str, str] = MappingProxyType({}),
+    **variables: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a playbook of the collection, with variables of the role, whatever its exit code."""
+    """Run a playbook of the collection, with variables of the role and settings of Ansible,
+    whatever its exit code."""
     given = json.dumps({f"l4lb_{key}": value for key, value in variables.items()})
-    return run(lab, f"xdp.l4lb.{name}", "--limit", limit, "-e", given, *arguments)
+    environment = {f"ANSIBLE_{key}": value for key, value in settings.items()}
+    return run(lab, f"xdp.l4lb.{name}", "--limit", limit, "-e", given, *arguments, **environment)
+
+
+def tasks(output: str) -> list[str]:
+    """The names of the tasks that a run has shown, skipped ones too."""
+    return re.findall(r"^TASK \[(?:xdp\.l4lb\.l4lb : )?(.*)\] \*+$", output, re.MULTILINE)
 
 
 def changes(lab: Lab, name: str, *arguments: str, **variables: Any) -> int:

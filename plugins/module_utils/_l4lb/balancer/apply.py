@@ -31,7 +31,7 @@ from ..maps.image import Image
 from ..maps.manifest import Refusal
 from ..maps.sizes import Room
 from ..model.config import Address, Config
-from ..network import forwarding, link, neighbours, pyroute, xdp
+from ..network import forwarding, link, neighbour_table, neighbours, pyroute, xdp
 from ..routing import devices
 from . import modes, needs
 from .needs import Needs
@@ -181,8 +181,16 @@ class Setup(Change):
         if self.plan.save and self.plan.declared:
             undo.add(self._locked, self.saved.abandon)
             self.saved.prepare(self.plan.declared)
+        self._set_sysctls(undo)
         self._missing = needs.missing(self._needs, self.paths)
         needs.provide(self._missing, self.paths)
+
+    def _set_sysctls(self, undo: Undo) -> None:
+        """Before there are neighbours that they are for."""
+        values = self.plan.sysctls
+        if values:
+            undo.add(self._locked, neighbour_table.Settings(self.paths, values).put_back)
+            neighbour_table.set_limits(self.paths, values)
 
     def _release(self) -> None:
         """Undo the rest of `_register`, but for what others need by now."""
@@ -190,7 +198,8 @@ class Setup(Change):
         others = needs.needed_by_others(self.interface, self.paths)
         if others is None:
             return
-        before = needs.needs_of(needs.routed(self.plan.live.config))
+        live = self.plan.live.config
+        before = needs.needs_of(needs.routed(live), live.sources)
         unneeded = self._needs - others - before  # by now perhaps what others left for us, too
         needs.withdraw(unneeded, self.paths)
         for version in unneeded.versions & self._missing.versions:
@@ -288,9 +297,7 @@ class Setup(Change):
             self.warnings.append(modes.told(self.interface, refusal))
         self.native_refused = refusal.words if refusal else None
         if self._staged:
-            manifest = staging.note(self._staged.manifest_map, self._staged.manifest, refusal)
-            image = replace(self._staged.image, manifest=manifest)
-            self._staged = replace(self._staged, image=image)
+            self._staged = self._staged.noted(refusal)
         elif data_path.manifest_map and live.manifest and refusal != before:
             undo.add(staging.note, data_path.manifest_map, live.manifest, before)
             staging.note(data_path.manifest_map, live.manifest, refusal)
@@ -328,7 +335,8 @@ class Setup(Change):
     def _let_go(self, gone: Collection[Address]) -> None:
         others = needs.needed_by_others(self.interface, self.paths)
         if others is not None:
-            needs.withdraw(needs.needs_of(gone) - others - self._needs, self.paths)
+            unneeded = needs.needs_of(gone, self.plan.live.config.sources) - others - self._needs
+            needs.withdraw(unneeded, self.paths)
 
     def _tidy(self, step: Callable[..., Any], *arguments: Any) -> None:
         try:
@@ -369,6 +377,9 @@ class Removal(Change):
         unneeded = needs.unneeded(self.interface, self.paths)
         undo.add(self._locked, self._provide_again, unneeded)
         needs.withdraw(unneeded, self.paths)
+        if needs.unneeded_sysctls(self.interface, self.paths):
+            undo.add(self._locked, neighbour_table.Settings(self.paths, {}).put_back)
+            neighbour_table.forget_limits(self.paths)
         undo.add(self._locked, self.pins.put_back, self.pins.things())
         Pins.staging(self.interface, self.paths).remove()
         self.pins.remove()

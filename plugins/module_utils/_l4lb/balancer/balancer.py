@@ -76,7 +76,7 @@ class Balancer:
         if data_path is None or manifest is None or not now.attached:
             return []
         ingress = observe.ingress_of(now.link, manifest.config)
-        then = observe.ingress_then(data_path, ingress)
+        then = observe.ingress_then(data_path, manifest, ingress)
         lines = changes.outdated(manifest.config, then, ingress)
         routed = needs.routed(manifest.config)
         lines += [
@@ -85,7 +85,8 @@ class Balancer:
             if not forwarding.routing_answers(self.places.paths, version)
         ]
         mode = observe.mode_of(now, manifest.config)
-        found = ways.look(routed, now.link.index, mode, observe.known(now))
+        sources = manifest.config.sources
+        found = ways.look(routed, sources, now.link.index, mode, observe.known(now))
         never, not_yet = found.problems()
         return [*lines, *never, *not_yet, *found.differences(routed)]
 
@@ -141,6 +142,7 @@ class Balancer:
             now.attached,
             places.pins.exists() or places.staging.exists(),
             places.saved.exists(),
+            needs.unneeded_sysctls(self.interface, places.paths),
             unneeded,
             needs.names() if unneeded.redirects else {},
         )

@@ -127,6 +127,8 @@ def outdated(config: Config, then: Ingress, now: Ingress) -> list[str]:
         old == new and then.receivers.by_mac != now.receivers.by_mac
     ):
         lines.append(f"other devices receive what comes in by {config.interface}")
+    if then.mtu != now.mtu and config.gives_macs:  # else the data plane follows
+        lines.append(_change(f"MTU of {config.interface}:", then.mtu, now.mtu))
     return lines
 
 

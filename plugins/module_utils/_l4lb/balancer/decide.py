@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any
 
 from ..datapath.build import build_flags
@@ -17,7 +18,7 @@ from ..model import checks
 from ..model.config import Config
 from ..model.edits import keep_holds
 from ..model.interface import Ingress
-from ..routing import path_mtu
+from ..routing import crowd, path_mtu
 from . import changes, needs
 from .changes import Changes
 from .live import Live
@@ -59,6 +60,8 @@ class Remains:
     attached: bool = False
     pins: bool = False
     saved: bool = False
+    sysctls: Path | None = None
+    """The file that sets some for the balancers of this host, of which none is left then."""
     unneeded: Needs = field(default_factory=Needs)
     """By anyone else."""
     names: Mapping[int, str] = field(default_factory=dict)
@@ -74,6 +77,8 @@ def removal(places: Places, remains: Remains) -> Plan:
         steps.append(f"remove {places.pins.directory}")
     if remains.saved:
         steps.append(f"remove {places.saved.path}")
+    if remains.sysctls:
+        steps.append(f"remove {remains.sysctls}")
     if not steps and remains.unneeded.hops:
         steps.append("let go of the next hops")
     steps += _detached(_names(remains.unneeded.redirects, remains.names))
@@ -110,6 +115,7 @@ class _Decision:
         self.desired = with_sources(self.config, seen.ingress)
         image.own_macs(self.desired, seen.ingress)  # raises ConfigError
         self.warnings = seen.ways.judge(terms.accepted)
+        self.sysctls = {} if terms.edited else self._judge_crowd()
 
     def plan(self) -> Plan:
         """All of it."""
@@ -131,6 +137,8 @@ class _Decision:
         if save and not self.steps:
             self.steps.append(f"write {self.places.saved.path}")
         self._warn()
+        if load:
+            self._warn_of_memory()
         write = load or renamed or outdated or seen.manifest is None or bool(found.steps or wrong)
         tables = seen.manifest.tables if seen.manifest else {}
         return Plan(
@@ -149,6 +157,7 @@ class _Decision:
             write=write,
             save=save,
             repair=tuple(name for name in wrong if name in tables),
+            sysctls=self.sysctls,
             needs=seen.needs,
         )
 
@@ -159,6 +168,16 @@ class _Decision:
         if found.refusals and not self.terms.accepted:
             raise found.refusals[0]
         return [*map(str, found.refusals), *found.warnings]
+
+    def _judge_crowd(self) -> Mapping[str, int]:
+        """What is to be set for the kernel to keep as many neighbours. Raises HostError if it takes
+        fewer, unless that was accepted once."""
+        seen = self.seen
+        found = crowd.judge(seen.crowd, seen.limits, self.config.manage_sysctls)
+        if found.refusals and not self.terms.accepted:
+            raise HostError(found.refusals[0])
+        self.warnings += [*found.refusals, *found.warnings]
+        return found.sysctls
 
     # The program
 
@@ -261,12 +280,32 @@ class _Decision:
         self.steps += _detached(_names(self.seen.idle.redirects, names))
         for version in sorted(missing.versions):
             self.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
+        self.steps += (f"set {name} to {value}" for name, value in self.sysctls.items())
         if missing.hops and not self.steps:
             self.steps.append("have the kernel keep the next hops resolved")
+
+    def _warn_of_memory(self) -> None:
+        """If there is to be a flow table that takes more than there is."""
+        seen, config = self.seen, self.desired
+        was = seen.manifest.config if seen.manifest and seen.maps and seen.maps.has_flows else None
+        if was and sizes.flow_blocks(was) == sizes.flow_blocks(config):
+            return
+        memory = seen.tools.memory()
+        needed = sizes.flow_table_bytes(config, memory.cpus)
+        if memory.available is not None and needed > memory.available:
+            self.warnings.append(
+                f"flow_table_size: {config.flow_table_size}: takes {needed >> 20} MiB on "
+                f"{memory.cpus} CPUs, and {memory.available >> 20} MiB are available; choose a "
+                "smaller one"
+            )
 
     def _warn(self) -> None:
         """Of what makes packets fare otherwise than one might think."""
         seen, name = self.seen, self.places.interface
+        if not seen.live.link.is_up:
+            self.warnings.append(
+                f"interface: {name!r}: is down, so that nothing comes in; run ip link set {name} up"
+            )
         if self.desired.wastes_seed:
             self.warnings.append(
                 "hash_seed has no effect: all services use the scheduler jhash, which knows none"

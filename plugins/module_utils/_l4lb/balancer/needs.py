@@ -12,20 +12,22 @@ its way there notes it in its lock. Whoever changes any of it holds the host's l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 from ..datapath import egresses
 from ..datapath.program import DataPath
 from ..kernel import lock
 from ..kernel.paths import Paths
-from ..kernel.pins import Pins, all_pins
+from ..kernel.pins import Pins, all_pins, pinned_interfaces
 from ..maps.manifest import Manifest
 from ..model.config import Address, Config
-from ..network import forwarding, neighbours, rtnetlink
-from ..network.neighbours import Neighbour
+from ..network import forwarding, neighbour_table, neighbours, rtnetlink
+from ..network.neighbours import Neighbour, Settled
 from ..routing import devices
+from .saved import saved_interfaces
 
 _VERSIONS = frozenset((4, 6))
 _TRIES = 3
@@ -85,10 +87,11 @@ def routed(config: Config) -> list[Address]:
     ]
 
 
-def needs_of(addresses: Iterable[Address]) -> Needs:
-    """What it takes to send to backends that are routed to."""
+def needs_of(addresses: Iterable[Address], sources: Mapping[int, Address]) -> Needs:
+    """What it takes to send to backends that are routed to, from these sources by IP version."""
     wanted = set(addresses)
-    hops, _unreachable = neighbours.next_hops(neighbours.ways(wanted), rtnetlink.links())
+    found = neighbours.ways(wanted, sources)
+    hops, _unreachable = neighbours.next_hops(found, rtnetlink.links())
     return Needs(frozenset(hops), frozenset(address.version for address in wanted))
 
 
@@ -101,17 +104,16 @@ def needed_by_others(interface: str, paths: Paths) -> Needs | None:
                 needs |= Needs.load(note)
     except (ValueError, KeyError, TypeError):
         return None
-    addresses: set[Address] = set()
     for name, pins in all_pins(paths):
         if name != interface and pins.program():
             there = _pinned(pins)
             if there is None:
                 return None
             data_path, manifest = there
-            addresses.update(routed(manifest.config))
+            needs |= needs_of(routed(manifest.config), manifest.config.sources)
             targets = frozenset(egress.target for egress in egresses.read(data_path).values())
             needs |= Needs(redirects=targets - {0})
-    return needs | needs_of(addresses)
+    return needs
 
 
 def _pinned(pins: Pins) -> tuple[DataPath, Manifest] | None:
@@ -146,6 +148,14 @@ def unneeded_redirects(interface: str, paths: Paths, needs: Needs) -> Needs:
     return Needs() if others is None else Needs(redirects=passing) - others - needs
 
 
+def unneeded_sysctls(interface: str, paths: Paths) -> Path | None:
+    """The file that sets some for balancers, if there is one and no balancer but that of
+    `interface`."""
+    file = neighbour_table.file_of(paths)
+    others = {*pinned_interfaces(paths), *saved_interfaces(paths)} - {interface}
+    return file if file.exists() and not others else None
+
+
 def names() -> dict[int, str]:
     """Of interfaces, by index."""
     return {entry.index: entry.name for entry in rtnetlink.links()}
@@ -155,12 +165,16 @@ def _passing() -> frozenset[int]:
     return frozenset(entry.index for entry in devices.passing(rtnetlink.links()))
 
 
-def missing(needs: Needs, paths: Paths) -> Needs:
-    """What of it the host does not provide."""
+def missing(needs: Needs, paths: Paths, settled: Settled | None = None) -> Needs:
+    """What of it the host does not provide.
+
+    settled: which neighbours are, if that was asked.
+    """
+    settled = settled or neighbours.settled()
     refused = {one for one in needs.versions if not forwarding.routing_answers(paths, one)}
     links = rtnetlink.links() if needs.redirects else []
     bare = {entry.index for entry in links if not entry.xdp_program}
-    return Needs(needs.hops - neighbours.settled(), frozenset(refused), needs.redirects & bare)
+    return Needs(settled.others(needs.hops), frozenset(refused), needs.redirects & bare)
 
 
 def provide(needs: Needs, paths: Paths) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from ..datapath import build, compare, egresses, flows
 from ..datapath.build import Machine
 from ..datapath.program import DataPath
 from ..kernel import requirements
+from ..kernel.requirements import Memory
 from ..maps import image
 from ..maps.image import Image
 from ..maps.manifest import Manifest
@@ -22,8 +23,9 @@ from ..maps.sizes import Room
 from ..model.checks import Host
 from ..model.config import Config, Service
 from ..model.interface import Ingress
-from ..network import ethtool
+from ..network import ethtool, neighbour_table, neighbours
 from ..network.link import Link
+from ..network.neighbour_table import Limits
 from ..routing import egress, local, ways
 from ..routing.ways import Known, Ways
 from . import modes, needs
@@ -57,12 +59,14 @@ class Tools:
 
     digest: of the C sources.
     lacks: why the kernel will not take it, if so; asked only if there is to be a new one.
+    memory: for its maps; likewise.
     """
 
     digest: str = ""
     bcc: str | None = None
     machine: Machine = field(default_factory=Machine)
     lacks: Callable[[], str | None] = lambda: None
+    memory: Callable[[], Memory] = Memory
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Observed:
     ways: to the backends.
     needs: of the host; missing: what of it is not there yet; idle: interfaces that have a program
         for nothing but to take redirects, which nobody needs any more.
+    crowd: IP version -> how many neighbours that takes, with those that others need; limits: of
+        these, see neighbour_table.
     strips_tags: the interface has VLANs, and takes tags off frames before a program sees them.
     saved: whether the file says this; asked when that is known.
     hint: that mode native may work by now, in words.
@@ -87,6 +93,8 @@ class Observed:
     ways: Ways
     needs: Needs
     missing: Needs
+    crowd: Mapping[int, int]
+    limits: Mapping[int, Limits | None]
     idle: Needs
     strips_tags: bool
     saved: Callable[[Config], bool]
@@ -113,21 +121,26 @@ def observe(
     """
     ingress = ingress_of(live.link, wanted)
     routed = needs.routed(wanted)
-    found = ways.look(routed, live.link.index, mode_of(live, wanted), known(live))
+    sources_ = {**ingress.sources, **wanted.sources}
+    settled = neighbours.settled()
+    found = ways.look(routed, sources_, live.link.index, mode_of(live, wanted), known(live))
     needed = Needs(
         frozenset(found.hops),
         frozenset(address.version for address in routed),
         found.settled.programs,
     )
+    crowd = settled.counts(needed.hops)
     has_vlans = egress.has_vlans(live.link.index, found.links)
     return Observed(
         live=live,
         maps=_maps(live, ingress, drawn),
         ingress=ingress,
-        host=local.look(wanted, live.link),
+        host=local.look(wanted, live.link, sources_),
         ways=found,
         needs=needed,
-        missing=needs.missing(needed, places.paths),
+        missing=needs.missing(needed, places.paths, settled),
+        crowd=crowd,
+        limits={version: neighbour_table.limits(places.paths, version) for version in crowd},
         idle=needs.unneeded_redirects(places.interface, places.paths, needed),
         strips_tags=has_vlans and ethtool.strips_tags(live.link.name),
         saved=places.saved.holds,
@@ -163,10 +176,11 @@ def mode_of(live: Live, config: Config) -> str:
     return config.mode
 
 
-def ingress_then(data_path: DataPath, now: Ingress) -> Ingress:
+def ingress_then(data_path: DataPath, manifest: Manifest, now: Ingress) -> Ingress:
     """What the interface had when the maps were written, as far as they hold that."""
     content = data_path.service_table()
-    return image.ingress_of(content, now) if content else now
+    then = image.ingress_of(content, now) if content else now
+    return replace(then, mtu=manifest.mtu)
 
 
 def _maps(live: Live, ingress: Ingress, drawn: Image | None) -> Maps | None:
@@ -175,7 +189,7 @@ def _maps(live: Live, ingress: Ingress, drawn: Image | None) -> Maps | None:
         return None
     if manifest is None:
         return Maps("flows" in data_path.maps)
-    then = ingress_then(data_path, ingress)
+    then = ingress_then(data_path, manifest, ingress)
     if drawn is None or (drawn.manifest, drawn.ingress) != (manifest, then):
         drawn = image.draw(manifest, then)
     return Maps(
@@ -195,4 +209,5 @@ def _tools(sources: Mapping[str, str]) -> Tools:
         requirements.bcc_version(),
         build.machine(),
         requirements.lacks,
+        requirements.memory,
     )

@@ -43,6 +43,8 @@ class Plan:
     write: bool = False
     save: bool = False
     repair: tuple[str, ...] = ()
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    """What is to be set for that, by name."""
     needs: Needs = field(default_factory=Needs)
     """What of the host it takes, there already or not."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import L4lbError, LastBackendError
 from ..kernel.paths import require_root
-from ..model.parse import unicast_address
+from ..model.values import unicast_address
 from ..operations.order import Order, Report, operate
 from .output import show, tell
 from .usage import WOULD_CHANGE, seconds

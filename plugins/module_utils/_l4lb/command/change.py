@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import difflib
 import json
 import sys
@@ -21,15 +20,14 @@ from ..balancer.plan import Plan
 from ..errors import ConfigError, L4lbError
 from ..kernel.paths import read_all, read_file, require_root
 from ..kernel.sources import read_sources
-from ..model.config import Config, shown_seed
+from ..model.config import shown_seed
 from ..model.listing import listing
-from ..model.parse import interface_name, parse_config
+from ..model.parse import Request, parse_request
+from ..model.values import interface_name
 from ..network import link
 from ..operations import here
 from .output import show, tell
 from .usage import WOULD_CHANGE
-
-_STATES = ("present", "absent")
 
 
 def add_commands(commands: Any) -> None:
@@ -85,27 +83,21 @@ def apply(options: argparse.Namespace) -> int:
     """Make the live state what a file says."""
     orders = [_order(given) for given in _wanted(_read(options.file), _shown(options.file))]
     if options.check or len(orders) > 1:  # what is wrong with one keeps all from being changed
-        plans = [balancer.plan(desired, replace) for balancer, desired, replace in orders]
+        plans = [balancer.plan(one.config, one.replace) for balancer, one in orders]
     if not options.check:
-        plans = [balancer.apply(desired, replace).plan for balancer, desired, replace in orders]
-    for (balancer, _desired, _replace), plan in zip(orders, plans):
+        plans = [balancer.apply(one.config, one.replace).plan for balancer, one in orders]
+    for (balancer, _wanted_of_it), plan in zip(orders, plans):
         _warn(plan)
         show([*(_difference(balancer, plan) if options.diff else ()), *_steps(balancer, plan)])
     return WOULD_CHANGE if options.check and any(plan.changed for plan in plans) else 0
 
 
-def _order(given: dict[str, Any]) -> tuple[Balancer, Config | None, bool]:
-    """A balancer, what is wanted of it, and whether it may replace others. Raises ConfigError."""
-    state, replace = given.pop("state", "present"), given.pop("replace", False)
-    if state not in _STATES:
-        raise ConfigError("state", state, f"choose one of {', '.join(_STATES)}")
-    if not isinstance(replace, bool):
-        raise ConfigError("replace", replace, "give true or false")
-    config = parse_config(_with_seed(given))
+def _order(given: Mapping[str, Any]) -> tuple[Balancer, Request]:
+    """A balancer, and what is wanted of it. Raises ConfigError."""
+    wanted = parse_request(_with_seed(given))
     require_root()
-    config = dataclasses.replace(config, interface=here.named(config.interface))
-    balancer = Balancer(config.interface, sources())
-    return balancer, config if state == "present" else None, replace
+    wanted = here.resolved(wanted)
+    return Balancer(wanted.interface, sources()), wanted
 
 
 def _wanted(given: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -120,7 +112,7 @@ def _wanted(given: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         raise L4lbError(f"{name} is not whole: there is no {e}") from e
 
 
-def _with_seed(given: dict[str, Any]) -> dict[str, Any]:
+def _with_seed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """With the seed that l4lb status does not show, if this host has it. Raises ConfigError."""
     seed, interface = given.get("hash_seed"), given.get("interface")
     if not isinstance(seed, str) or not seed.startswith("set ("):

@@ -43,6 +43,11 @@ class Staged:
         """Of the new state."""
         return self.image.manifest
 
+    def noted(self, refusal: Refusal | None) -> Staged:
+        """The same, with a manifest that says this."""
+        manifest = note(self.manifest_map, self.manifest, refusal)
+        return replace(self, image=replace(self.image, manifest=manifest))
+
 
 def stage(
     data_path: DataPath,
@@ -69,9 +74,8 @@ def stage(
     manifest = numbering.place(config, build or {}, before, data_path.room.backends)
     keep = "lookup_tables" in shared
     manifest, tables = numbering.with_tables(manifest, before, repair, keep)
-    manifest = replace(
-        manifest, route_mtus=route_mtus or {}, refusal=before.refusal if before else None
-    )
+    refusal = before.refusal if before else None
+    manifest = replace(manifest, route_mtus=route_mtus or {}, mtu=ingress.mtu, refusal=refusal)
     for index, content in tables.items():
         data_path.lookup_tables.update(index, content)
     new = image.draw(manifest, ingress)

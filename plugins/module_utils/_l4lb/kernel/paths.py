@@ -45,6 +45,7 @@ class Paths:
     run: Path = Path("/run/l4lb")
     etc: Path = Path("/etc/l4lb")
     sysctl: Path = Path("/proc/sys")
+    sysctl_d: Path = Path("/etc/sysctl.d")
 
 
 def require_root() -> None:

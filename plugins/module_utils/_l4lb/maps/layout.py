@@ -14,7 +14,7 @@ import sys
 
 from ..model.config import Address
 
-VERSION = 5
+VERSION = 6
 SERVICE_IDS = 8192
 TABLE_SLOTS = 65537
 BUCKET_SIZE = 16

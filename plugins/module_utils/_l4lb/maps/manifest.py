@@ -56,7 +56,9 @@ class Manifest:
     second: frozenset[str] = frozenset()
     """Services of whose backends the second records are in use."""
     route_mtus: Mapping[Address, int] = field(default_factory=dict)
-    """As Ingress had them."""
+    """Of those that have one."""
+    mtu: int = 0
+    """Of the interface, then: a limit on the way to MAC addresses that are given."""
     refusal: Refusal | None = None
     """Why the program is not attached in mode native, if that was tried."""
 
@@ -90,6 +92,7 @@ class Manifest:
                 "next_number": self.next_number,
                 "second": sorted(self.second),
                 "route_mtus": {str(address): mtu for address, mtu in self.route_mtus.items()},
+                "mtu": self.mtu,
                 "refusal": self.refusal and [self.refusal.words, self.refusal.mtus],
             },
             separators=(",", ":"),
@@ -117,6 +120,7 @@ class Manifest:
                 next_number=raw["next_number"],
                 second=frozenset(raw["second"]),
                 route_mtus={ip_address(text): mtu for text, mtu in raw["route_mtus"].items()},
+                mtu=raw["mtu"],
                 refusal=_refusal(raw.get("refusal")),
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:

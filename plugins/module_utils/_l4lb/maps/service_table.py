@@ -9,7 +9,6 @@ import struct
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 
 from ..errors import L4lbError
 from ..model.config import Address
@@ -32,7 +31,7 @@ VLANS = 4096
 """Numbers of VLANs, 0 (none) included."""
 TABLE_DROPS_NO_SERVICE = 1
 _MASK_64 = 2**64 - 1
-_HEADER = struct.Struct("=4IQ2I16s16s512s64x16640s")  # the last two are _MACS and _RECEIVERS
+_HEADER = struct.Struct("=4IQ2I512s32x16640s")  # the last two are _MACS and _RECEIVERS
 _MACS = struct.Struct(f"={OWN_MACS * '6s2x'}")
 _RECEIVERS = struct.Struct(f"={VLANS + OWN_MACS}I")
 _SERVICE = struct.Struct("=16sHBBHHHH4x")
@@ -47,7 +46,6 @@ class ServiceHeader:
     flags: TABLE_*.
     seed: of the hash that picks backends.
     echo_rate, too_big_rate: answers a second and CPU.
-    address, address6: the host's own, if it has any.
     own_macs: the interface's first.
     receivers: indices of interfaces, see struct service_table: by VLAN, and VLANS further on by the
         place of a MAC address in own_macs.
@@ -60,8 +58,6 @@ class ServiceHeader:
     seed: int = 0
     echo_rate: int = 0
     too_big_rate: int = 0
-    address: IPv4Address | None = None
-    address6: IPv6Address | None = None
     own_macs: tuple[str, ...] = ()
     receivers: Mapping[int, int] = field(default_factory=dict)
 
@@ -75,8 +71,6 @@ class ServiceHeader:
             self.seed,
             self.echo_rate,
             self.too_big_rate,
-            pack_address(self.address) if self.address else bytes(16),
-            pack_address(self.address6) if self.address6 else bytes(16),
             b"".join(pack_mac(mac) + bytes(2) for mac in self.own_macs),
             _packed_receivers(self.receivers),
         )
@@ -111,7 +105,7 @@ class ServiceEntry:
     port: int
     protocol: int
     id: int = 0
-    table: int = 0
+    choice: int = 0
     flags: int = 0
     udp_timeout: int = 0
 
@@ -135,7 +129,7 @@ class ServiceEntry:
             self.protocol,
             self.address.version,
             self.id,
-            self.table,
+            self.choice,
             self.flags,
             self.udp_timeout,
         )

@@ -121,7 +121,22 @@ class Config:
     """Pings of services that a CPU answers a second at the most."""
     too_big_rate: int = CONFIG["too_big_rate"].default
     """Packets that do not fit and that a CPU answers a second at the most."""
+    manage_sysctls: bool = CONFIG["manage_sysctls"].default
+    """Whether sysctls are raised that are too low for the configuration."""
     services: tuple[Service, ...] = field(default=())
+
+    @property
+    def sources(self) -> dict[int, Address]:
+        """IP version -> where tunnels come from, as far as it is given: of a prefix the first
+        address, which routing is asked with."""
+        given = (self.source_address, self.source_address6)
+        return {network.version: network.network_address for network in given if network}
+
+    @property
+    def gives_macs(self) -> bool:
+        """Whether it says of any backend where frames go, which routing finds else."""
+        backends = (backend for service in self.services for backend in service.backends)
+        return bool(self.gateway_mac) or any(backend.mac for backend in backends)
 
     @property
     def wastes_seed(self) -> bool:
@@ -149,6 +164,7 @@ class Config:
             "allow_own_address": self.allow_own_address,
             "echo_rate": self.echo_rate,
             "too_big_rate": self.too_big_rate,
+            "manage_sysctls": self.manage_sysctls,
         }
 
     def dump(self, shown: bool = False) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
+from .config import Address
+
 
 @dataclass(frozen=True)
 class Receivers:
@@ -32,3 +34,8 @@ class Ingress:
     address6: IPv6Address | None = None
     mtu: int = 1500
     receivers: Receivers = field(default_factory=Receivers)
+
+    @property
+    def sources(self) -> dict[int, Address]:
+        """IP version -> where tunnels come from, unless that is given."""
+        return {own.version: own for own in (self.address, self.address6) if own}

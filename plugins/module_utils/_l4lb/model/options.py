@@ -19,6 +19,7 @@ SCHEDULERS = ("maglev", "jhash")
 AFFINITIES = ("flow", "source")
 ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
 STATES = ("enabled", "drained", "disabled")
+PRESENCE = ("present", "absent")
 NO_SERVICE = ("drop", "pass")
 MAX_SERVICES = 4096
 MAX_BACKENDS = 65535
@@ -150,12 +151,54 @@ CONFIG = _table(
         range=(0, 2**32 - 1),
     ),
     Option(
+        "manage_sysctls",
+        "bool",
+        "raise `net.ipv4.neigh.default.gc_thresh1` to `3`, and their IPv6 sisters, where the "
+        "kernel keeps fewer neighbours than there are next hops; if `false`, that is an error or "
+        "a warning",
+        default=False,
+    ),
+    Option(
         "services",
         "list",
         "list of services, see below; required unless the state is `absent`",
         default=(),
     ),
 )
+
+RUN = _table(
+    Option(
+        "state",
+        "str",
+        "`present`, or `absent`: remove the balancer and every trace of it",
+        default="present",
+        choices=PRESENCE,
+    ),
+    Option(
+        "replace",
+        "bool",
+        "take over an interface that carries an XDP program of someone else",
+        default=False,
+    ),
+)
+"""What is asked of a run, and not part of the configuration."""
+
+ROLE = _table(
+    Option(
+        "manage_packages",
+        "bool",
+        "install what is missing; if `false`, that is an error",
+        default=True,
+    ),
+    Option(
+        "skip_unreachable",
+        "bool",
+        "leave out a host that cannot be reached, and go on with the others; else "
+        "`xdp.l4lb.deploy` ends there",
+        default=False,
+    ),
+)
+"""Of the role alone."""
 
 SERVICE = _table(
     Option(
@@ -228,8 +271,8 @@ BACKEND = _table(
     Option(
         "address",
         "str",
-        "IPv4 or IPv6 address, whatever the service's; of a host in a group also the fact "
-        "`default_ipv4`, `ansible_host` or its name",
+        "IPv4 or IPv6 address, whatever the service's; of a host in a group else "
+        "`ansible_host` or its name, or the fact `default_ipv4`",
         required=True,
     ),
     Option(

@@ -14,7 +14,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
@@ -22,7 +24,8 @@ from ..errors import KernelError
 from ..model.config import Address
 from . import rtnetlink
 from .pyroute import open_route
-from .rtnetlink import AF_INET, AF_INET6, LinkEntry, RouteEntry
+from .routes import RouteEntry, routes
+from .rtnetlink import AF_INET, AF_INET6, LinkEntry
 
 _NEWNEIGH, _DELNEIGH = 28, 29
 _CREATE_OR_REPLACE = 0x400 | 0x100
@@ -39,30 +42,65 @@ _PROTOCOL = 214
 Neighbour = tuple  # (interface index, address)
 
 
-def ways(addresses: Iterable[Address]) -> dict[Address, RouteEntry | None]:
+def ways(
+    addresses: Iterable[Address], sources: Mapping[int, Address]
+) -> dict[Address, RouteEntry | None]:
     """The routes of packets to `addresses`, in their order; None: there is none, or the address is
-    this host's own, or nobody's."""
+    this host's own, or nobody's.
+
+    sources: where these packets come from, by IP version.
+    """
     wanted = sorted(set(addresses), key=_order)
     return {
-        address: route if route and route.type == _RTN_UNICAST else None
-        for address, route in zip(wanted, rtnetlink.routes(wanted))
+        address: route if route and route.type == _RTN_UNICAST and route.hops else None
+        for address, route in zip(wanted, routes(wanted, sources))
     }
 
 
 def next_hops(
     found: Mapping[Address, RouteEntry | None], links: Iterable[LinkEntry]
 ) -> tuple[set[Neighbour], list[Address]]:
-    """The neighbours that packets by these `ways` leave by, and the addresses that have none: they
-    are without a way, or behind a link without MAC addresses."""
+    """The neighbours that packets by these `ways` may leave by, and the addresses that have none:
+    they are without a way, or behind links without MAC addresses."""
     ethernet = {link.index for link in links if not link.flags & _IFF_NOARP}
     hops: set[tuple[int, bytes]] = set()
     unreachable = []
     for address, route in found.items():
-        if route is None or route.index not in ethernet:
+        usable = [hop for hop in route.hops if hop.index in ethernet] if route else []
+        hops.update((hop.index, hop.gateway or address.packed) for hop in usable)
+        if not usable:
             unreachable.append(address)
-        else:
-            hops.add((route.index, route.gateway or address.packed))
     return {(index, ip_address(gateway)) for index, gateway in hops}, unreachable
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Entries that need no more care: ours, and those that an operator made permanent, which the
+    kernel never forgets."""
+
+    ours: set[Neighbour]
+    permanent: set[Neighbour]
+
+    def others(self, hops: Collection[Neighbour]) -> frozenset[Neighbour]:
+        """Those of `hops` that are not settled."""
+        return frozenset(hops) - self.ours - self.permanent
+
+    def counts(self, hops: Collection[Neighbour]) -> dict[int, int]:
+        """IP version -> how many entries the kernel must remember, when `hops` are ours, too."""
+        return Counter(
+            address.version for _index, address in self.ours.union(hops) - self.permanent
+        )
+
+
+def settled() -> Settled:
+    """All that are, now."""
+    ours, permanent = set(), set()
+    for entry in rtnetlink.neighbours():
+        if entry.state & _NUD_PERMANENT:
+            permanent.add((entry.index, entry.address))
+        elif entry.protocol == _PROTOCOL:
+            ours.add((entry.index, entry.address))
+    return Settled(ours, permanent)
 
 
 def managed() -> set[Neighbour]:
@@ -71,15 +109,6 @@ def managed() -> set[Neighbour]:
         (entry.index, entry.address)
         for entry in rtnetlink.neighbours()
         if entry.protocol == _PROTOCOL
-    }
-
-
-def settled() -> set[Neighbour]:
-    """Entries that need no more care: ours, and those that an operator made permanent."""
-    return {
-        (entry.index, entry.address)
-        for entry in rtnetlink.neighbours()
-        if entry.protocol == _PROTOCOL or entry.state & _NUD_PERMANENT
     }
 
 
@@ -107,10 +136,13 @@ def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[Address
     return sorted((address for unused, address in waiting), key=_order)
 
 
-def fails(address: Address) -> bool:
-    """Whether the kernel knows that packets to `address` get nowhere: there is no route, or its
-    next hop does not answer."""
-    hops, unreachable = next_hops(ways([address]), rtnetlink.links())
+def fails(address: Address, sources: Mapping[int, Address]) -> bool:
+    """Whether the kernel knows that packets to `address` get nowhere: there is no route, or none of
+    its next hops answers.
+
+    sources: as of `ways`.
+    """
+    hops, unreachable = next_hops(ways([address], sources), rtnetlink.links())
     return bool(unreachable) or hops <= _in_state(_NUD_FAILED)
 
 

@@ -1,8 +1,8 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Questions to the kernel about its network: links, addresses, routes, neighbours (rtnetlink(7)),
-and which devices take packets from XDP (generic netlink).
+"""Questions to the kernel about its network: links, addresses, neighbours (rtnetlink(7)), and which
+devices take packets from XDP (generic netlink). Routes are in routes.py.
 
 What changes the network goes through pyroute2. To look, which every run does, it is too slow: its
 import takes longer than all the rest, and each route a third of a millisecond. And check mode can
@@ -11,8 +11,6 @@ look on a host where pyroute2 is yet to be installed.
 
 from __future__ import annotations
 
-import dataclasses
-import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from ..model.config import Address, Network
 from . import netlink
 
 AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
-_GETLINK, _GETADDR, _GETROUTE, _GETNEIGH = 18, 22, 26, 30
+_GETLINK, _GETADDR, _GETNEIGH = 18, 22, 30
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 26, 29, 37, 43
 _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 52, 53
@@ -32,9 +30,6 @@ _IFLA_BR_VLAN_FILTERING, _IFLA_BRPORT_STATE, _IFLA_BRIDGE_VLAN_INFO = 7, 1, 2
 _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 5
 _IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID = 2, 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS, _RTA_VIA = 1, 4, 5, 8, 18
-_RTAX_MTU = 2
-_FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH
 _NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER, _NDA_PROTOCOL = 1, 2, 5, 9, 12
 _NUD_PERMANENT = 0x80
 _BR_STATE_FORWARDING = 3
@@ -44,13 +39,10 @@ _NETLINK_GENERIC = 16
 _GENL_CTRL, _GETFAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2
 _NETDEV_DEV_GET, _NETDEV_IFINDEX, _NETDEV_XDP_FEATURES = 1, 1, 3
 _RT_SCOPE_LINK = 253
-_AT_ONCE = 64
-"""Requests before the answers are fetched: so many fit the socket's buffer."""
 _GENERIC = struct.Struct("=BB2x")  # struct genlmsghdr: command, version
 _LINK = struct.Struct("=4xiI4x")  # of struct ifinfomsg: index, flags
 _ADDRESS = struct.Struct("=4Bi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _NEIGHBOUR = struct.Struct("=4xiH2x")  # of struct ndmsg: index, state
-_ROUTE = struct.Struct("=BB5xBI")  # of struct rtmsg: family, length of the destination, type, flags
 
 
 class Vlan(NamedTuple):
@@ -99,18 +91,6 @@ class AddressEntry:
     address: Address
     subnet: Network
     """What is on its link, as far as the address says so: only itself, if it has no prefix."""
-
-
-@dataclass(frozen=True)
-class RouteEntry:
-    """Where packets to an address go; type as in linux/rtnetlink.h."""
-
-    type: int
-    index: int
-    gateway: bytes | None
-    """Packed, as many addresses have the same one; None if there is none."""
-    mtu: int = 0
-    """As the route was configured; 0 if it says nothing of that."""
 
 
 @dataclass(frozen=True)
@@ -287,58 +267,3 @@ def xdp_features() -> dict[int, int] | None:
         features = netlink.number(attributes.get(_NETDEV_XDP_FEATURES))
         found[netlink.number(attributes[_NETDEV_IFINDEX])] = features
     return found
-
-
-def routes(destinations: Sequence[Address]) -> list[RouteEntry | None]:
-    """By which route a packet to each of these would leave; None: by none."""
-    with netlink.connect() as route:
-        found = _asked(route, destinations, _FIB_MATCH)
-        # One with several next hops, or one that is told by its number, does not say which it is.
-        unclear = {at: entry for at, entry in enumerate(found) if entry and not entry.index}
-        hops = _asked(route, [destinations[at] for at in unclear], 0)
-        for (at, entry), hop in zip(unclear.items(), hops):
-            found[at] = hop and dataclasses.replace(hop, mtu=entry.mtu)
-    return found
-
-
-def _asked(
-    route: socket.socket, destinations: Sequence[Address], flags: int
-) -> list[RouteEntry | None]:
-    """The answers to all of these requests, in their order.
-
-    flags: _FIB_MATCH: the route as it was configured, which is all that counts. Otherwise the
-    kernel adds what it has learnt from ICMP errors, and so from anyone, but chooses a next hop.
-    """
-    found: list[RouteEntry | None] = []
-    for start in range(0, len(destinations), _AT_ONCE):
-        some = destinations[start : start + _AT_ONCE]
-        requests = (_route_request(number, one, flags) for number, one in enumerate(some))
-        route.send(b"".join(requests))
-        answers: dict[int, RouteEntry | None] = {}
-        while len(answers) < len(some):
-            for message in netlink.received(route):
-                failed = message.type == netlink.ERROR
-                answers[message.number] = None if failed else _route_entry(message.body)
-        found += (answers[number] for number in range(len(some)))
-    return found
-
-
-def _route_request(number: int, destination: Address, flags: int) -> bytes:
-    family = AF_INET if destination.version == 4 else AF_INET6
-    packed = destination.packed
-    body = _ROUTE.pack(family, len(packed) * 8, 0, flags)
-    body += netlink.attribute(_RTA_DST, packed)
-    return netlink.message(_GETROUTE, netlink.REQUEST, number, body)
-
-
-def _route_entry(body: bytes) -> RouteEntry:
-    attributes = netlink.attributes(body, _ROUTE.size)
-    other_family = attributes.get(_RTA_VIA, b"")[2:]  # behind the number of its family
-    gateway = attributes.get(_RTA_GATEWAY) or other_family or None
-    metrics = netlink.attributes(attributes.get(_RTA_METRICS, b""))
-    return RouteEntry(
-        _ROUTE.unpack_from(body)[2],
-        netlink.number(attributes.get(_RTA_OIF)),
-        gateway,
-        netlink.number(metrics.get(_RTAX_MTU)),
-    )

@@ -22,7 +22,7 @@ from ..datapath.flows import Silences
 from ..errors import L4lbError
 from ..maps import flow_table
 from ..maps.manifest import Manifest
-from ..model.config import Address, Backend, Service, ServiceKey, remembers
+from ..model.config import Address, Backend, Config, Service, ServiceKey, remembers
 from ..network import neighbours
 
 _INTERVAL = 0.25
@@ -72,8 +72,7 @@ class Watch:
                     f"{self.address} has been enabled for {service.name} on "
                     f"{self.balancer.interface} while it was waited for"
                 )
-            routed = not (backend.mac or manifest.config.gateway_mac)
-            if backend.state == "drained" and not (routed and neighbours.fails(self.address)):
+            if backend.state == "drained" and not _fails(backend, manifest.config):
                 sending.append(service)
         return {
             service.key: counters.packets(data_path, manifest.numbers[service.name][self.address])
@@ -87,6 +86,12 @@ class Watch:
             for backend in service.backends
             if service.key in self.services and backend.address == self.address
         ]
+
+
+def _fails(backend: Backend, config: Config) -> bool:
+    """Whether the kernel knows that nothing reaches it."""
+    routed = not (backend.mac or config.gateway_mac)
+    return routed and neighbours.fails(backend.address, config.sources)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from ..balancer.saved import saved_interfaces
 from ..errors import ConfigError, L4lbError
 from ..kernel.paths import Paths
 from ..kernel.pins import pinned_interfaces
+from ..model.parse import Request
 from ..network import link
 from ..printable import listed
 
@@ -41,6 +43,13 @@ def named(name: str) -> str:
     if len(os.fsencode(found)) > _LONGEST_FIRST_NAME:
         link.read_link(found)  # there is none
     return found
+
+
+def resolved(request: Request) -> Request:
+    """With the interface as `named` has it."""
+    name = named(request.interface)
+    config = request.config and replace(request.config, interface=name)
+    return replace(request, interface=name, config=config)
 
 
 def chosen(interface: str | None, option: str) -> list[str]:

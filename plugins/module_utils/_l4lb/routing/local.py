@@ -6,31 +6,38 @@ contradict."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from ..model import checks
 from ..model.checks import Host
-from ..model.config import Config
+from ..model.config import Address, Config
 from ..network import rtnetlink
 from ..network.link import Link
+from ..network.routes import routes
 
 _LOOPBACK = 1  # the index of lo, whatever its name
 _RTN_LOCAL, _RTN_BROADCAST = 2, 3
 _NO_MAC = "00:00:00:00:00:00"
 
 
-def look(config: Config, interface: Link) -> Host:
-    """What `checks.check` asks about `config`. Raises KernelError."""
+def look(config: Config, interface: Link, sources: Mapping[int, Address]) -> Host:
+    """What `checks.check` asks about `config`. Raises KernelError.
+
+    sources: where packets to backends come from, by IP version.
+    """
     entries = rtnetlink.addresses()
     destinations = sorted(checks.destinations(config), key=int)
-    own, routers = {entry.address for entry in entries}, {}
-    for address, route in zip(destinations, rtnetlink.routes(destinations)):
+    own = {entry.address for entry in entries}
+    routers: dict[Address, Address] = {}
+    for address, route in zip(destinations, routes(destinations, sources)):
         if route is None:
             continue
         if route.type in (_RTN_LOCAL, _RTN_BROADCAST):  # the last one of a local prefix is such
             own.add(address)
-        elif route.gateway and ip_address(route.gateway) != address:
-            routers[address] = ip_address(route.gateway)
+            continue
+        gateways = (ip_address(hop.gateway) for hop in route.hops if hop.gateway)
+        routers.update((address, gateway) for gateway in gateways if gateway != address)
     return Host(
         macs={interface.mac} - {_NO_MAC},
         addresses=own,

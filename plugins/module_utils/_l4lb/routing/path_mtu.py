@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from ..maps import backend_record
 from ..model.config import Address, Backend, Config
 from ..model.interface import Ingress
-from ..network.rtnetlink import LinkEntry, RouteEntry
+from ..network.routes import RouteEntry
+from ..network.rtnetlink import LinkEntry
 
 LEAST = {4: 576, 6: 1280}
 """What every link of an IP version takes, or host of it: nobody is told to send less."""
@@ -88,7 +89,8 @@ def limits(
         way = ways.get(backend.address)
         if way is None:
             return None
-        return limit(backend, interfaces[way.index], route_mtus.get(backend.address, 0))
+        least = min(interfaces[hop.index] for hop in way.hops)
+        return limit(backend, least, route_mtus.get(backend.address, 0))
 
     return limit_of
 

@@ -14,7 +14,8 @@ from ..maps.egress_record import Egress, EgressKey
 from ..model.config import Address
 from ..network import neighbours, rtnetlink
 from ..network.neighbours import Neighbour
-from ..network.rtnetlink import LinkEntry, RouteEntry
+from ..network.routes import Hop, RouteEntry
+from ..network.rtnetlink import LinkEntry
 from . import devices, egress, path_mtu
 from .egress import Exits, Settled
 
@@ -40,6 +41,7 @@ class Ways:
     bridged: it matters which the next hops are.
     known: from earlier.
     refused: the mode is native, and the driver of the balanced interface takes no programs.
+    sources: where packets to them come from, by IP version.
     """
 
     ingress: int
@@ -53,7 +55,8 @@ class Ways:
     bridged: bool
     known: Known
     refused: bool
-    _keys: Mapping[Address, EgressKey]
+    sources: Mapping[int, Address]
+    _keys: Mapping[Address, set[EgressKey]]
 
     def again(self, mode: str | None = None) -> Ways:
         """What the host says of the same backends by now, where that may be something else: next
@@ -61,7 +64,8 @@ class Ways:
         generic = self.generic or mode == "generic"
         if generic == self.generic and not self.bridged:
             return self
-        return look(self.routes, self.ingress, "generic" if generic else "native", self.known)
+        mode = "generic" if generic else "native"
+        return look(self.routes, self.sources, self.ingress, mode, self.known)
 
     def judge(self, accepted: bool) -> list[str]:
         """What speaks against these ways. Raises HostError for what can never be, unless that was
@@ -81,7 +85,7 @@ class Ways:
         never: list[str] = []
         not_yet: list[str] = []
         for key, found in self.settled.problems.items():
-            stuck = [address for address, other in self._keys.items() if other == key]
+            stuck = [address for address, keys in self._keys.items() if key in keys]
             backends = path_mtu.named(stuck)
             text = f"packets to {backends} would leave by {self.name(key[0])}, {found.reason}"
             (not_yet if found.unknown else never).append(text)
@@ -105,18 +109,25 @@ class Ways:
         return self.names.get(index, f"interface {index}")
 
 
-def look(backends: Iterable[Address], ingress: int, mode: str, known: Known | None = None) -> Ways:
+def look(
+    backends: Iterable[Address],
+    sources: Mapping[int, Address],
+    ingress: int,
+    mode: str,
+    known: Known | None = None,
+) -> Ways:
     """What the host says of `backends`, whose next hop it is to find.
 
+    sources: where packets to them come from, by IP version.
     ingress: index of the balanced interface.
     mode: native or generic; auto: as that interface can.
     """
     known = known or Known()
     links = rtnetlink.links()
-    routes = neighbours.ways(backends)
+    routes = neighbours.ways(backends, sources)
     hops, unreachable = neighbours.next_hops(routes, links)
     bridged = egress.leading_to_bridges(links)
-    used = {route.index for route in routes.values() if route}
+    used = {hop.index for route in routes.values() if route for hop in route.hops}
     host = devices.surroundings(links, heard=bool(used & bridged))
     native = egress.is_native(ingress, host)
     generic = mode == "generic" or (mode == "auto" and not native)
@@ -124,7 +135,7 @@ def look(backends: Iterable[Address], ingress: int, mode: str, known: Known | No
     bridged = set() if generic else used & bridged
     keys = _keys(routes, bridged)
     addressed = rtnetlink.addressed()
-    settled = egress.settle(exits, addressed, set(keys.values()), known.egresses)
+    settled = egress.settle(exits, addressed, set().union(*keys.values()), known.egresses)
     mtus = path_mtu.of_routes(routes, known.route_mtus)
     return Ways(
         ingress,
@@ -138,24 +149,29 @@ def look(backends: Iterable[Address], ingress: int, mode: str, known: Known | No
         bool(bridged),
         known,
         mode == "native" and not native,
+        sources,
         keys,
     )
 
 
 def _keys(
     routes: Mapping[Address, RouteEntry | None], bridged: Collection[int]
-) -> dict[Address, EgressKey]:
-    """Backend -> what decides how its frames leave; of those that have a route.
+) -> dict[Address, set[EgressKey]]:
+    """Backend -> what decides how its frames leave, of each hop; of those that have a route.
 
     bridged: interfaces of which it matters where the next hop is.
     """
     entries = rtnetlink.neighbours() if bridged else []
     macs = {(one.index, one.address): one.mac.hex(":") for one in entries}
-    found: dict[Address, EgressKey] = {}
-    for address, route in routes.items():
-        if route and route.index in bridged:
-            gateway = ip_address(route.gateway) if route.gateway else address
-            found[address] = route.index, macs.get((route.index, gateway), "")
-        elif route:
-            found[address] = route.index, ""
-    return found
+
+    def key(address: Address, hop: Hop) -> EgressKey:
+        if hop.index not in bridged:
+            return hop.index, ""
+        neighbour = ip_address(hop.gateway) if hop.gateway else address
+        return hop.index, macs.get((hop.index, neighbour), "")
+
+    return {
+        address: {key(address, hop) for hop in route.hops}
+        for address, route in routes.items()
+        if route
+    }

@@ -108,7 +108,7 @@ def _request(number: int, destination: Address, source: Address | None) -> bytes
     length = destination.max_prefixlen
     body = _ROUTE.pack(family, length, length if source else 0, 0, _FIB_MATCH)
     body += netlink.attribute(_RTA_DST, destination.packed)
-    body += netlink.attribute(_RTA_IP_PROTO, bytes([protocol])) + bytes(3)
+    body += netlink.attribute(_RTA_IP_PROTO, bytes([protocol]))
     if source:
         body += netlink.attribute(_RTA_SRC, source.packed)
     return netlink.message(_GETROUTE, netlink.REQUEST, number, body)

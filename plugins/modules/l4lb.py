@@ -75,7 +75,8 @@ options:
   gateway_mac:
     description:
       - Send all encapsulated packets to this MAC address, which is not the host's own.
-      - By default the next hop of each backend is found by the routes and neighbours of the host.
+      - By default the next hop of each backend is found by the routes and neighbours of the host, as for a ping from the
+        tunnel's source address, of a prefix from its first. So rules for policy routing by source count.
     type: str
   flow_table_size:
     description:

@@ -14,8 +14,9 @@ description:
   - Changes one backend of what a host balances now, as M(xdp.l4lb.l4lb) set it up, and leaves all else as it is.
   - Made to be called with C(delegate_to) from the rolling deploy of an application. The task then runs on the balancer,
     which is all that needs root.
-  - A backend that was drained or disabled this way is held so. Later runs of M(xdp.l4lb.l4lb) keep that state, and warn
-    if their configuration has another one, until this module enables the backend, or they remove it.
+  - A backend that was drained, disabled or weighed this way is held so. Later runs of M(xdp.l4lb.l4lb) keep that state
+    or weight, and warn if their configuration has another one, until this module enables the backend, or they remove
+    it. On the balancer itself the command C(l4lb) does the same.
   - It needs neither bcc nor a compiler. Packets of other backends do not notice.
 requirements:
   - libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
@@ -55,15 +56,15 @@ options:
     description:
       - V(drained) gets no new flows, and keeps those that the flow table remembers.
       - V(disabled) gets nothing; packets of its flows go to other backends at once.
-      - V(enabled) gets flows, and lifts the hold of the other two. Where the configuration has another state, the next
-        run of M(xdp.l4lb.l4lb) brings that back.
+      - V(enabled) gets flows, and lifts the hold of the other two and that of a weight, so that it has its configured
+        weight again. Where the configuration has another state, the next run of M(xdp.l4lb.l4lb) brings that back.
       - The default is the state that it has.
     type: str
     choices: [enabled, drained, disabled]
   weight:
     description:
-      - Share of new flows under the scheduler V(maglev), from 0 to 255. It lasts until the next run of
-        M(xdp.l4lb.l4lb), whose configuration decides.
+      - Share of new flows under the scheduler V(maglev), from 0 to 255. It is held as a state is; with O(state=enabled)
+        it is the new hold.
       - The default is the weight that it has.
     type: int
   wait:
@@ -158,7 +159,9 @@ services:
       type: dict
       sample: {state: enabled, weight: 1, held: false}
     after:
-      description: What is now, or would be. It is C(held) if later configurations do not change the state.
+      description:
+        - What is now, or would be. It is C(held) if later configurations do not change the state. It has a
+          C(configured_weight) if they do not change the weight.
       type: dict
       sample: {state: drained, weight: 1, held: true}
     flows:
@@ -198,6 +201,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order im
     Place,
     operate,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import held_weight
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
 
 
@@ -220,24 +224,20 @@ def order_of(params: dict[str, Any]) -> Order:
 
 def options_of(backend: Backend) -> dict[str, Any]:
     """Of a backend what this module may change."""
-    return {"state": backend.state, "weight": backend.weight, "held": backend.held}
-
-
-def total(places: list[Place]) -> int | None:
-    """The flows that are left in all services together; None if none of them knows."""
-    known = [place.flows for place in places if place.flows is not None]
-    return sum(known) if known else None
+    return {
+        "state": backend.state,
+        "weight": backend.weight,
+        "held": backend.held,
+        **held_weight(backend),
+    }
 
 
 def as_yaml(place: Place, backend: Backend) -> str:
     """One side of the difference in one service."""
-    return (
-        f"- interface: {place.interface}\n"
-        f"  service: {place.service}\n"
-        f"  state: {backend.state}\n"
-        f"  weight: {backend.weight}\n"
-        f"  held: {json.dumps(backend.held)}\n"
+    options = "".join(
+        f"  {name}: {json.dumps(value)}\n" for name, value in options_of(backend).items()
     )
+    return f"- interface: {place.interface}\n  service: {place.service}\n{options}"
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             }
             for place in report.places
         ],
-        "flows": total(report.places),
+        "flows": report.flows,
         "diff": {
             "before_header": f"backend {order.address}",
             "after_header": f"backend {order.address}",
@@ -272,6 +272,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     }
     if report.waited:
         result.update(waited=round(report.waited.seconds, 1), quiet=report.waited.quiet)
+    problem = report.problem(order)
+    if problem:
+        module.fail_json(msg=problem, **result)
     return result
 
 
@@ -295,13 +298,6 @@ def main() -> None:
         result = run(module)
     except L4lbError as e:
         module.fail_json(msg=str(e))
-    if not result.get("quiet", True):
-        flows = "packets are" if result["flows"] is None else f"{result['flows']} flows are"
-        module.fail_json(
-            msg=f"{module.params['address']} was not quiet within "
-            f"{module.params['wait_timeout']:g} seconds: {flows} still sent to it; it stays drained",
-            **result,
-        )
     module.exit_json(**result)
 
 

@@ -84,7 +84,8 @@ ansible_facts:
             - Services, by name, each with its C(name), C(address), C(port), C(protocol), C(packets), C(bytes), and
               C(backends).
             - A backend has C(address), C(weight), C(state), C(held), C(packets), C(bytes). It is C(held) if an operator
-              set its state, which a new configuration then does not change.
+              set its state, which a new configuration then does not change, and has C(configured_weight) if an operator
+              set its weight.
             - Both have C(packets_per_second) and C(bits_per_second) if O(interval) is greater than 0.
             - Bytes are those of transmitted Ethernet frames, encapsulation included.
           type: list

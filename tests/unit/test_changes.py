@@ -336,6 +336,7 @@ def test_every_difference_has_words() -> None:
         "mac": "52:54:00:00:00:0b",
         "mtu": 1400,
         "held": True,
+        "configured_weight": 3,
     }
     assert {"address", *options} == Backend.__dataclass_fields__.keys()
     for name, value in options.items():

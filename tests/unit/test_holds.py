@@ -77,6 +77,27 @@ def test_only_enabling_lifts_a_hold() -> None:
     assert change_backend(drained, A, state="enabled") == BOTH
 
 
+@pytest.mark.parametrize(
+    ("orders", "expected"),
+    [
+        ([{"weight": 7}], (7, 1)),
+        ([{"weight": 7}, {"weight": 0}], (0, 1)),
+        ([{"weight": 1}], (1, 1)),
+        ([{"weight": 7}, {"state": "drained"}], (7, 1)),
+        ([{"weight": 7}, {"state": "enabled"}], (1, None)),
+        ([{"weight": 7}, {"state": "enabled", "weight": 5}], (5, 1)),
+    ],
+)
+def test_a_weight_is_held_until_the_backend_is_enabled(
+    orders: list[dict[str, Any]], expected: tuple[int, int | None]
+) -> None:
+    changed = BOTH
+    for order in orders:
+        changed = change_backend(changed, A, **order)
+    (backend, _other) = changed.services[1].backends
+    assert (backend.weight, backend.configured_weight) == expected
+
+
 def test_a_hold_of_what_is_configured_so() -> None:
     drained = config(service("web", 80, "1", b1={"state": "drained"}))
     assert states(change_backend(drained, A, state="drained")) == {"web": ["drained*"]}
@@ -151,6 +172,26 @@ def test_keep(wanted: dict[str, Any], expected: list[str], warned: bool) -> None
     kept, warnings = keep_holds(config(wanted), HELD)
     assert states(kept) == {"web": expected}
     assert bool(warnings) == warned
+
+
+WEIGHED = change_backend(config(WEB), A, weight=0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "configured", "warning"),
+    [
+        ({}, 1, "1 as configured"),
+        ({"weight": 5}, 5, "5 as configured"),
+        ({"weight": 0}, 0, None),
+        ({"weight": 0, "configured_weight": 4}, 4, None),
+    ],
+)
+def test_keep_a_weight(wanted: dict[str, Any], configured: int, warning: str | None) -> None:
+    kept, warnings = keep_holds(config(service("web", 80, "1", "2", b1=wanted)), WEIGHED)
+    backend = kept.services[0].backends[0]
+    assert (backend.weight, backend.configured_weight, backend.held) == (0, configured, False)
+    expected = f"keeps the weight 0, as an operator set, and not {warning}; run l4lb_backend with"
+    assert [expected in one for one in warnings] == [True] * bool(warning)
 
 
 def test_a_service_is_known_by_its_address() -> None:

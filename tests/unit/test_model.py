@@ -459,6 +459,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "weight 255": options(backend(weight=255)),
     "drained": options(backend(state="drained")),
     "held": options(backend(state="drained", held=True)),
+    "weight held": options(backend(weight=0, configured_weight=255)),
     "not held": options(backend(held=False)),
     "jhash": options(service(scheduler="jhash", backends=backends(512)[::-1])),
     "every encapsulation": options(
@@ -566,7 +567,7 @@ def test_a_seed_that_no_scheduler_knows(schedulers: list[str], seed: int, wasted
 
 
 def test_dump_has_every_option() -> None:
-    held = {"address": "10.0.0.1", "state": "disabled", "held": True}
+    held = {"address": "10.0.0.1", "state": "disabled", "held": True, "configured_weight": 2}
     dumped = parse_config(options(service(backends=[held]))).dump()
     for model, names in (
         (Config, dumped),

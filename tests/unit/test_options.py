@@ -33,7 +33,7 @@ README = (CHECKOUT / "README.md").read_text()
 PLACE = CHECKOUT / "roles/l4lb"
 PREFIX = "l4lb_"
 
-OF_AN_OPERATOR = {"held"}
+OF_AN_OPERATOR = {"held", "configured_weight"}
 """Set by the module l4lb_backend, and in what is saved."""
 OF_THE_MODULE = {"sources"}
 OF_A_GROUP = {"backend_group"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.command.main import EXIT_CODES
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.command.usage import EXIT_CODES
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import (
     ANSWERS,
     DROPS,

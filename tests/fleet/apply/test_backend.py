@@ -151,20 +151,24 @@ def test_without_bcc(lb1: Host) -> None:
         assert order(lb1, {"address": WEB["web2"], "state": "disabled", "weight": 2})["changed"]
     assert program(lb1) == loaded
     assert states(lb1) == {"web 1": "enabled", "web 2": "disabled* 2"}
-    (step,) = apply(lb1, wanted(service(1, 2)))["steps"]
-    assert step.startswith("web: weight of 203.0.113.22 2 -> 1")
-    assert states(lb1) == {"web 1": "enabled", "web 2": "disabled*"}
+    assert apply(lb1, wanted(service(1, 2)))["steps"] == []
+    assert states(lb1) == {"web 1": "enabled", "web 2": "disabled* 2"}
     assert program(lb1) == loaded
 
 
-def test_a_weight_lasts_until_the_next_deploy(lab: Lab, lb1: Host) -> None:
+def test_a_weight_lasts_until_the_backend_is_enabled(lab: Lab, lb1: Host) -> None:
     apply(lb1, wanted(service(1, 2)))
     assert order(lb1, {"address": WEB["web2"], "weight": 0})["changed"]
+    assert not order(lb1, {"address": WEB["web2"], "weight": 0})["changed"]
     works(lab, 1)
-    outcome = apply(lb1, wanted(service(1, 2)))
-    (step,) = outcome["steps"]
-    assert step.startswith("web: weight of 203.0.113.22 0 -> 1, 50.0 % of new flows move")
+    outcome = apply(lb1, wanted(service(1, {"address": WEB["web2"], "weight": 3})))
+    assert outcome["steps"] == [
+        "web: configured weight of 203.0.113.22 1 -> 3, no flow moves",
+    ]
     assert [one["weight"] for one in outcome["before"]["services"][0]["backends"]] == [1, 0]
+    works(lab, 1)
+    assert order(lb1, {"address": WEB["web2"], "state": "enabled"})["changed"]
+    assert states(lb1) == {"web 1": "enabled", "web 2": "enabled 3"}
     works(lab, 1, 2)
 
 

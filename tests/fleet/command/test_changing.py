@@ -19,7 +19,7 @@ from lab import Lab
 from lab.host import ENVIRONMENT, Host
 from tests.fleet.rig.command import CLIENT, DEPLOYED, l4lb, service, who
 from tests.fleet.rig.play import playbook
-from tests.fleet.rig.services import VIP
+from tests.fleet.rig.services import VIP, WEB
 from tests.interruptible import interruptible
 
 
@@ -78,6 +78,9 @@ WRONG: dict[str, tuple[list[str], Any, str]] = {
     "nobody to restore": (["restore", "eth9"], None, "eth9: interface: 'eth9': no such interface"),
     "no balancer": (["stats", "lo"], None, "no balancer is attached to lo"),
     "nothing to watch": (["stats", "--watch", "--interval", "0"], None, "--interval: 0.0: --watch"),
+    "no address": (["drain", "web1"], None, "ADDRESS: 'web1': not an IP address"),
+    "no backend": (["enable", "10.0.0.1"], None, "address: '10.0.0.1': eth0 has no such backend"),
+    "no weight": (["weight", WEB["web1"], "256"], None, "weight: 256: give a whole number from 0"),
     "no endpoint": (["flow", "tcp", "2001:db8::1:80", f"{VIP}:80"], None, "CLIENT:PORT: '2001:"),
     "no port": (["flow", "tcp", f"{CLIENT}:1", f"{VIP}:65536"], None, f"VIP:PORT: '{VIP}:65536'"),
     "two families": (["flow", "tcp", "[2001:db8::1]:1", f"{VIP}:80"], None, "source: '2001:db8"),
@@ -109,7 +112,11 @@ def test_wrong_usage(deployed: Host, arguments: list[str]) -> None:
     l4lb(deployed, *arguments, code=2)
 
 
-@pytest.mark.parametrize("command", ["status", "stats", "apply", "restore", "remove", "flow"])
+COMMANDS = ["status", "stats", "flow", "drain", "enable", "disable", "weight"]
+COMMANDS += ["apply", "restore", "remove"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help(deployed: Host, command: str) -> None:
     top = l4lb(deployed, "--help")
     assert f"\n    {command} " in top and "exit codes:" in top

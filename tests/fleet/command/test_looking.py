@@ -37,7 +37,7 @@ def test_status(lb1: Host) -> None:
     ]
     (name, state), *_ = json.loads(l4lb(lb1, "status", "--json")).items()
     assert (name, state["attached"], state["mode"]) == ("eth0", True, "native")
-    assert [one["name"] for one in state["services"]] == ["drained", "empty", "web"]
+    assert [one["name"] for one in state["config"]["services"]] == ["drained", "empty", "web"]
 
 
 def test_a_probe_sees_what_should_balance_and_does_not(lb1: Host) -> None:

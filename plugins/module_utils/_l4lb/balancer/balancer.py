@@ -88,6 +88,19 @@ class Balancer:
         never, not_yet = found.problems()
         return [*lines, *never, *not_yet, *found.differences(routed)]
 
+    def as_given(self, config: Config) -> Config:
+        """The live state as it was given: the file knows which sources were, and which are the
+        interface's own."""
+        with contextlib.suppress(L4lbError):  # what is not readable is written anew
+            saved = self.places.saved.read()
+            if saved:
+                return replace(
+                    config,
+                    source_address=saved.source_address,
+                    source_address6=saved.source_address6,
+                )
+        return config
+
     # Planning
 
     def plan(
@@ -115,15 +128,7 @@ class Balancer:
     def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
         """What `change` would do. Changes nothing. Raises as `change` does."""
         now, _data_path, manifest = live.at_work(self.places)
-        wanted = replace(edit(manifest.config), interface=self.interface)
-        with contextlib.suppress(L4lbError):  # what is not readable is written anew
-            saved = self.places.saved.read()
-            if saved:  # it knows which sources were given, and which are the interface's own
-                wanted = replace(
-                    wanted,
-                    source_address=saved.source_address,
-                    source_address6=saved.source_address6,
-                )
+        wanted = self.as_given(replace(edit(manifest.config), interface=self.interface))
         seen = observe.observe(self.places, now, wanted, sources=None)
         return decide(self.places, wanted, seen, Terms(accepted=True, edited=True))
 

@@ -187,6 +187,7 @@ def _differences(was: Service, becomes: Service) -> list[str]:
     parts += _changed(kept, "mac", "MAC address")
     parts += _changed(kept, "mtu", "MTU")
     parts += _changed(kept, "held", "hold")
+    parts += _changed(kept, "configured_weight", "configured weight")
     if [a.address for a, unused in kept] != [a for a in old if a in new]:
         parts.append("backends in another order")
     return parts

@@ -131,17 +131,30 @@ class Saved:
     def _read(self) -> Any:
         """What the file says under "config"; None if there is no file. Raises L4lbError."""
         try:
-            raw = json.loads(read_file(self.path))
-            version, config = raw["version"], raw["config"]
+            return config_in(json.loads(read_file(self.path)), str(self.path))
         except FileNotFoundError:
             return None
         except L4lbError as e:
             raise L4lbError(f"{e}; {_REMEDY}") from e
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
             raise L4lbError(f"{self.path} is not readable ({e!r}); {_REMEDY}") from e
-        if version != VERSION or not isinstance(config, dict):
-            raise L4lbError(f"{self.path} is of another version of the collection; {_REMEDY}")
-        return config
+
+
+def content(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is saved for what `Config.dump` gives."""
+    return {"version": VERSION, "config": config}
+
+
+def config_in(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The inverse of `content`. Raises L4lbError if another version wrote it, KeyError or TypeError
+    if it is something else.
+
+    name: of the file.
+    """
+    version, config = raw["version"], raw["config"]
+    if version != VERSION or not isinstance(config, dict):
+        raise L4lbError(f"{name} is of another version of the collection")
+    return config
 
 
 def saved_interfaces(paths: Paths) -> list[str]:

@@ -14,19 +14,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..balancer import saved
 from ..balancer.balancer import Balancer
 from ..balancer.plan import Plan
-from ..errors import L4lbError
+from ..errors import ConfigError, L4lbError
 from ..kernel.paths import read_all, read_file, require_root
 from ..kernel.sources import read_sources
+from ..model.config import shown_seed
 from ..model.listing import listing
-from ..model.parse import parse_request
+from ..model.parse import Request, parse_request
 from ..model.values import interface_name
 from ..network import link
 from ..operations import here
 from .output import show, tell
-
-_WOULD_CHANGE = 3
+from .usage import WOULD_CHANGE
 
 
 def add_commands(commands: Any) -> None:
@@ -38,7 +39,8 @@ def add_commands(commands: Any) -> None:
         "all. Prints what was done.",
         epilog="FILE is JSON with the options of the Ansible module xdp.l4lb.l4lb, for example\n"
         '  {"interface": "eth0", "services": [{"name": "web", "address": "192.0.2.10",\n'
-        '   "port": 80, "protocol": "tcp", "backends": [{"address": "203.0.113.21"}]}]}',
+        '   "port": 80, "protocol": "tcp", "backends": [{"address": "203.0.113.21"}]}]}\n'
+        "It may also be a file of /etc/l4lb, or what l4lb status --json says.",
     )
     command.add_argument("file", metavar="FILE", help="a file or a pipe; - is standard input")
     command.add_argument(
@@ -79,21 +81,53 @@ def sources() -> dict[str, str]:
 
 def apply(options: argparse.Namespace) -> int:
     """Make the live state what a file says."""
-    wanted = parse_request(_read(options.file))
-    balancer = Balancer(wanted.interface, sources())
-    if options.check:
-        plan = balancer.plan(wanted.config, wanted.replace)
-    else:
-        plan = balancer.apply(wanted.config, wanted.replace).plan
-    _warn(plan)
-    lines = [*(_difference(balancer, plan) if options.diff else ()), *_steps(balancer, plan)]
-    show(lines)
-    return _WOULD_CHANGE if options.check and plan.changed else 0
+    orders = [_order(given) for given in _wanted(_read(options.file), _shown(options.file))]
+    if options.check or len(orders) > 1:  # what is wrong with one keeps all from being changed
+        plans = [balancer.plan(one.config, one.replace) for balancer, one in orders]
+    if not options.check:
+        plans = [balancer.apply(one.config, one.replace).plan for balancer, one in orders]
+    for (balancer, _wanted_of_it), plan in zip(orders, plans):
+        _warn(plan)
+        show([*(_difference(balancer, plan) if options.diff else ()), *_steps(balancer, plan)])
+    return WOULD_CHANGE if options.check and any(plan.changed for plan in plans) else 0
+
+
+def _order(given: Mapping[str, Any]) -> tuple[Balancer, Request]:
+    """A balancer, and what is wanted of it. Raises ConfigError."""
+    wanted = parse_request(_with_seed(given))
+    return Balancer(wanted.interface, sources()), wanted
+
+
+def _wanted(given: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The options for each interface: as of the module, as in /etc/l4lb, or as of l4lb status.
+    Raises L4lbError."""
+    each = [given] if "config" in given else [*given.values()]
+    if not each or not all(isinstance(one, Mapping) and "config" in one for one in each):
+        return [dict(given)]
+    try:
+        return [dict(saved.config_in(one, name)) for one in each]
+    except KeyError as e:
+        raise L4lbError(f"{name} is not whole: there is no {e}") from e
+
+
+def _with_seed(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the seed that l4lb status does not show, if this host has it. Raises ConfigError."""
+    seed, interface = given.get("hash_seed"), given.get("interface")
+    if not isinstance(seed, str) or not seed.startswith("set ("):
+        return given
+    known = Balancer(interface_name(interface)).live(must_exist=False).remembered.hash_seed
+    if shown_seed(known) != seed:
+        raise ConfigError("hash_seed", seed, "give the number, which /etc/l4lb of its host has")
+    return {**given, "hash_seed": known}
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == "-" else name
 
 
 def _read(name: str) -> dict[str, Any]:
     """The options in a file. Raises L4lbError."""
-    shown = "standard input" if name == "-" else name
+    shown = _shown(name)
     try:
         stdin = sys.stdin.buffer
         raw = read_all(stdin, shown) if name == "-" else read_file(Path(name), or_pipe=True)

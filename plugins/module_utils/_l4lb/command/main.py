@@ -19,21 +19,10 @@ from typing import NoReturn
 
 from ..errors import L4lbError
 from ..printable import printable
-from . import change, flow, view
+from . import backend, change, flow, view
 from .output import survive_any_terminal, tell
+from .usage import EXIT_CODES
 
-EXIT_CODES = """\
-exit codes:
-  0    done; of apply --check: nothing would change
-  1    an error, told in one line on standard error; what balanced before goes on
-  2    wrong usage
-  3    of apply, drain, enable, disable and weight with --check: something would
-       change; of status: the host has changed in a way that only another run
-       follows
-  4    of status and stats: an interface that should balance does not, as it is
-       saved or pinned but not attached, or cannot be read
-  130  interrupted by Ctrl-C, 141 by the end of a pipe
-"""
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """Where libraries find the programs that they run, as pyroute2 does, whatever the caller has."""
 
@@ -55,7 +44,7 @@ def parser(version: str) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for face in (view, change, flow):
+    for face in (view, flow, backend, change):
         face.add_commands(commands)
     for command in commands.choices.values():
         command.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from ..balancer import saved
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live
 from ..errors import ConfigError, IdleError, L4lbError
@@ -22,8 +23,8 @@ from ..operations.sampler import Sampler
 from ..operations.table import table, title
 from ..printable import clipped, printable
 from .output import show, show_json, tell
+from .usage import IDLE, OUTDATED, seconds
 
-_OUTDATED, _IDLE = 3, 4
 _NOTHING = "This host does not balance."
 _HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
@@ -53,7 +54,7 @@ def add_commands(commands: Any) -> None:
     )
     command.add_argument(
         "--interval",
-        type=_seconds,
+        type=seconds,
         default=1.0,
         metavar="SECONDS",
         help="over which rates are measured (default: 1); 0 shows no rates",
@@ -62,13 +63,6 @@ def add_commands(commands: Any) -> None:
         "--json", action="store_true", help="what the module l4lb_stats reports, one line each time"
     )
     command.set_defaults(run=stats)
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, 0 or more")
-    return value
 
 
 # status
@@ -83,7 +77,7 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         states = {
             name: {
-                **live.remembered.dump(shown=True),
+                **saved.content(balancers[name].as_given(live.remembered).dump(shown=True)),
                 "attached": live.attached,
                 "mode": live.mode,
                 "outdated": outdated[name],
@@ -99,8 +93,8 @@ def status(options: argparse.Namespace) -> int:
             for line in lines
         )
     if not all(live.attached and live.manifest for live in lives.values()):
-        return _IDLE
-    return _OUTDATED if any(outdated.values()) else 0
+        return IDLE
+    return OUTDATED if any(outdated.values()) else 0
 
 
 def _listing(live: Live) -> list[str]:
@@ -112,14 +106,20 @@ def _listing(live: Live) -> list[str]:
     for service in services:
         lines += title(vars(service), live.link.name, _mode(live))
         lines += [
-            f"  {backend.address!s:{column}}  weight {backend.weight}, {_state(backend)}"
+            f"  {backend.address!s:{column}}  weight {_weight(backend)}, {_state(backend)}"
             for backend in service.backends
         ] or ["  no backends"]
     return lines
 
 
+def _weight(backend: Backend) -> str:
+    return (
+        f"{backend.weight} held" if backend.configured_weight is not None else f"{backend.weight}"
+    )
+
+
 def _state(backend: Backend) -> str:
-    return f"{backend.state}, held" if backend.held else backend.state
+    return f"{backend.state} held" if backend.held else backend.state
 
 
 def _mode(live: Live) -> str:
@@ -152,14 +152,14 @@ def stats(options: argparse.Namespace) -> int:
         if options.interface not in here.known():
             raise
         tell(str(e))
-        return _IDLE
+        return IDLE
     if options.json:
         show_json(found)
     else:
         show(_lines(found, sampler.problems))
     for problem in sampler.problems:
         tell(problem)
-    return _IDLE if sampler.problems else 0
+    return IDLE if sampler.problems else 0
 
 
 def _lines(found: dict[str, Any], problems: list[str]) -> list[str]:

@@ -38,6 +38,9 @@ class Backend:
     what interfaces and routes say."""
     held: bool = BACKEND["held"].default
     """An operator set this state, which is not enabled; a new configuration does not change it."""
+    configured_weight: int | None = None
+    """An operator set the weight, which a new configuration does not change; without that it would
+    be this."""
 
     @functools.cached_property
     def options(self) -> dict[str, Any]:
@@ -49,7 +52,11 @@ class Backend:
             "mac": self.mac,
             "mtu": self.mtu,
         }
-        return {**options, "held": True} if self.held else options
+        if self.held:
+            options["held"] = True
+        if self.configured_weight is not None:
+            options["configured_weight"] = self.configured_weight
+        return options
 
     @functools.cached_property
     def order(self) -> tuple[int, bytes]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Holds: what an operator drained or disabled stays so until an operator enables it.
+"""Holds: what an operator drained, disabled or weighed stays so until an operator enables it.
 
 A new configuration may change all else of a held backend. It ends the hold only by removing the
 backend, or the service; these are known by what the data plane knows them by.
@@ -26,7 +26,8 @@ def change_backend(
 ) -> Config:
     """Change a backend of one service, or of all that have it; None: as it is.
 
-    A state other than enabled is held from then on, and enabled lifts the hold.
+    A state other than enabled, and a weight, are held from then on; enabled lifts both holds, and
+    brings the configured weight back, unless a weight comes with it.
 
     Raises ConfigError if there is no such backend or service, or no such state or weight.
     """
@@ -37,8 +38,13 @@ def change_backend(
         raise ConfigError("weight", weight, f"give a whole number from {low} to {high}")
 
     def changed(backend: Backend) -> Backend:
+        configured = backend.configured_weight
+        if configured is None:
+            configured = backend.weight
+        if state == "enabled":
+            backend = replace(backend, weight=configured, configured_weight=None)
         if weight is not None:
-            backend = replace(backend, weight=weight)
+            backend = replace(backend, weight=weight, configured_weight=configured)
         if state is not None:
             backend = replace(backend, state=state, held=state != "enabled")
         return backend
@@ -92,24 +98,46 @@ def keep_holds(config: Config, before: Config) -> tuple[Config, list[str]]:
         (service.key, backend.address): backend
         for service in before.services
         for backend in service.backends
-        if backend.held
+        if backend.held or backend.configured_weight is not None
     }
     if not held:
         return config, []
-    warnings = []
+    warnings: list[str] = []
     services = []
     for service in config.services:
         backends = []
         for backend in service.backends:
             hold = held.get((service.key, backend.address))
             if hold:
-                if hold.state != backend.state:
-                    warnings.append(
-                        f"{service.name}: backend {backend.address} stays {hold.state}, as an "
-                        f"operator set, and is not {backend.state} as configured; run "
-                        "l4lb_backend with state: enabled to lift the hold"
-                    )
-                backend = replace(backend, state=hold.state, held=True)
+                backend, differences = _with_hold(backend, hold)
+                warnings += (
+                    f"{service.name}: backend {backend.address} {difference} as configured; run "
+                    "l4lb_backend with state: enabled to lift the hold"
+                    for difference in differences
+                )
             backends.append(backend)
         services.append(replace(service, backends=tuple(backends)))
     return replace(config, services=tuple(services)), warnings
+
+
+def _with_hold(backend: Backend, hold: Backend) -> tuple[Backend, list[str]]:
+    """A backend as the one that is held, and what of the configuration does not count, in words."""
+    differences = []
+    if hold.held:
+        if hold.state != backend.state:
+            differences.append(
+                f"stays {hold.state}, as an operator set, and is not {backend.state}"
+            )
+        backend = replace(backend, state=hold.state, held=True)
+    if hold.configured_weight is not None:
+        configured = backend.configured_weight
+        if hold.weight != backend.weight:
+            differences.append(
+                f"keeps the weight {hold.weight}, as an operator set, and not {backend.weight}"
+            )
+        backend = replace(
+            backend,
+            weight=hold.weight,
+            configured_weight=backend.weight if configured is None else configured,
+        )
+    return backend, differences

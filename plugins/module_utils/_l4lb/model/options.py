@@ -190,6 +190,13 @@ ROLE = _table(
         "install what is missing; if `false`, that is an error",
         default=True,
     ),
+    Option(
+        "skip_unreachable",
+        "bool",
+        "leave out a host that cannot be reached, and go on with the others; else "
+        "`xdp.l4lb.deploy` ends there",
+        default=False,
+    ),
 )
 """Of the role alone."""
 
@@ -301,6 +308,12 @@ BACKEND = _table(
         "bool",
         "an operator set its state, which is not enabled and which a new configuration keeps",
         default=False,
+    ),
+    Option(
+        "configured_weight",
+        "int",
+        "the weight without the one that an operator set, which a new configuration keeps",
+        range=(0, 255),
     ),
 )
 """In this order parsing takes them."""

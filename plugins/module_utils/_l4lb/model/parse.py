@@ -173,8 +173,10 @@ def _checked_backend(
     mac: object,
     mtu: object,
     held: object,
+    configured_weight: object,
 ) -> Backend:
     options = {"weight": weight, "state": state, "mac": mac, "mtu": mtu, "held": held}
+    options["configured_weight"] = configured_weight
     backend = _same_backend(
         values.unicast_address(address, values.join(where, "address")),
         values.integer(options, BACKEND["weight"], where),
@@ -182,6 +184,7 @@ def _checked_backend(
         values.optional(options, "mac", where, values.mac),
         values.optional(options, "mtu", where, values.mtu),
         values.boolean(options, BACKEND["held"], where),
+        values.optional(options, "configured_weight", where, values.weight),
     )
     if backend.held and backend.state == "enabled":
         remedy = "only drained and disabled backends are held"

@@ -113,6 +113,11 @@ def seed(options: Mapping[str, Any]) -> int:
         raise ConfigError(e.option, "not shown", e.remedy) from None
 
 
+def weight(value: object, where: str) -> int:
+    """Of a backend. Raises ConfigError."""
+    return whole(value, where, BACKEND["weight"])
+
+
 def mtu(value: object, where: str) -> int:
     """Of a path to a backend. Raises ConfigError."""
     return whole(value, where, BACKEND["mtu"])

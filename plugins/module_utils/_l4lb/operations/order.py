@@ -77,6 +77,22 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     waited: Waited | None = None
 
+    @property
+    def flows(self) -> int | None:
+        """Those that are left in all services together; None if none of them knows."""
+        known = [place.flows for place in self.places if place.flows is not None]
+        return sum(known) if known else None
+
+    def problem(self, order: Order) -> str | None:
+        """Why the order is not carried out all the same, if the time was up."""
+        if self.waited is None or self.waited.quiet:
+            return None
+        flows = "packets are" if self.flows is None else f"{self.flows} flows are"
+        return (
+            f"{order.address} was not quiet within {order.wait:g} seconds: {flows} still sent to "
+            "it; it stays drained"
+        )
+
 
 def operate(order: Order, check: bool = False) -> Report:
     """Carry out an order.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..datapath.counters import Count, Statistics
-from ..model.config import Config
+from ..model.config import Backend, Config
 
 
 def rates(before: Count, after: Count, seconds: float) -> dict[str, float]:
@@ -17,6 +17,12 @@ def rates(before: Count, after: Count, seconds: float) -> dict[str, float]:
         "packets_per_second": round(max(0, after.packets - before.packets) / seconds, 1),
         "bits_per_second": round(max(0, after.bytes - before.bytes) * 8 / seconds, 1),
     }
+
+
+def held_weight(backend: Backend) -> dict[str, int]:
+    """What to add to the state of a backend whose weight an operator set."""
+    configured = backend.configured_weight
+    return {} if configured is None else {"configured_weight": configured}
 
 
 def facts(
@@ -53,6 +59,7 @@ def facts(
                     "weight": backend.weight,
                     "state": backend.state,
                     "held": backend.held,
+                    **held_weight(backend),
                     **counters(before.backends.get(key) if before else None, now.backends[key]),
                 }
             )

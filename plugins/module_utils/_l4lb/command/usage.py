@@ -1,0 +1,30 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What several commands take, and the exit codes that they have in common."""
+
+from __future__ import annotations
+
+import argparse
+
+WOULD_CHANGE = OUTDATED = 3
+IDLE = 4
+EXIT_CODES = """\
+exit codes:
+  0    done; of --check: nothing would change
+  1    an error, told in one line on standard error; what balanced before goes on
+  2    wrong usage
+  3    of --check: something would change; of status: the host has changed in a way
+       that only another run follows
+  4    of status and stats: an interface that should balance does not, as it is
+       saved or pinned but not attached, or cannot be read
+  130  interrupted by Ctrl-C, 141 by the end of a pipe
+"""
+
+
+def seconds(text: str) -> float:
+    """The type of an argument. Raises ArgumentTypeError, or ValueError."""
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, 0 or more")
+    return value

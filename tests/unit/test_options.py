@@ -165,6 +165,8 @@ def test_the_role_s_defaults_and_what_it_passes_on() -> None:
     assert {name: value for name, value in defaults.items() if name not in others} == expected
     options = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__l4lb_options"]
     assert options.keys() - OF_THE_ROLE == CONFIG.keys() - OF_THE_ROLE
+    (task,) = yaml.safe_load((ROLE / "tasks/apply.yml").read_text())
+    assert task["xdp.l4lb.l4lb"].keys() == CONFIG.keys() | OF_THE_MODULE - {"sources"}
 
 
 def meanings(heading: str) -> dict[str, str]:

@@ -48,7 +48,8 @@ def _desired_state(
     groups: Mapping[str, Sequence[str]],
     hostvars: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    values.boolean(given, ROLE["manage_packages"], "")
+    for option in ROLE.values():
+        values.boolean(given, option, "")
     if values.choice(given, RUN["state"], "") == "absent":
         return {"interface": values.interface_name(given.get("interface"))}
     of_the_module = {name: value for name, value in given.items() if name not in ROLE}

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import L4lbError
 
@@ -98,7 +98,7 @@ def matches(name: str, patterns: Sequence[str] | None) -> bool:
 def measure_cases(patterns: Sequence[str] | None, rounds: int, times: int) -> list[dict[str, Any]]:
     """Net costs of packets, and chores."""
     wanted = select(list(packet_cases()), patterns)
-    wanted_chores = [chore for chore in chores() if matches(chore.name, patterns)]
+    wanted_chores = select(list(chores()), patterns)
     measured: dict[str, Measured] = {}
     errors: dict[str, str] = {}
     if wanted:
@@ -109,10 +109,14 @@ def measure_cases(patterns: Sequence[str] | None, rounds: int, times: int) -> li
     return [asdict(line) for line in report.lines(limits, measured, errors)]
 
 
-def select(cases: list[Case], patterns: Sequence[str] | None) -> list[Case]:
-    """The cases that are asked for, and those that they are compared with."""
+Wanted = TypeVar("Wanted", Case, Chore)
+
+
+def select(cases: list[Wanted], patterns: Sequence[str] | None) -> list[Wanted]:
+    """What is asked for, and what that is compared with."""
     names = {case.name for case in cases if matches(case.name, patterns)}
-    names |= {FLOOR, SEED} if names else set()
+    if names and isinstance(cases[0], Case):
+        names |= {FLOOR, SEED}
     names |= {c.limit.than for c in cases if c.name in names and c.limit and c.limit.than}
     return [case for case in cases if case.name in names]
 

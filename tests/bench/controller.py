@@ -22,6 +22,7 @@ from tests.bench import ROOT
 from tests.bench.control import HOST_PYTHON, INTERFACE, UnexpectedError, options
 from tests.bench.subjects import sources
 
+DEPLOY = "xdp.l4lb.deploy"
 INTERPRETER = """#!/bin/sh
 {python} "$@"
 code=$?
@@ -36,10 +37,22 @@ def unchanged_deploy(services: list[dict[str, Any]], hosts: int, times: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         _write(place, services, hosts)
-        _deploy(place, 1)  # one of them sets up what is the same for all
-        taken = [_deploy(place, hosts) / hosts for _turn in range(-(-times // 5))]
+        _play(place, DEPLOY, 1)  # one of them sets up what is the same for all
+        taken = [_play(place, DEPLOY, hosts) / hosts for _turn in range(-(-times // 5))]
     Balancer(INTERFACE, sources()).apply(None)
     return taken
+
+
+def ten_empty_tasks(hosts: int, times: int) -> list[float]:
+    """The same for a play that does nothing, ten times on each host."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        _write(place, [], hosts)
+        play = {"hosts": "balancers", "gather_facts": False, "become": True, "serial": hosts}
+        play["tasks"] = [{"ansible.builtin.ping": None}] * 10
+        book = place / "empty.json"
+        book.write_text(json.dumps([play]), encoding="utf-8")
+        return [_play(place, str(book), hosts) / hosts for _turn in range(-(-times // 5))]
 
 
 def _write(place: Path, services: list[dict[str, Any]], hosts: int) -> None:
@@ -58,7 +71,7 @@ def _write(place: Path, services: list[dict[str, Any]], hosts: int) -> None:
     (place / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
 
 
-def _deploy(place: Path, hosts: int) -> float:
+def _play(place: Path, book: str, hosts: int) -> float:
     """Run it, after the first time without a change; returns CPU seconds of the controller."""
     times = place / "times"
     first = not times.exists()
@@ -70,7 +83,7 @@ def _deploy(place: Path, hosts: int) -> float:
         "ANSIBLE_REMOTE_TMP": str(place / "remote"),
     }
     command = [sys.executable, "-m", "ansible.cli.playbook", "-i", str(place / "inventory.json")]
-    command += ["xdp.l4lb.deploy", "--limit", "host0" if hosts == 1 else "balancers"]
+    command += [book, "--limit", "host0" if hosts == 1 else "balancers"]
     before = _cpu()
     ran = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     taken = _cpu() - before

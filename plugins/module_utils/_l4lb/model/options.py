@@ -190,6 +190,13 @@ ROLE = _table(
         "install what is missing; if `false`, that is an error",
         default=True,
     ),
+    Option(
+        "skip_unreachable",
+        "bool",
+        "leave out a host that cannot be reached, and go on with the others; else "
+        "`xdp.l4lb.deploy` ends there",
+        default=False,
+    ),
 )
 """Of the role alone."""
 

@@ -1,9 +1,15 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts of a deploy, and what it says."""
+"""Parts of a deploy, what it says, and whom it leaves out."""
 
 from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
 
 from lab import Lab
 from lab.host import Host
@@ -29,3 +35,14 @@ def test_some_steps_alone(lab: Lab, lb1: Host) -> None:
     assert files(lb1) == [path for path in installed if path != "/usr/sbin/l4lb"]
     assert changes(lab, "deploy", "--skip-tags", "packages", **DEPLOYED) == 3
     assert files(lb1) == installed
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_the_first_is_dead(lab: Lab, tmp_path: Path, skip: bool) -> None:
+    dead = tmp_path / "dead.json"
+    dead.write_text(json.dumps({"balancers": {"hosts": {"lb1": {"ansible_netns_host": "nobody"}}}}))
+    variables = {**DEPLOYED, "skip_unreachable": skip}
+    done = playbook(lab, "deploy", "--check", "-i", str(dead), limit="lb1,lb2", **variables)
+    recap = re.findall(r"^(lb\d) .* unreachable=(\d) .* ignored=(\d)", done.stdout, re.MULTILINE)
+    assert recap == ([("lb1", "0", "1"), ("lb2", "0", "0")] if skip else [("lb1", "1", "0")])
+    assert ("web: added with 2 backends" in done.stdout) == skip

@@ -207,6 +207,8 @@ def network(routed_namespace: Namespace) -> Namespace:
     for command in NETWORK.split("\n"):
         if command.strip():
             routed_namespace.ip(command)
+    for version in (4, 6):  # in a slow run the kernel would forget who is silent
+        routed_namespace.write(f"net/ipv{version}/neigh/first/gc_stale_time", "86400")
     routed_namespace.write("net/ipv4/ip_forward", "1")
     routed_namespace.write("net/ipv6/conf/all/forwarding", "1")
     return routed_namespace

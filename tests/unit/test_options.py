@@ -34,7 +34,7 @@ PREFIX = "l4lb_"
 OF_AN_OPERATOR = {"held"}
 """Set by the module l4lb_backend, and in what is saved."""
 OF_THE_MODULE = {"state", "replace", "sources"}
-OF_THE_ROLE = {"state", "replace", "manage_packages", "skip_unreachable"}
+OF_THE_ROLE = {"state", "replace", "interfaces", "manage_packages", "skip_unreachable"}
 OF_A_GROUP = {"backend_group"}
 
 
@@ -86,7 +86,8 @@ def differences(
             default = None
         expected = {
             "type": "raw" if name == "services" else option.kind,
-            "required": option.required,
+            # not if several are given
+            "required": option.required and (face, name) != ("role", "interface"),
             "default": default,
             "choices": [*option.choices],
         }

@@ -1,8 +1,11 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin of the module l4lb: sends the C sources along, in the same round trip, and has it
-shown what changes."""
+"""Action plugin of the module l4lb: checks its options, sends the C sources along, in the same
+round trip, and has it shown what changes.
+
+Ansible would tell wrong options otherwise: in its words, and with the seed if that is wrong.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,12 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import (
+    parse_request,
+    parse_settings,
+)
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.shown import show_change
 
 display = Display()
@@ -41,19 +49,33 @@ class ActionModule(ActionBase):
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Add the sources to the options; show what it did, and what the host lacks."""
+        """Normalise the options, and add the sources to them; show what it did, and what the host
+        lacks."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        result.update(
-            self._execute_module(
-                module_name="xdp.l4lb.l4lb",
-                module_args={**self._task.args, "sources": packed_sources()},
-                task_vars=task_vars,
-                wrap_async=self._task.async_val,
+        try:
+            arguments = self._arguments()
+        except ConfigError as e:
+            result.update(failed=True, msg=str(e))
+        else:
+            result.update(
+                self._execute_module(
+                    module_name="xdp.l4lb.l4lb",
+                    module_args=arguments,
+                    task_vars=task_vars,
+                    wrap_async=self._task.async_val,
+                )
             )
-        )
-        self._tell(result, task_vars or {})
+            self._tell(result, task_vars or {})
         result["invocation"] = {"module_args": {**self._task.args, **self._hidden()}}
         return result
+
+    def _arguments(self) -> dict[str, Any]:
+        """Of the module. Raises ConfigError."""
+        given = {name: value for name, value in self._task.args.items() if name != "sources"}
+        settings = parse_settings(given)
+        parse_request(given)
+        given.update((name, value) for name, value in settings.items() if name in given)
+        return {**given, "sources": packed_sources()}
 
     def _tell(self, result: dict[str, Any], task_vars: dict[str, Any]) -> None:
         """The role tries before it installs, and says itself what it would install."""

@@ -11,10 +11,17 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model import checks
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model import checks, values
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import ROLE, RUN
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import (
+    parse_backend,
+    parse_config,
+    parse_settings,
+)
 
 PREFIX = "l4lb_"
+OF_A_HOST = ("weight", "state", "mac", "mtu")
+"""Options of a backend that are variables of the host, besides its address."""
 
 
 def desired_state(
@@ -27,42 +34,36 @@ def desired_state(
 
     errors: "raise" what is wrong as AnsibleFilterError, or "return" it as text.
     """
+    given = {name: value for name, value in options.items() if value is not None}
     try:
-        return _desired_state(options, groups, hostvars)
-    except AnsibleFilterError as e:
+        return _desired_state(given, groups, hostvars)
+    except ConfigError as e:
         if errors != "return":
-            raise
-        return str(e.message)
+            raise AnsibleFilterError(f"{PREFIX}{e}") from e
+        return f"{PREFIX}{e}"
 
 
 def _desired_state(
-    options: Mapping[str, Any],
+    given: Mapping[str, Any],
     groups: Mapping[str, Sequence[str]],
     hostvars: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    given = {name: value for name, value in options.items() if value is not None}
-    if "services" not in given:
-        raise AnsibleFilterError(
-            f"{PREFIX}services: give the services; an empty list is a balancer without any"
-        )
-    try:
-        config = parse_config(_with_backends(given, groups, hostvars))
-        for refusal in checks.check(config).refusals:
-            raise refusal
-    except ConfigError as e:
-        raise AnsibleFilterError(f"{PREFIX}{e}") from e
+    for option in (ROLE["manage_packages"], ROLE["skip_unreachable"]):
+        values.boolean(given, option, "")
+    if values.choice(given, RUN["state"], "") == "absent":
+        return {"interface": values.interface_name(given.get("interface"))}
+    of_the_module = {name: value for name, value in given.items() if name not in ROLE}
+    parse_settings(of_the_module)
+    services = values.listed(given["services"], "services", "services")
+    config = parse_config(
+        {
+            **{name: value for name, value in of_the_module.items() if name not in RUN},
+            "services": [_service(service, groups, hostvars) for service in services],
+        }
+    )
+    for refusal in checks.check(config).refusals:
+        raise refusal
     return config.dump()
-
-
-def _with_backends(
-    options: Mapping[str, Any],
-    groups: Mapping[str, Sequence[str]],
-    hostvars: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    services = options["services"]
-    if not isinstance(services, (list, tuple)):
-        return dict(options)  # the model says what is wrong
-    return {**options, "services": [_service(service, groups, hostvars) for service in services]}
 
 
 def _service(
@@ -71,13 +72,14 @@ def _service(
     hostvars: Mapping[str, Mapping[str, Any]],
 ) -> object:
     if not isinstance(service, Mapping):
-        return service
+        return service  # the model says what is wrong
     given = {name: value for name, value in service.items() if value is not None}
-    where = f"{PREFIX}services[{given.get('name', '?')}]"
+    where = f"services[{given.get('name', '?')}]"
     if "backends" not in given and "backend_group" not in given:
-        raise AnsibleFilterError(
-            f"{where}: give backends or backend_group; "
-            "backends: [] is a service that drops everything"
+        raise ConfigError(
+            f"{where}.backends",
+            None,
+            "give backends or backend_group; backends: [] is a service that drops everything",
         )
     group = given.pop("backend_group", None)
     if group is None:
@@ -86,47 +88,64 @@ def _service(
     if not isinstance(listed, (list, tuple)):
         return given
     where = f"{where}.backend_group"
-    if not groups.get(group):
-        problem = "has no hosts" if group in groups else "is not in the inventory"
-        raise AnsibleFilterError(f"{where}: the group {group!r} {problem}")
-    hosts = [_backend(host, hostvars[host], where) for host in groups[group]]
+    hosts = [_backend(host, hostvars[host], where) for host in _hosts(group, groups, where)]
     return {**given, "backends": [*hosts, *listed]}
+
+
+def _hosts(group: object, groups: Mapping[str, Sequence[str]], where: str) -> Sequence[str]:
+    if not isinstance(group, str):
+        remedy = "give the name of one group; one that has others as children has all their hosts"
+        raise ConfigError(where, group, remedy)
+    hosts = groups.get(group.strip())
+    if not hosts:
+        problem = "it is not in the inventory" if hosts is None else "it has no hosts"
+        raise ConfigError(where, group, f"{problem}; give a group whose hosts are the backends")
+    return hosts
 
 
 def _backend(host: str, variables: Mapping[str, Any], where: str) -> dict[str, Any]:
     backend = {"address": _address(host, variables, where)}
-    for option in ("weight", "state", "mac", "mtu"):
+    for option in OF_A_HOST:
         value = variables.get(f"{PREFIX}backend_{option}")
         if value is not None:
             backend[option] = value
+    try:
+        parse_backend(backend)
+    except ConfigError as e:
+        name = f"{PREFIX}backend_{e.option}"
+        if e.option == "address":
+            name = "the address"
+        raise ConfigError(where, e.value, f"{name} of the host {host}: {e.remedy}") from e
     return backend
 
 
 def _address(host: str, variables: Mapping[str, Any], where: str) -> str:
+    """What is set is taken before what happens to be known, which must not change anything."""
     given = variables.get(f"{PREFIX}backend_address")
     if given:
         if not _is_address(given):
-            raise AnsibleFilterError(
-                f"{where}: {PREFIX}backend_address of the host {host} is no IP address: {given!r}"
-            )
+            remedy = f"{PREFIX}backend_address of the host {host}: not an IP address"
+            raise ConfigError(where, given, remedy)
         return str(given)
     facts = variables.get("ansible_facts") or {}
     for candidate in (
-        (facts.get("default_ipv4") or {}).get("address"),
         variables.get("ansible_host"),
         host,
+        (facts.get("default_ipv4") or {}).get("address"),
     ):
         if _is_address(candidate):
             return str(candidate)
-    raise AnsibleFilterError(
-        f"{where}: the address of the host {host} is not known; set {PREFIX}backend_address for it "
-        "(or gather its facts, or let ansible_host be an IP address)"
+    raise ConfigError(
+        where,
+        host,
+        f"the address of this host is not known; set {PREFIX}backend_address for it "
+        "(or let ansible_host be an IP address, or gather its facts)",
     )
 
 
 def _is_address(value: object) -> bool:
     try:
-        ip_address(str(value))
+        ip_address(str(value).strip())
     except ValueError:
         return False
     return True

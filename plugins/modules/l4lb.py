@@ -75,7 +75,8 @@ options:
   gateway_mac:
     description:
       - Send all encapsulated packets to this MAC address, which is not the host's own.
-      - By default the next hop of each backend is found by the routes and neighbours of the host.
+      - By default the next hop of each backend is found by the routes and neighbours of the host, as for a ping from the
+        tunnel's source address, of a prefix from its first. So rules for policy routing by source count.
     type: str
   flow_table_size:
     description:
@@ -149,9 +150,11 @@ options:
     type: bool
     default: false
   services:
-    description: All services of the interface. Those that are not listed are removed.
+    description:
+      - All services of the interface. Those that are not listed are removed. V([]) is a balancer without services, which
+        removes all that there are.
+      - Required if O(state=present).
     type: raw
-    default: []
     suboptions:
       name:
         description: Unique name. It labels statistics. At most 63 bytes.
@@ -372,8 +375,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing import listing
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import CONFIG
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import CONFIG, RUN
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_request
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import pyroute
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
@@ -385,11 +388,9 @@ INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
 def arguments() -> dict[str, dict[str, Any]]:
     """The argument spec: the model's options, and those of the module alone."""
     spec: dict[str, dict[str, Any]] = {
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "replace": {"type": "bool", "default": False},
         "sources": {"type": "str", "no_log": True},  # every run would write it to the system's log
     }
-    for option in CONFIG.values():
+    for option in (*CONFIG.values(), *RUN.values()):
         given: dict[str, Any] = {"type": option.kind}
         spec[option.name] = given
         if option.required:
@@ -399,8 +400,9 @@ def arguments() -> dict[str, dict[str, Any]]:
         if option.choices:
             given["choices"] = list(option.choices)
     spec["own_macs"]["elements"] = "str"
-    # What is below is the model's to check, whose words are shorter, and which does it faster.
-    spec["services"]["type"] = "raw"
+    # What is below is the model's to check, whose words are shorter, and which does it faster. None
+    # is not an empty list, which removes all services.
+    spec["services"] = {"type": "raw"}
     return spec
 
 
@@ -446,14 +448,13 @@ def lacks() -> dict[str, str]:
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options say; returns the result. Raises L4lbError."""
     params = dict(module.params)
-    state, replace = params.pop("state"), params.pop("replace")
     packed = params.pop("sources")
-    config = parse_config(params)
+    request = parse_request(params)
     require_root()
     sources = unpack_sources(packed)
     use_right_python()
-    balancer = Balancer(config.interface, sources)
-    desired = config if state == "present" else None
+    balancer = Balancer(request.interface, sources)
+    desired, replace = request.config, request.replace
 
     if module.check_mode:
         plan = balancer.plan(desired, replace)

@@ -192,7 +192,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError, L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Backend
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import unicast_address
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.values import unicast_address
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order import (
     Order,
     Place,

@@ -343,7 +343,7 @@ def policy(network: Namespace) -> Namespace:
         ),
         pytest.param(("from 192.0.2.2", "from 2001:db8::2"), False, id="the interface's address"),
         pytest.param(("tos 0x10", "tos 0x10"), False, id="the TOS of a packet"),
-        pytest.param(("ipproto 4", "ipproto 4"), False, id="a protocol"),
+        pytest.param(("ipproto 4", "ipproto 4"), False, id="the protocol of the tunnel"),
     ],
 )
 @pytest.mark.parametrize("version", [4, 6])
@@ -486,6 +486,64 @@ def test_a_gateway_s_mac_makes_routes_needless(routed: Balancer) -> None:
     for backend in ("198.51.100.9", "2001:db8:99::9"):
         routed.configure(service(backends=[{"address": backend}]), gateway_mac=GATEWAY_MAC)
         assert routed.send(frame(tcp(), destination=VIP)).verdict is Verdict.TX
+
+
+ECHO_REPLY6 = 129  # ICMPv6 type, where other protocols have ports
+PREFIX = {4: "198.18.1.16/28", 6: "2001:db8:19::10/124"}
+FIRST = {4: "198.18.1.16", 6: "2001:db8:19::10"}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_of_a_prefix_of_sources_the_first_is_asked_with(policy: Namespace, version: int) -> None:
+    """Whichever of them a packet gets: one answer is for all."""
+    kind = "00" if version == 4 else "06"
+    fib: dict[Address, Hop | str] = {POLICY[version]: by_second(f"52:54:00:02:{kind}:fe")}
+    rule = f"from {FIRST[version]} table 7"
+    policy.ip(f"-{version} rule add {rule}")
+    try:
+        balancer = balancer_in(policy, fib)
+        balancer.configure(
+            service(backends=[{"address": str(POLICY[version])}]),
+            source_address=PREFIX[4],
+            source_address6=PREFIX[6],
+        )
+        balancer.send_all(frame(tcp(source_port=port), destination=VIP) for port in range(32))
+        balancer.check()
+    finally:
+        policy.ip(f"-{version} rule delete {rule}")
+
+
+@pytest.mark.parametrize("hash_policy", [0, 1], ids=["by addresses", "by ports, too"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_of_several_ways_it_is_that_of_a_ping(
+    network: Namespace, version: int, hash_policy: int
+) -> None:
+    """So the answer to the ping that an unknown neighbour makes of a packet finds that one."""
+    first = ip_address({4: "203.0.117.1", 6: "2001:db8:77::1"}[version])
+    prefix = {4: "203.0.117.0/24", 6: "2001:db8:77::/64"}[version]
+    source = {4: "198.18.0.1", 6: "2001:db8:18::1"}[version]
+    network.write(f"net/ipv{version}/fib_multipath_hash_policy", str(hash_policy))
+    hops = " ".join(f"nexthop via {via} dev {name}" for name, via in GATEWAYS[version].items())
+    network.ip(f"-{version} route add {prefix} {hops}")
+    reply = {4: "ipproto icmp", 6: f"ipproto ipv6-icmp sport {ECHO_REPLY6 << 8}"}[version]
+    kind = "00" if version == 4 else "06"
+    fib: dict[Address, Hop | str] = {}
+    for number in range(16):
+        told = network.output(f"ip route get {first + number} from {source} {reply}")
+        by = by_second if "dev second" in told else by_first
+        fib[first + number] = by(f"52:54:00:{'02' if by is by_second else '01'}:{kind}:fe")
+    try:
+        balancer = balancer_in(network, fib)
+        balancer.configure(
+            service(backends=[{"address": str(address)} for address in fib]),
+            source_address="198.18.0.1",
+            source_address6="2001:db8:18::1",
+        )
+        balancer.send_all(frame(tcp(source_port=port), destination=VIP) for port in range(200))
+        balancer.check()
+    finally:
+        network.ip(f"-{version} route flush {prefix}")
+        network.write(f"net/ipv{version}/fib_multipath_hash_policy", "0")
 
 
 TWO_WAYS = {4: ip_address("203.0.116.1"), 6: ip_address("2001:db8:76::1")}

@@ -182,6 +182,27 @@ def test_class_e(address: str, warned: bool) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "weights", "warned"),
+    [
+        ("jhash", (1, 2), True),
+        ("jhash", (3, 3), False),
+        ("jhash", (0, 5), False),
+        ("maglev", (1, 2), False),
+    ],
+)
+def test_weights_that_count_for_nothing(
+    scheduler: str, weights: tuple[int, ...], warned: bool
+) -> None:
+    backends = [{"address": f"10.0.0.{n + 1}", "weight": one} for n, one in enumerate(weights)]
+    told = (
+        "services[web].scheduler: 'jhash': ignores weights other than 0; choose maglev, or leave "
+        "the weights out"
+    )
+    found = check({**web(scheduler=scheduler), "backends": backends})
+    assert found == Findings([], [told] * warned)
+
+
 # Sources of tunnels
 
 ELSE = "give an address of the host, or leave this option out"

@@ -39,6 +39,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
     HostError,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import Program
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.requirements import Memory
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import layout, numbering
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import Egress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
@@ -84,6 +85,10 @@ def config(*services: dict[str, Any], **options: Any) -> Config:
 
 
 WANTED = config()
+NO_MEMORY = (
+    "flow_table_size: 16777216: takes 512 MiB on 2 CPUs, and 300 MiB are available; choose a "
+    "smaller one"
+)
 
 
 def ways(**changes: Any) -> Ways:
@@ -420,6 +425,36 @@ WARNINGS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         virgin(),
         {},
         ["hash_seed has no effect: all services use the scheduler jhash, which knows none"],
+    ),
+    "an interface that is down": (
+        WANTED,
+        virgin(live=Live(replace(LINK, is_up=False))),
+        {},
+        ["interface: 'eth0': is down, so that nothing comes in; run ip link set eth0 up"],
+    ),
+    "a flow table that does not fit": (
+        config(flow_table_size=2**24),
+        virgin(tools=replace(TOOLS, memory=lambda: Memory(300 << 20, 2))),
+        {},
+        [NO_MEMORY],
+    ),
+    "one that just fits": (
+        config(flow_table_size=2**24),
+        virgin(tools=replace(TOOLS, memory=lambda: Memory(512 << 20, 2))),
+        {},
+        [],
+    ),
+    "one that no service uses": (
+        config({**SERVICE, "backends": BACKENDS, "flow_table": False}, flow_table_size=2**24),
+        virgin(tools=replace(TOOLS, memory=lambda: Memory(1, 2))),
+        {},
+        [],
+    ),
+    "one that is there already": (
+        WANTED,
+        deployed(of={"sources": "others"}, tools=replace(TOOLS, memory=lambda: Memory(1, 2))),
+        {},
+        [],
     ),
     "tags are taken off": (
         WANTED,

@@ -74,13 +74,21 @@ def test_the_order_of_the_inventory_counts_for_jhash_and_listed_ones_follow() ->
         (
             {
                 "l4lb_backend_address": "",
+                "ansible_host": "web1.example.com",
                 "ansible_facts": {"default_ipv4": {"address": "10.0.0.8"}},
             },
             "10.0.0.8",
         ),
+        (
+            {
+                "ansible_host": "10.0.0.6",
+                "ansible_facts": {"default_ipv4": {"address": "10.0.0.8"}},
+            },
+            "10.0.0.6",
+        ),
         ({"ansible_facts": {"default_ipv4": {}}, "ansible_host": "10.0.0.7"}, "10.0.0.7"),
     ],
-    ids=["variable", "fact", "ansible_host"],
+    ids=["variable", "fact", "ansible_host though there are facts", "ansible_host"],
 )
 def test_where_the_address_comes_from(variables: dict[str, Any], address: str) -> None:
     hostvars = {"web1": {"ansible_host": "203.0.113.21", **variables}}
@@ -128,13 +136,13 @@ def test_numbers_may_be_text(option: str, value: int) -> None:
         (
             {"backend_group": "wbservers"},
             {},
-            ["backend_group", "'wbservers' is not in the inventory"],
+            ["backend_group: 'wbservers': it is not in the inventory"],
         ),
-        ({"backend_group": "empty"}, {}, ["backend_group", "'empty' has no hosts"]),
+        ({"backend_group": "empty"}, {}, ["backend_group: 'empty': it has no hosts"]),
         (
             {"backend_group": "webservers"},
             {"web1": {"ansible_host": "web1.example.com"}},
-            ["host web1 is not known", "set l4lb_backend_address"],
+            ["'web1': the address of this host is not known; set l4lb_backend_address"],
         ),
         (
             {"backend_group": "webservers"},

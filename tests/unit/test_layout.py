@@ -1,7 +1,7 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""layout.py and the C headers say the same, and what Python packs is where C looks for it."""
+"""What Python says of the maps and what the C headers do is the same, and what Python packs is where C looks for it."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_members_of_a_service_are_where_c_has_them(address: str, family: int) ->
         0x1234,
         17,
         id=0x5678,
-        table=0x1ABC,
+        choice=0x1ABC,
         flags=0x21,
         udp_timeout=0x4321,
     )

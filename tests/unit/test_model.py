@@ -23,10 +23,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options impor
     MAX_BACKENDS,
     MAX_SERVICES,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import (
-    interface_name,
-    parse_config,
-)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.values import interface_name
 
 FIRST = int(IPv4Address("10.0.0.0"))
 
@@ -62,7 +60,7 @@ WRONG = {
     "space": (options(interface="eth 0"), "interface", "eth 0", "ip link"),
     "parent directory": (options(interface=".."), "interface", "..", "ip link"),
     "not text": (options(interface="e\udc80"), "interface", "e\udc80", "ip link"),
-    "unknown option": (options(adress="x"), "adress", "x", "no such option; use interface, mode"),
+    "unknown option": (options(vip="x"), "vip", "x", "no such option; use interface, mode"),
     "mode": (options(mode="offload"), "mode", "offload", "choose one of auto, native, generic"),
     "source": (
         options(source_address="eth0"),
@@ -134,7 +132,7 @@ WRONG = {
     ),
     "negative rate": (options(echo_rate=-1), "echo_rate", -1, "from 0 to 4294967295"),
     "large rate": (options(too_big_rate=2**32), "too_big_rate", 2**32, "from 0 to 4294967295"),
-    "own MACs as text": (options(own_macs="02:00:00:00:00:01"), "own_macs", None, "give a list"),
+    "own MACs as a mapping": (options(own_macs={"a": 1}), "own_macs", {"a": 1}, "give a list"),
     "no own MAC": (options(own_macs=["02:00"]), "own_macs[0]", "02:00", "not a MAC address, as in"),
     "too many own MACs": (
         options(own_macs=[f"02:00:00:00:00:{number:02x}" for number in range(33)]),
@@ -190,7 +188,7 @@ WRONG = {
         "\udc80",
         "printable",
     ),
-    "typo": (options(service(prot=80)), "services[web].prot", 80, "use name, address, port"),
+    "typo": (options(service(prot=80)), "services[web].prot", 80, "port or protocol?"),
     "no address": (options(service(address=None)), "services[web].address", None, "not an IP"),
     "bad address": (options(service(address="192.0.2")), "services[web].address", "192.0.2", "192"),
     "leading zero": (
@@ -338,7 +336,7 @@ WRONG = {
         options(backend(wieght=1)),
         "services[web].backends[0].wieght",
         1,
-        "no such option; use address, weight, state, mac",
+        "no such option; did you mean weight?",
     ),
     "no backend address": (
         options(service(backends=[{}])),

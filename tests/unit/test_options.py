@@ -22,19 +22,20 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import (
     BACKEND,
     CONFIG,
+    ROLE,
+    RUN,
     SERVICE,
     Option,
 )
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text()
-ROLE = CHECKOUT / "roles/l4lb"
+PLACE = CHECKOUT / "roles/l4lb"
 PREFIX = "l4lb_"
 
 OF_AN_OPERATOR = {"held"}
 """Set by the module l4lb_backend, and in what is saved."""
-OF_THE_MODULE = {"state", "replace", "sources"}
-OF_THE_ROLE = {"state", "replace", "interfaces", "manage_packages", "skip_unreachable"}
+OF_THE_MODULE = {"sources"}
 OF_A_GROUP = {"backend_group"}
 
 
@@ -50,14 +51,14 @@ def documented() -> dict[str, Any]:
 
 def specified() -> dict[str, Any]:
     """The options of the role, without their prefix."""
-    text = (ROLE / "meta/argument_specs.yml").read_text()
+    text = (PLACE / "meta/argument_specs.yml").read_text()
     options = yaml.safe_load(text)["argument_specs"]["main"]["options"]
     return {name.removeprefix(PREFIX): option for name, option in options.items()}
 
 
 MODULE, SPECS = documented(), specified()
 FACES = [
-    ("module", MODULE, CONFIG, OF_THE_MODULE),
+    ("module", MODULE, {**CONFIG, **RUN}, OF_THE_MODULE),
     ("module, service", MODULE["services"]["suboptions"], SERVICE, set()),
     (
         "module, backend",
@@ -65,7 +66,7 @@ FACES = [
         BACKEND,
         set(),
     ),
-    ("role", SPECS, CONFIG, OF_THE_ROLE),
+    ("role", SPECS, {**CONFIG, **RUN, **ROLE}, set()),
     ("role, service", SPECS["services"]["options"], SERVICE, OF_A_GROUP),
     ("role, backend", SPECS["services"]["options"]["backends"]["options"], BACKEND, set()),
 ]
@@ -82,17 +83,22 @@ def differences(
             continue
         given = found[name]
         default = [*option.default] if option.kind == "list" else option.default
-        if name == "services" and face == "role":  # required, unless there is to be no balancer
+        if name == "services":  # required, unless there is to be no balancer
             default = None
         expected = {
             "type": "raw" if name == "services" else option.kind,
-            # not if several are given
-            "required": option.required and (face, name) != ("role", "interface"),
+            "required": option.required,
             "default": default,
             "choices": [*option.choices],
         }
         if name == "backends" and face == "role, service":  # or backend_group
             expected["default"] = None
+        if face == "role":  # what Ansible checks, it shows with all of this
+            loose: dict[str, Any] = {
+                "type": "str" if option.kind == "str" else "raw",
+                "choices": [],
+            }
+            expected |= {**loose, "required": False}
         actual = {
             "type": given["type"],
             "required": given.get("required", False),
@@ -107,6 +113,9 @@ def differences(
         text = " ".join(map(str, given["description"]))
         if isinstance(given["description"], str):
             text = given["description"]
+        named = {*actual["choices"], *re.findall(r"V\((\w+)\)", text)}
+        unnamed = sorted({*option.choices} - named)
+        problems += [f"{face}: {name} is described without {one}" for one in unnamed]
         numbers = {int(number) for number in re.findall(r"\d+", text)}
         least, most = option.range or (0, 0)
         if option.range and not {max(least, 1) if name == "port" else least, most} <= numbers:
@@ -156,16 +165,16 @@ def test_the_model(model: Any, table: Mapping[str, Option]) -> None:
 
 
 def test_the_role_s_defaults_and_what_it_passes_on() -> None:
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    defaults = yaml.safe_load((PLACE / "defaults/main.yml").read_text())
     expected = {
         PREFIX + name: [*option.default] if option.kind == "list" else option.default
-        for name, option in CONFIG.items()
+        for name, option in {**CONFIG, **RUN, **ROLE}.items()
         if option.default is not None and name != "services"
     }
-    others = {PREFIX + name for name in OF_THE_ROLE}
-    assert {name: value for name, value in defaults.items() if name not in others} == expected
-    options = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__l4lb_options"]
-    assert options.keys() - OF_THE_ROLE == CONFIG.keys() - OF_THE_ROLE
+    assert defaults == expected
+    options = yaml.safe_load((PLACE / "vars/main.yml").read_text())["__l4lb_options"]
+    # these are such options, for each of several
+    assert options.keys() == {**CONFIG, **RUN, **ROLE}.keys() - {"interfaces"}
 
 
 def meanings(heading: str) -> dict[str, str]:
@@ -180,7 +189,7 @@ def meanings(heading: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("heading", "table", "more"),
     [
-        ("variable", CONFIG, OF_THE_ROLE),
+        ("variable", {**CONFIG, **RUN, **ROLE}, set()),
         ("of a service", SERVICE, OF_A_GROUP),
         ("of a backend", BACKEND, set()),
     ],

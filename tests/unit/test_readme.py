@@ -37,7 +37,7 @@ def rows(heading: str) -> dict[str, list[str]]:
 
 def shown_default(option: dict[str, Any]) -> str:
     """The column "default" for an option."""
-    if option.get("required"):
+    if option.get("required") or option["description"][0].startswith("Required."):
         return "required"
     if "default" not in option:
         return ""

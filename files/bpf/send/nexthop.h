@@ -34,10 +34,11 @@ static __always_inline enum drop fib_drop(long result)
  * balanced interface needs no forwarding (only loopback does, where it lets nothing through), and
  * rules for received packets do not apply to what the balancer sends.
  *
- * The answer holds for all packets to the backend, so it depends on nothing that one of them brings:
- * it is asked for with the source of the tunnel, of a prefix the first address, and without TOS,
- * flow label and protocol. User space asks the same (network/rtnetlink.py), to keep all neighbours
- * resolved that this can name.
+ * The answer holds for all packets to the backend, so it depends on nothing that one of them brings.
+ * It is that for the answer to a ping from the backend to the source of the tunnel, of a prefix to
+ * its first address: have_resolved() makes the host send one, and equal-cost routes choose by all of
+ * this. User space asks the same (network/routes.py), to keep every neighbour resolved that they can
+ * choose.
  */
 static __always_inline long find_route(struct xdp_md *ctx, const struct backend *backend,
 				       struct bpf_fib_lookup *fib)
@@ -45,10 +46,13 @@ static __always_inline long find_route(struct xdp_md *ctx, const struct backend 
 	fib->ifindex = LOOPBACK_IFINDEX;
 	if (backend->flags & BACKEND_IPV6) {
 		fib->family = AF_INET6;
+		fib->l4_protocol = IPPROTO_ICMPV6;
+		fib->sport = htons(ICMPV6_ECHO_REPLY << 8); /* where ICMP has its type and code */
 		__builtin_memcpy(fib->ipv6_src, &backend->source, sizeof(fib->ipv6_src));
 		__builtin_memcpy(fib->ipv6_dst, &backend->destination, sizeof(fib->ipv6_dst));
 	} else {
 		fib->family = AF_INET;
+		fib->l4_protocol = IPPROTO_ICMP;
 		fib->ipv4_src = backend->source.word[0];
 		fib->ipv4_dst = backend->destination.word[0];
 	}

@@ -5,7 +5,25 @@
 
 from __future__ import annotations
 
+import reprlib
+
 from .printable import printable
+
+_MOST_OF_A_VALUE, _MOST_OF_A_NAME, _MOST = 80, 120, 280
+"""Characters of an error about an option; with a prefix it is still shorter than 300."""
+
+
+def _limited(text: str, most: int) -> str:
+    """The text as it is printed, as far as it has room."""
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _short(value: object) -> str:
+    """A value as one would write it; of a long or deep one what it begins and ends with."""
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = brief.maxlong = _MOST_OF_A_VALUE
+    return brief.repr(value)
 
 
 class L4lbError(Exception):
@@ -19,7 +37,8 @@ class ConfigError(L4lbError):
     """The desired state is wrong: names the option, the value and what to do."""
 
     def __init__(self, option: str, value: object, remedy: str) -> None:
-        super().__init__(f"{option}: {value!r}: {remedy}")
+        told = f"{_limited(option, _MOST_OF_A_NAME)}: {_limited(_short(value), _MOST_OF_A_VALUE)}"
+        super().__init__(_limited(f"{told}: {remedy}", _MOST))
         self.option = option
         self.value = value
         self.remedy = remedy

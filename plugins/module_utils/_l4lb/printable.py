@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 COLUMNS = 80
 """Of the narrowest terminal that tables are for."""
-_MOST_LISTED = 8
+_MOST_LISTED, _MOST_LISTED_CHARACTERS = 8, 160
 
 
 def printable(text: str) -> str:
@@ -28,9 +28,11 @@ def printable(text: str) -> str:
 def listed(names: Iterable[object]) -> str:
     """Names one after the other; of very many the first, and how many more there are."""
     all_names = [*map(str, names)]
-    rest = len(all_names) - _MOST_LISTED
-    shown = ", ".join(all_names if rest <= 1 else all_names[:_MOST_LISTED])
-    return f"{shown} and {rest} more" if rest > 1 else shown
+    most = _MOST_LISTED if len(all_names) > _MOST_LISTED + 1 else len(all_names)
+    while most > 1 and len(", ".join(all_names[:most])) > _MOST_LISTED_CHARACTERS:
+        most -= 1
+    shown, rest = ", ".join(all_names[:most]), len(all_names) - most
+    return f"{shown} and {rest} more" if rest else shown
 
 
 def width(text: str) -> int:

@@ -1,79 +1,120 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Wrong input, as the user sees it. The balancer of before goes on."""
+"""Wrong input, as the user sees it by module, role and command. The balancer of before goes on."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lab import Lab
+from lab.host import Host
+from tests.fleet.rig.balancers import apply, state
 from tests.fleet.rig.clients import works
-from tests.fleet.rig.play import ansible, l4lb
+from tests.fleet.rig.hosts import python
+from tests.fleet.rig.play import ansible, l4lb, run
 from tests.fleet.rig.services import service
+from tests.fleet.there import wrong as there
+from tests.wrong import CASES, Case, Options, wanted
 
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "address": (
-        {"services": [service(address="192.0.2.300")]},
-        "services[web].address: '192.0.2.300': not an IP address, as in 192.0.2.10",
-    ),
-    "port": (
-        {"services": [service(port=70000)]},
-        "services[web].port: 70000: give a whole number from 0 to 65535",
-    ),
-    "weight": (
-        {"services": [service({"address": "10.0.0.1", "weight": 300})]},
-        "services[web].backends[0].weight: 300: give a whole number from 0 to 255",
-    ),
-    "service twice": (
-        {"services": [service(), service(name="www")]},
-        "service web has this address, port and protocol already; merge them",
-    ),
-    "name twice": (
-        {"services": [service(), service(port=81)]},
-        "services: 'web': two services have this name; rename one",
-    ),
-    "backend twice": (
-        {"services": [service(1, 1)]},
-        "services[web].backends[1].address: '203.0.113.21': listed twice",
-    ),
-    "wrong family": (
-        {"source_address6": "192.0.2.1"},
-        "source_address6: '192.0.2.1': give an IPv6 address or prefix, as in 2001:db8::1",
-    ),
-    "typo": (
-        {"services": [service(prot="tcp")]},
-        "services[web].prot: 'tcp': no such option; use name, address, port, protocol,",
-    ),
-    "choice": ({"mode": "fast"}, "value of mode must be one of: auto, native, generic, got: fast"),
-    "type": (
-        {"services": [service(port="http")]},
-        "services[web].port: 'http': give a whole number from 0 to 65535",
-    ),
-    "interface": (
-        {"interface": "eth9"},
+OF_THE_HOST = [
+    Case(
+        wanted(interface="eth9"),
         "interface: 'eth9': no such interface; this host has lo, eth0, eth1",
     ),
-    "no interface name": ({"interface": "eth0:1"}, "interface: 'eth0:1': not an interface name"),
-    "no address to send from": (
-        {"interface": "lo", "source_address": "here"},
-        "source_address: 'here': not an IP address",
-    ),
-}
+]
+"""What only the host can tell."""
+BALANCED: dict[str, Any] = {"interface": "eth0", "services": [service(1, 2)]}
 
 
-@pytest.mark.usefixtures("lb1")
-def test_wrong_input(lab: Lab, tmp_path: Path) -> None:
-    good: dict[str, Any] = {"services": [service(1, 2)]}
-    tasks = [l4lb(**wrong) for wrong, _ in WRONG.values()]
-    first, *results, last = ansible(lab, tmp_path, l4lb(**good), *tasks, l4lb(**good))
-    assert first["changed"]
-    for name, result in zip(WRONG, results):
-        assert result["failed"], name
-        assert WRONG[name][1] in result["msg"]
-        assert "Traceback" not in str(result)
-    assert not last["failed"] and not last["changed"]
+@pytest.fixture
+def balancer(lab: Lab, lb1: Host) -> Iterator[Host]:
+    """It is the same afterwards."""
+    apply(lb1, BALANCED)
+    before = state(lb1)
+    yield lb1
+    assert state(lb1) == before
     works(lab, 1, 2)
+
+
+def check(case: Case, message: str) -> None:
+    """One message, which names option, value and remedy."""
+    assert message.startswith(case.message)
+    assert len(message) < 300
+    assert "\n" not in message and "Traceback" not in message
+
+
+@pytest.mark.usefixtures("balancer")
+def test_the_module(lab: Lab, tmp_path: Path) -> None:
+    cases = [case for case in [*CASES, *OF_THE_HOST] if "module" in case.faces]
+    all_options = [case.options for case in cases]
+    # Many at once, for a task takes time; not all, for a loop takes the square of its length.
+    tasks = [
+        {"xdp.l4lb.l4lb": "{{ item }}", "loop": all_options[first : first + 32], "no_log": True}
+        for first in range(0, len(cases), 32)
+    ]
+    *found, last = ansible(lab, tmp_path, *tasks, l4lb(**BALANCED))
+    results = [result for one in found for result in one["results"]]
+    assert len(results) == len(cases) > 190
+    for case, result in zip(cases, results):
+        assert result["failed"] and not result["changed"], case
+        check(case, result["msg"])
+    assert not last["failed"] and not last["changed"]
+
+
+def test_the_command(balancer: Host) -> None:
+    cases = [case for case in [*CASES, *OF_THE_HOST] if "command" in case.faces]
+    answers = python(balancer, there.applied, configurations=[case.options for case in cases])
+    for case, (code, output, errors) in zip(cases, answers):
+        assert (code, output) == (1, ""), case
+        (line,) = errors.splitlines()
+        check(case, line.removeprefix("l4lb: "))
+    odd = [BALANCED, {"interface": "eth0"}, BALANCED]
+    same, refused, again = python(balancer, there.applied, configurations=odd)
+    assert same == again == [0, "eth0: nothing to change\n", ""]
+    assert refused[0] == 1 and "services: None: give the services" in refused[2]
+
+
+def some(cases: list[Case]) -> list[Case]:
+    """Of every table, as each takes the role half a second; the others are in tests/unit."""
+    everywhere = [case for case in cases if len(case.faces) == 3]
+    return [*everywhere[::12], *(case for case in cases if case.faces == ("role",))][:32]
+
+
+@pytest.mark.usefixtures("balancer")
+def test_the_role(lab: Lab, tmp_path: Path) -> None:
+    """Ansible's own check of its arguments says nothing."""
+    cases = some(CASES)
+    lines = told(lab, tmp_path, [case.options for case in cases])
+    for case, message in zip(cases, lines):
+        assert message.startswith("l4lb_")
+        check(case, message.removeprefix("l4lb_"))
+
+
+def told(lab: Lab, tmp_path: Path, rows: list[Options]) -> list[str]:
+    """The message of the role, for each of these variables."""
+    row, book, output = (tmp_path / name for name in ("row.yml", "play.yml", "told.json"))
+    names = sorted({name for options in rows for name in options})
+    given = {f"l4lb_{name}": f"{{{{ item.{name} | default(none) }}}}" for name in names}
+    role = {"ansible.builtin.include_role": {"name": "xdp.l4lb.l4lb"}, "vars": given}
+    note = "{{ told | default([]) + [ansible_failed_result.msg] }}"
+    rescue = {"ansible.builtin.set_fact": {"told": note}}
+    row.write_text(yaml.safe_dump([{"block": [role], "rescue": [rescue]}]))
+    copied = {"content": "{{ told | to_json }}", "dest": str(output), "mode": "0600"}
+    here = {"delegate_to": "localhost", "vars": {"ansible_connection": "local"}}
+    tasks = [
+        {"ansible.builtin.include_tasks": str(row), "loop": rows},
+        {"ansible.builtin.copy": copied, **here},
+    ]
+    book.write_text(yaml.safe_dump([{"hosts": "lb1", "gather_facts": False, "tasks": tasks}]))
+    done = run(lab, str(book))
+    assert done.returncode == 0, done.stdout + done.stderr
+    messages: list[str] = json.loads(output.read_text())
+    assert len(messages) == len(rows)
+    return messages

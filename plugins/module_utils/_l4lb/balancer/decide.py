@@ -137,6 +137,8 @@ class _Decision:
         if save and not self.steps:
             self.steps.append(f"write {self.places.saved.path}")
         self._warn()
+        if load:
+            self._warn_of_memory()
         write = load or renamed or outdated or seen.manifest is None or bool(found.steps or wrong)
         tables = seen.manifest.tables if seen.manifest else {}
         return Plan(
@@ -281,9 +283,28 @@ class _Decision:
         if missing.hops and not self.steps:
             self.steps.append("have the kernel keep the next hops resolved")
 
+    def _warn_of_memory(self) -> None:
+        """If there is to be a flow table that takes more than there is."""
+        seen, config = self.seen, self.desired
+        was = seen.manifest.config if seen.manifest and seen.maps and seen.maps.has_flows else None
+        if was and sizes.flow_blocks(was) == sizes.flow_blocks(config):
+            return
+        memory = seen.tools.memory()
+        needed = sizes.flow_table_bytes(config, memory.cpus)
+        if memory.available is not None and needed > memory.available:
+            self.warnings.append(
+                f"flow_table_size: {config.flow_table_size}: takes {needed >> 20} MiB on "
+                f"{memory.cpus} CPUs, and {memory.available >> 20} MiB are available; choose a "
+                "smaller one"
+            )
+
     def _warn(self) -> None:
         """Of what makes packets fare otherwise than one might think."""
         seen, name = self.seen, self.places.interface
+        if not seen.live.link.is_up:
+            self.warnings.append(
+                f"interface: {name!r}: is down, so that nothing comes in; run ip link set {name} up"
+            )
         if self.desired.wastes_seed:
             self.warnings.append(
                 "hash_seed has no effect: all services use the scheduler jhash, which knows none"

@@ -15,6 +15,7 @@ from ..datapath import build, compare, egresses, flows
 from ..datapath.build import Machine
 from ..datapath.program import DataPath
 from ..kernel import requirements
+from ..kernel.requirements import Memory
 from ..maps import image
 from ..maps.image import Image
 from ..maps.manifest import Manifest
@@ -58,12 +59,14 @@ class Tools:
 
     digest: of the C sources.
     lacks: why the kernel will not take it, if so; asked only if there is to be a new one.
+    memory: for its maps; likewise.
     """
 
     digest: str = ""
     bcc: str | None = None
     machine: Machine = field(default_factory=Machine)
     lacks: Callable[[], str | None] = lambda: None
+    memory: Callable[[], Memory] = Memory
 
 
 @dataclass(frozen=True)
@@ -203,4 +206,5 @@ def _tools(sources: Mapping[str, str]) -> Tools:
         requirements.bcc_version(),
         build.machine(),
         requirements.lacks,
+        requirements.memory,
     )

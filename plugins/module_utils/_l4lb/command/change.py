@@ -16,17 +16,17 @@ from typing import Any
 
 from ..balancer.balancer import Balancer
 from ..balancer.plan import Plan
-from ..errors import ConfigError, L4lbError
+from ..errors import L4lbError
 from ..kernel.paths import read_all, read_file, require_root
 from ..kernel.sources import read_sources
 from ..model.listing import listing
-from ..model.parse import interface_name, parse_config
+from ..model.parse import parse_request
+from ..model.values import interface_name
 from ..network import link
 from ..operations import here
 from .output import show, tell
 
 _WOULD_CHANGE = 3
-_STATES = ("present", "absent")
 
 
 def add_commands(commands: Any) -> None:
@@ -79,19 +79,12 @@ def sources() -> dict[str, str]:
 
 def apply(options: argparse.Namespace) -> int:
     """Make the live state what a file says."""
-    given = _read(options.file)
-    state, replace = given.pop("state", "present"), given.pop("replace", False)
-    if state not in _STATES:
-        raise ConfigError("state", state, f"choose one of {', '.join(_STATES)}")
-    if not isinstance(replace, bool):
-        raise ConfigError("replace", replace, "give true or false")
-    config = parse_config(given)
-    desired = config if state == "present" else None
-    balancer = Balancer(config.interface, sources())
+    wanted = parse_request(_read(options.file))
+    balancer = Balancer(wanted.interface, sources())
     if options.check:
-        plan = balancer.plan(desired, replace)
+        plan = balancer.plan(wanted.config, wanted.replace)
     else:
-        plan = balancer.apply(desired, replace).plan
+        plan = balancer.apply(wanted.config, wanted.replace).plan
     _warn(plan)
     lines = [*(_difference(balancer, plan) if options.diff else ()), *_steps(balancer, plan)]
     show(lines)

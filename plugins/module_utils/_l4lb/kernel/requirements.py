@@ -10,9 +10,11 @@ Its version does not tell: distributions take features into older kernels. So it
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import re
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,6 +55,25 @@ def require_tools() -> Headers:
             " or, as XDP uses the stable API only, those of any other kernel"
         )
     return headers
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a table of every CPU has to fit."""
+
+    available: int | None = None
+    """Bytes that new maps can have without others being swapped out; None if that is not known."""
+    cpus: int = 1
+    """That the kernel makes room for."""
+
+
+def memory() -> Memory:
+    """Of the running kernel."""
+    available = None
+    with contextlib.suppress(OSError):
+        found = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+        available = int(found[1]) << 10 if found else None
+    return Memory(available, bpf.possible_cpus() if bpf.is_there() else os.cpu_count() or 1)
 
 
 HELPERS = {

@@ -127,7 +127,7 @@ def service_entries(manifest: Manifest) -> Iterator[service_table.ServiceEntry]:
             service.port,
             PROTOCOLS[service.protocol],
             manifest.service_ids[service.name],
-            _table_or_backend(service, manifest),
+            _choice(service, manifest),
             _service_flags(service, manifest),
             config.udp_timeout,
         )
@@ -145,11 +145,11 @@ def service_entries(manifest: Manifest) -> Iterator[service_table.ServiceEntry]:
 def _mark(entry: service_table.ServiceEntry, protocol: int) -> service_table.ServiceEntry:
     flags = entry.flags & (service_table.SERVICE_SETTLED | service_table.SERVICE_SECOND)
     flags |= service_table.SERVICE_ADDRESS_ONLY
-    return service_table.ServiceEntry(entry.address, 0, protocol, table=entry.table, flags=flags)
+    return service_table.ServiceEntry(entry.address, 0, protocol, choice=entry.choice, flags=flags)
 
 
 def _has_no_backend(entry: service_table.ServiceEntry) -> bool:
-    return bool(entry.flags & service_table.SERVICE_SETTLED) and not entry.table
+    return bool(entry.flags & service_table.SERVICE_SETTLED) and not entry.choice
 
 
 def only_number(service: Service, manifest: Manifest) -> int:
@@ -158,7 +158,7 @@ def only_number(service: Service, manifest: Manifest) -> int:
     return sum(numbers[backend.address] for backend in service.backends if backend.share)
 
 
-def _table_or_backend(service: Service, manifest: Manifest) -> int:
+def _choice(service: Service, manifest: Manifest) -> int:
     if is_settled(service):
         return only_number(service, manifest)
     return manifest.tables[service.name].index

@@ -105,7 +105,7 @@ class ServiceEntry:
     port: int
     protocol: int
     id: int = 0
-    table: int = 0
+    choice: int = 0
     flags: int = 0
     udp_timeout: int = 0
 
@@ -129,7 +129,7 @@ class ServiceEntry:
             self.protocol,
             self.address.version,
             self.id,
-            self.table,
+            self.choice,
             self.flags,
             self.udp_timeout,
         )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from ..model.config import Config, Service, ServiceKey
+from ..model.config import Config, Service, ServiceKey, remembers
 from . import flow_table
 from .manifest import Manifest
 
@@ -62,6 +62,12 @@ def _distinct_backends(services: Sequence[Service]) -> int:
     if all(service.backends == first for service in services):
         return len(first)
     return len({backend.address for service in services for backend in service.backends})
+
+
+def flow_table_bytes(config: Config, cpus: int) -> int:
+    """What the flow table takes, on all CPUs; nothing if no service uses it."""
+    is_used = any(remembers(service, config) for service in config.services)
+    return flow_blocks(config) * flow_table.FLOW_BLOCK_SIZE * cpus if is_used else 0
 
 
 def flow_blocks(config: Config) -> int:

@@ -81,7 +81,7 @@ def check(config: Config, host: Host | None = None) -> Findings:
         *_of_l2(config, host),
         *_of_backends(config, host, ends, first),
     ]
-    return Findings(refusals, [*_class_e(config, first), *_outages(config)])
+    return Findings(refusals, [*_class_e(config, first), *_weights(config), *_outages(config)])
 
 
 def destinations(config: Config) -> set[Address]:
@@ -215,6 +215,16 @@ def _class_e(config: Config, first: Mapping[Address, Service]) -> Iterator[str]:
 
 def _is_class_e(address: Address) -> bool:
     return address.version == 4 and int(address) >= _CLASS_E
+
+
+def _weights(config: Config) -> Iterator[str]:
+    for service in config.services:
+        weights = {backend.share for backend in service.backends} - {0}
+        if service.scheduler == "jhash" and len(weights) > 1:
+            yield (
+                f"services[{service.name}].scheduler: 'jhash': ignores weights other than 0; "
+                "choose maglev, or leave the weights out"
+            )
 
 
 def _outages(config: Config) -> Iterator[str]:

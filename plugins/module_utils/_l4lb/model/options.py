@@ -19,6 +19,7 @@ SCHEDULERS = ("maglev", "jhash")
 AFFINITIES = ("flow", "source")
 ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
 STATES = ("enabled", "drained", "disabled")
+PRESENCE = ("present", "absent")
 NO_SERVICE = ("drop", "pass")
 MAX_SERVICES = 4096
 MAX_BACKENDS = 65535
@@ -165,6 +166,46 @@ CONFIG = _table(
     ),
 )
 
+RUN = _table(
+    Option(
+        "state",
+        "str",
+        "`present`, or `absent`: remove the balancer and every trace of it",
+        default="present",
+        choices=PRESENCE,
+    ),
+    Option(
+        "replace",
+        "bool",
+        "take over an interface that carries an XDP program of someone else",
+        default=False,
+    ),
+)
+"""What is asked of a run, and not part of the configuration."""
+
+ROLE = _table(
+    Option(
+        "manage_packages",
+        "bool",
+        "install what is missing; if `false`, that is an error",
+        default=True,
+    ),
+    Option(
+        "skip_unreachable",
+        "bool",
+        "leave out a host that cannot be reached, and go on with the others; else "
+        "`xdp.l4lb.deploy` ends there",
+        default=False,
+    ),
+    Option(
+        "interfaces",
+        "list",
+        "several interfaces of a host: a list of these variables, without their prefix",
+        default=(),
+    ),
+)
+"""Of the role alone."""
+
 SERVICE = _table(
     Option(
         "name",
@@ -236,8 +277,8 @@ BACKEND = _table(
     Option(
         "address",
         "str",
-        "IPv4 or IPv6 address, whatever the service's; of a host in a group also the fact "
-        "`default_ipv4`, `ansible_host` or its name",
+        "IPv4 or IPv6 address, whatever the service's; of a host in a group else "
+        "`ansible_host` or its name, or the fact `default_ipv4`",
         required=True,
     ),
     Option(

@@ -20,6 +20,7 @@ _MODES = {1: "native", 2: "generic", 3: "offload"}
 _RT_SCOPE_LINK = 253
 _IFA_F_UNFIT = 0x01 | 0x08 | 0x20 | 0x40  # temporary or secondary, dadfailed, deprecated, tentative
 _MAC_LENGTH = 6
+_IFF_UP = 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Link:
     """Its addresses that are fit to send from, of each family the best first."""
     attached: Attached | None = None
     receivers: Receivers = field(default_factory=Receivers)
+    is_up: bool = True
+    """As it was set to be, whatever its cable says."""
 
     def source(self, version: int, taken: Container[Address]) -> Address | None:
         """The best address of an IP version to send from that is not `taken`."""
@@ -77,6 +80,7 @@ def read_link(name: str) -> Link:
         sources=tuple(sources(own)),
         attached=Attached(entry.xdp_program, mode) if entry.xdp_program else None,
         receivers=stack.receivers(entry, entries.values()),
+        is_up=bool(entry.flags & _IFF_UP),
     )
 
 

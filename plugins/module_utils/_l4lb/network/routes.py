@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """By which routes packets to the backends leave.
 
-The kernel is asked as the data plane asks it (files/bpf/send/nexthop.h): for a packet of the host
-itself, from the source of its tunnel, without TOS, mark and protocol. So rules (ip-rule(8)) by
-source count, as does `iif lo`.
+The kernel is asked as the data plane asks it (files/bpf/send/nexthop.h): for a ping of the host
+itself, from the source of the tunnel, without TOS and mark. So rules (ip-rule(8)) by source count,
+as does `iif lo`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from . import netlink
 _AF_INET, _AF_INET6 = 2, 10
 _GETROUTE, _GETNEXTHOP = 26, 106
 _RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS = 1, 2, 4, 5, 8
-_RTA_MULTIPATH, _RTA_VIA, _RTA_NH_ID = 9, 18, 30
+_RTA_MULTIPATH, _RTA_VIA, _RTA_IP_PROTO, _RTA_NH_ID = 9, 18, 27, 30
+_ICMP, _ICMPV6 = 1, 58
 _RTAX_MTU = 2
 _NHA_ID, _NHA_GROUP, _NHA_OIF, _NHA_GATEWAY = 1, 2, 5, 6
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH
@@ -103,10 +104,11 @@ def _asked(
 def _request(number: int, destination: Address, source: Address | None) -> bytes:
     """For the route as it was configured, which is all that counts: what the kernel has learnt from
     ICMP errors would come from anyone."""
-    family = _AF_INET if destination.version == 4 else _AF_INET6
+    family, protocol = (_AF_INET, _ICMP) if destination.version == 4 else (_AF_INET6, _ICMPV6)
     length = destination.max_prefixlen
     body = _ROUTE.pack(family, length, length if source else 0, 0, _FIB_MATCH)
     body += netlink.attribute(_RTA_DST, destination.packed)
+    body += netlink.attribute(_RTA_IP_PROTO, bytes([protocol])) + bytes(3)
     if source:
         body += netlink.attribute(_RTA_SRC, source.packed)
     return netlink.message(_GETROUTE, netlink.REQUEST, number, body)

@@ -48,8 +48,9 @@ def _desired_state(
     groups: Mapping[str, Sequence[str]],
     hostvars: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    for option in (ROLE["manage_packages"], ROLE["skip_unreachable"]):
-        values.boolean(given, option, "")
+    for option in ROLE.values():
+        if option.kind == "bool":
+            values.boolean(given, option, "")
     if values.choice(given, RUN["state"], "") == "absent":
         return {"interface": values.interface_name(given.get("interface"))}
     of_the_module = {name: value for name, value in given.items() if name not in ROLE}

@@ -442,16 +442,19 @@ def test_marks_have_the_backends_of_a_service() -> None:
     )
     settled = service_table.SERVICE_SETTLED | service_table.SERVICE_ADDRESS_ONLY
     one, two = found["192.0.2.10", 2, 6], found["192.0.2.11", 80, 6]
-    assert one.table
+    assert one.choice
     expected = {
-        ("192.0.2.10", 6): (one.table, settled),
-        ("192.0.2.10", service_table.PROTOCOL_ANY): (one.table, settled),
+        ("192.0.2.10", 6): (one.choice, settled),
+        ("192.0.2.10", service_table.PROTOCOL_ANY): (one.choice, settled),
         ("192.0.2.10", 17): (0, settled),
-        ("192.0.2.11", service_table.PROTOCOL_ANY): (two.table, service_table.SERVICE_ADDRESS_ONLY),
+        ("192.0.2.11", service_table.PROTOCOL_ANY): (
+            two.choice,
+            service_table.SERVICE_ADDRESS_ONLY,
+        ),
         ("192.0.2.12", service_table.PROTOCOL_ANY): (0, settled),
     }
     marks = {(address, protocol): found[address, 0, protocol] for address, protocol in expected}
-    assert {key: (mark.table, mark.flags) for key, mark in marks.items()} == expected
+    assert {key: (mark.choice, mark.flags) for key, mark in marks.items()} == expected
 
 
 def test_marks_use_the_records_that_the_service_does() -> None:
@@ -474,7 +477,7 @@ def test_a_service_of_one_backend_needs_no_table(scheduler: str) -> None:
         entry = next(iter(image.service_entries(manifest)))
         assert entry.flags & service_table.SERVICE_SETTLED
         numbers = manifest.numbers["web"]
-        assert entry.table == (numbers[IPv4Address("10.0.0.1")] if number is None else number)
+        assert entry.choice == (numbers[IPv4Address("10.0.0.1")] if number is None else number)
 
 
 @pytest.mark.parametrize(
@@ -522,7 +525,7 @@ def test_numbers_of_a_service_are_those_of_the_manifest() -> None:
                 if (one.address, one.port) == (entry.address, entry.port)
             )
             assert entry.id == manifest.service_ids[one.name]
-            assert entry.table == manifest.tables[one.name].index
+            assert entry.choice == manifest.tables[one.name].index
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Python says of the maps and what the C headers do is the same, and what Python packs is where C looks for it."""
+"""Of the maps Python says what the C headers say, and what it packs is where C looks for it."""
 
 from __future__ import annotations
 

@@ -68,7 +68,11 @@ def test_what_is_wrong_with_one_of_them(lab: Lab, lb1: Host) -> None:
     for interfaces, more, told in (
         ([eth0, own], {}, "services[inside].address: '10.77.0.2': this host's own"),
         ([eth0, loopback], {}, "l4lb_interfaces: l4lb_services[inside].address: '127.0.0.2'"),
-        ([eth0, {**eth1, "interface": "eth0"}], {}, "l4lb_interfaces: eth0: give each interface once"),
+        (
+            [eth0, {**eth1, "interface": "eth0"}],
+            {},
+            "l4lb_interfaces: eth0: give each interface once",
+        ),
         ([eth0, eth1], {"interface": "eth0"}, "l4lb_interfaces: give either these, or l4lb_inter"),
     ):
         assert told in refused(lab, interfaces=interfaces, **more)

@@ -52,7 +52,8 @@ def _desired_state(
     hostvars: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     for option in ROLE.values():
-        values.boolean(given, option, "")
+        if option.kind == "bool":
+            values.boolean(given, option, "")
     if values.choice(given, RUN["state"], "") == "absent":
         return {"interface": values.interface_name(given.get("interface"))}
     of_the_module = {name: value for name, value in given.items() if name not in ROLE}

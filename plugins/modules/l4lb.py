@@ -281,6 +281,11 @@ mode:
   returned: when state is present, not in check mode
   type: str
   sample: native
+native_refused:
+  description: Why O(mode=auto) is V(generic), in the words of the kernel.
+  returned: when it is and native was tried, not in check mode
+  type: str
+  sample: 'Numerical result out of range (veth: Peer MTU is too large to set XDP)'
 steps:
   description: What was changed, or would be, in the order in which it is done.
   returned: success
@@ -451,6 +456,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     packed = params.pop("sources")
     request = parse_request(params)
     require_root()
+    request = here.resolved(request)
     sources = unpack_sources(packed)
     use_right_python()
     balancer = Balancer(request.interface, sources)
@@ -470,6 +476,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         result = {"waited": round(outcome.waited, 3)}
         if outcome.mode:
             result["mode"] = outcome.mode
+        if outcome.native_refused:
+            result["native_refused"] = outcome.native_refused
         if outcome.headers:
             headers = outcome.headers
             result["headers"] = {"release": headers.release, "exact": headers.exact}

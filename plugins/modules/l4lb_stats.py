@@ -79,6 +79,10 @@ ansible_facts:
           description: Where the program runs, V(native) or V(generic).
           type: str
           returned: always
+        native_refused:
+          description: Why mode auto became V(generic), in the words of the kernel.
+          type: str
+          returned: when it did
         services:
           description:
             - Services, by name, each with its C(name), C(address), C(port), C(protocol), C(packets), C(bytes), and

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build impo
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import maps as maps_module
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import (
     ARRAY,
     PERCPU_ARRAY,
@@ -86,6 +88,40 @@ def test_how_many_cpus_are_asked_for_a_flow(
     monkeypatch.setattr(bpf, "possible_cpus", lambda: possible)
     flags = build_flags(config(flow_table_size=65536 if remembers else 0), ROOM, machine())
     assert [flag for flag in flags if "CPUS" in flag] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "asked"),
+    [
+        ("0\n", [0], 1),
+        ("0-3\n", [0, 1, 2, 3], 4),
+        ("0-3,8-11\n", [0, 1, 2, 3, 8, 9, 10, 11], 4),
+        ("0,2", [0, 2], 1),
+    ],
+)
+def test_cpus_may_have_gaps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, numbers: list[int], asked: int
+) -> None:
+    """Which value is whose; and no CPU is asked that cannot be."""
+    possible = tmp_path / "possible"
+    possible.write_text(text)
+    monkeypatch.setattr(bpf, "_POSSIBLE", possible)
+    monkeypatch.setattr(bpf, "has_helper", lambda _number: True)
+    monkeypatch.setattr(bpf, "possible_cpus", lambda: len(numbers))
+    monkeypatch.setattr(maps_module, "possible_cpus", lambda: len(numbers))
+    bpf.cpu_numbers.cache_clear()
+    try:
+        assert machine().cpus == asked
+        array = maps_module.PerCpuArray.__new__(maps_module.PerCpuArray)
+        array.fd, array.shape = -1, maps_module.Shape(maps_module.PERCPU_ARRAY, 8, 1)
+        element = b"".join(number.to_bytes(8, "little") for number in numbers)
+        assert len(element) == array.element_size
+        found = {
+            cpu: int.from_bytes(value, "little") for cpu, value in array.by_cpu(element).items()
+        }
+        assert found == {number: number for number in numbers}
+    finally:
+        bpf.cpu_numbers.cache_clear()
 
 
 def test_a_host_without_libbpf_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,7 +201,10 @@ STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         config(mode="generic"),
         deployed(),
         {},
-        ["attach the program to eth0, mode generic", "mode: auto -> generic"],
+        [
+            "attach the program to eth0, mode generic; the link may pause",
+            "mode: auto -> generic",
+        ],
     ),
     "other sources": (
         WANTED,

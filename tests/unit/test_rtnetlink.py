@@ -97,6 +97,39 @@ def test_links_say_their_kind(
     ]
 
 
+def test_links_have_alternative_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As bytes, which need be no UTF-8."""
+    names = attribute(53, b"a-name-of-more-than-15-bytes\0") + attribute(53, b"a\xff\0")
+    sent = [message(attribute(52 | NESTED, names))]
+    monkeypatch.setattr(rtnetlink.netlink, "dump", lambda *_: sent)
+    (entry,) = rtnetlink.links()
+    assert entry.alternatives == ("a-name-of-more-than-15-bytes", "a\udcff")
+
+
+def answer(flags: int, request: bytes, *attributes: bytes) -> rtnetlink.netlink.Message:
+    body = struct.pack("=i", -34) + request + b"".join(attributes)
+    return rtnetlink.netlink.Message(2, flags, 0, body)
+
+
+WORDS = attribute(1, b"veth: Peer MTU is too large\0")
+HEADER = struct.pack("=IHHI4x", 22, 19, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (answer(0x300, HEADER, WORDS), "veth: Peer MTU is too large"),
+        (answer(0x200, HEADER + b"6bytes\0\0", WORDS), "veth: Peer MTU is too large"),
+        (answer(0x300, HEADER, number(2, 16), attribute(1, b"\x1b[31m\xff\0")), "\\x1b[31m\ufffd"),
+        (answer(0x100, HEADER), ""),
+        (answer(0x300, HEADER), ""),
+    ],
+    ids=["short", "with the request", "anything", "an old kernel", "no words"],
+)
+def test_the_kernels_words(said: rtnetlink.netlink.Message, words: str) -> None:
+    assert rtnetlink.netlink.reason(said) == words
+
+
 class Changing:
     """A kernel whose interfaces change while they are listed, for so many times."""
 

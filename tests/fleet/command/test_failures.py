@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lab import Lab
 from lab.host import Host
@@ -35,6 +37,7 @@ def refusing(lab: Lab) -> Iterator[None]:
         router.ip(["link set lb1 mtu 1500"])
 
 
+REFUSED = "Numerical result out of range (veth: Peer MTU is too large to set XDP)"
 OTHER = {"interface": "eth0", "services": [service("web2", "web3")]}
 
 
@@ -48,10 +51,71 @@ def test_an_apply_whose_mode_is_refused(lab: Lab, lb1: Host) -> None:
         before = state(lb1)
         with refusing(lab):
             told = l4lb(lb1, "apply", "-", given=native, code=1)
-        assert told == "attach to eth0 in mode native: Numerical result out of range"
+        assert told == f"attach to eth0 in mode native: {REFUSED}"
         assert state(lb1) == before
         assert {who(lab, port + n) for n in range(8)} == {"web1", "web2"}
     assert l4lb(lb1, "apply", "-", given=generic) == "eth0: nothing to change\n"
+
+
+def test_auto_says_why_it_is_generic(lab: Lab, lb1: Host) -> None:
+    """Until it is not, whatever else is deployed, and after a reboot."""
+    l4lb(lb1, "remove", "eth0")
+    why = f"eth0 runs in mode generic, as native was refused: {REFUSED}"
+    with refusing(lab):
+        assert warned(lb1, DEPLOYED) == [why]
+        assert f"\n{why}\n" in l4lb(lb1, "status")
+        l4lb(lb1, "apply", "-", given=OTHER)
+        l4lb(lb1, "apply", "-", given={**OTHER, "services": [service("web2", scheduler="jhash")]})
+        assert f"\n{why}\n" in l4lb(lb1, "status")
+        assert json.loads(l4lb(lb1, "status", "--json"))["eth0"]["native_refused"] == REFUSED
+        assert json.loads(l4lb(lb1, "stats", "--json"))["eth0"]["native_refused"] == REFUSED
+        assert warned(lb1, DEPLOYED) == [], "it is no news"
+        lb1.run(["sh", "-ec", "ip link set eth0 xdpgeneric off; rm -r /sys/fs/bpf/l4lb"])
+        l4lb(lb1, "restore")
+        assert f"\n{why}\n" in l4lb(lb1, "status")
+    native = {**DEPLOYED, "mode": "native"}
+    step = "attach the program to eth0, mode native; the link may pause"
+    assert f"eth0: {step}\n" in l4lb(lb1, "apply", "--check", "-", given=native, code=3)
+    with refusing(lab):
+        before = state(lb1)
+        assert REFUSED in l4lb(lb1, "apply", "-", given=native, code=1)
+        assert state(lb1) == before
+        assert f"\n{why}\n" in l4lb(lb1, "status")
+        assert {who(lab, 24400 + n) for n in range(8)} == {"web1", "web2"}
+    l4lb(lb1, "apply", "-", given=native)
+    l4lb(lb1, "apply", "-", given=DEPLOYED)
+    assert "generic" not in l4lb(lb1, "status")
+
+
+def test_native_may_work_by_now(lb1: Host) -> None:
+    """As far as that shows: what was too long is shorter."""
+    lb1.ip(["link add veth9 type veth peer name veth8", "link set veth8 mtu 9000"])
+    lb1.ip(["link set veth9 up", "link set veth8 up"])
+    here = {"interface": "veth9", "services": []}
+    assert warned(lb1, here) == [f"veth9 runs in mode generic, as native was refused: {REFUSED}"]
+    assert warned(lb1, here) == []
+    lb1.ip(["link set veth8 mtu 3000"])
+    hint = (
+        "veth9 may take mode native by now, as the MTU is 1500/3000 and was 1500/9000; "
+        "mode: native tries that, and the link may pause"
+    )
+    assert warned(lb1, here) == warned(lb1, here) == [hint]
+    assert f"\n{hint}\n" in l4lb(lb1, "status")
+    l4lb(lb1, "apply", "-", given={**here, "mode": "native"})
+    assert warned(lb1, here) == []
+    l4lb(lb1, "apply", "-", given={**here, "mode": "generic"})
+    l4lb(lb1, "apply", "-", given=here)
+    (untried,) = warned(lb1, here)
+    assert untried.startswith("veth9 runs in mode generic, and its driver may take native; ")
+    l4lb(lb1, "remove", "veth9")
+    lb1.ip(["link delete veth9"])
+
+
+def warned(host: Host, given: dict[str, Any]) -> list[str]:
+    """What an apply warns of about the mode."""
+    done = host.run(["l4lb", "apply", "-"], input=json.dumps(given))
+    lines = [line.removeprefix("l4lb: warning: ") for line in done.stderr.splitlines()]
+    return [line for line in lines if " mode " in line]
 
 
 def test_an_apply_that_cannot_be_saved(lab: Lab, lb1: Host) -> None:
@@ -88,7 +152,7 @@ def test_a_restore_whose_mode_is_refused(lab: Lab, lb1: Host) -> None:
     before = state(lb1)
     with refusing(lab):
         told = l4lb(lb1, "restore", code=1)
-    assert told == "eth0: attach to eth0 in mode native: Numerical result out of range"
+    assert told == f"eth0: attach to eth0 in mode native: {REFUSED}"
     assert state(lb1) == before
     l4lb(lb1, "restore")
     assert {who(lab, 24300 + n) for n in range(8)} == {"web1", "web2"}

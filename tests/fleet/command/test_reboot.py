@@ -14,7 +14,7 @@ import yaml
 
 from lab import Lab
 from lab.host import CHECKOUT, Host
-from tests.fleet.rig.command import l4lb, play, who
+from tests.fleet.rig.command import DEPLOYED, l4lb, play, who
 from tests.fleet.rig.play import INVENTORY
 from tests.fleet.rig.services import WEB
 
@@ -37,6 +37,29 @@ def test_restore(lab: Lab, lb1: Host) -> None:
     assert {who(lab, 23000 + n) for n in range(8)} == {"web1", "web2"}
     assert l4lb(lb1, "restore") == "eth0: nothing to change\n"
     assert play(lab, "deploy") == 0
+
+
+def test_alternative_names(lb1: Host) -> None:
+    """Wherever an interface is named; and one does not become another balancer's name."""
+    name = "a-name-of-more-than-15-bytes"
+    lb1.ip([f"link property add dev eth0 altname {name}"])
+    try:
+        given = {**DEPLOYED, "interface": name}
+        assert l4lb(lb1, "apply", "--check", "-", given=given) == "eth0: nothing to change\n"
+        assert l4lb(lb1, "apply", "-", given=given) == "eth0: nothing to change\n"
+        assert l4lb(lb1, "restore", name) == "eth0: nothing to change\n"
+        assert l4lb(lb1, "stats", name).startswith("web on eth0 (native)")
+        flow = ("flow", "--interface", name, "tcp", "198.51.100.2:1", "192.0.2.10:80")
+        assert "web on eth0" in l4lb(lb1, *flow)
+        drain = ("drain", WEB["web1"], "--check", "--interface", name)
+        assert "drained" in l4lb(lb1, *drain, code=3)
+        assert lb1.run(["ls", "/etc/l4lb"]).stdout.split() == ["eth0.json"]
+        assert l4lb(lb1, "remove", name).startswith("eth0: detach the program from eth0\n")
+        l4lb(lb1, "apply", "-", given=given)
+        assert lb1.run(["ls", "/etc/l4lb", "/sys/fs/bpf/l4lb"]).stdout.count("eth0") == 2
+    finally:
+        lb1.ip([f"link property del dev eth0 altname {name}"])
+    assert f"interface: '{name}': no such interface" in l4lb(lb1, "remove", name, code=1)
 
 
 def test_restore_goes_on_after_an_error(lb1: Host) -> None:

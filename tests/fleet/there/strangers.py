@@ -60,7 +60,7 @@ def refused_first(wanted: Options) -> Answer:
     """Take over from a foreign program, where the driver refuses the first program."""
     attach, calls = xdp.attach, []
 
-    def fail_first(*arguments: Any) -> str:
+    def fail_first(*arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 1:
             raise errors.KernelError("the driver refuses")

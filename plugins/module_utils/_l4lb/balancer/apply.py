@@ -28,12 +28,12 @@ from ..kernel.headers import Headers
 from ..kernel.pins import Pins, mount_bpffs
 from ..kernel.undo import Undo, uninterrupted
 from ..maps.image import Image
+from ..maps.manifest import Refusal
 from ..maps.sizes import Room
 from ..model.config import Address, Config
 from ..network import forwarding, link, neighbour_table, neighbours, pyroute, xdp
 from ..routing import devices
-from . import needs
-from .live import Live
+from . import modes, needs
 from .needs import Needs
 from .places import Places
 from .plan import Plan
@@ -64,6 +64,8 @@ class Change:
         self.held = held
         self.mode: str | None = None
         """That the program is attached in afterwards; None: it is not."""
+        self.native_refused = modes.refusal(plan.live)
+        """Why mode auto is generic then, in the kernel's words."""
         self.headers: Headers | None = None
         """What the program was compiled with, if it was."""
         self.warnings = list(plan.warnings)
@@ -258,7 +260,8 @@ class Setup(Change):
         if data_path is None:
             raise L4lbError(f"there is no program for {self.interface}")
         if plan.attach:
-            self.mode = self._attach(undo, data_path.program)
+            self.mode, refusal = self._attach(undo, data_path.program)
+            self._note(undo, data_path, refusal)
         if self._staged and not plan.load and plan.live.attached:
             staging.switch(data_path, self._staged, undo)
         if self._staged:
@@ -269,12 +272,13 @@ class Setup(Change):
             undo.add(self.saved.put_back, self.saved.content())
             self.saved.commit()
 
-    def _attach(self, undo: Undo, program: Program) -> str:
-        """Attach in place of what is there, at once where the kernel can; returns the mode."""
+    def _attach(self, undo: Undo, program: Program) -> tuple[str, str | None]:
+        """Attach in place of what is there, at once where the kernel can; returns as xdp.attach
+        does."""
         live, mode = self.plan.live, self.desired.mode
         current = live.link.attached
-        there = _attached_program(live)
-        undo.add(_attach_again, live, there, program)
+        there = modes.attached_program(live)
+        undo.add(modes.attach_again, live, there, program)
         if there is None or current is None:
             return xdp.attach(live.link, program.fd, mode, None)
         if mode in ("auto", current.mode):
@@ -282,6 +286,21 @@ class Setup(Change):
         # the kernel allows one mode at a time, so this cannot be one step
         xdp.detach(live.link, there.fd)
         return xdp.attach(live.link, program.fd, mode, None)
+
+    def _note(self, undo: Undo, data_path: DataPath, words: str | None) -> None:
+        """Remember why the mode is generic, if it is."""
+        live = self.plan.live
+        before = live.manifest.refusal if live.manifest else None
+        refusal = before if self.mode == "generic" and self.desired.mode == "auto" else None
+        if words:
+            refusal = Refusal(words, link.mtus(live.link.index))
+            self.warnings.append(modes.told(self.interface, refusal))
+        self.native_refused = refusal.words if refusal else None
+        if self._staged:
+            self._staged = self._staged.noted(refusal)
+        elif data_path.manifest_map and live.manifest and refusal != before:
+            undo.add(staging.note, data_path.manifest_map, live.manifest, before)
+            staging.note(data_path.manifest_map, live.manifest, refusal)
 
     def _pin(self, data_path: DataPath) -> None:
         things = data_path.pinned_maps()
@@ -348,7 +367,7 @@ class Removal(Change):
         others = needs.needed_by_others(self.interface, self.paths)
         redirects = others.redirects if others and live.mode == "native" else ()
         passing = devices.successor(live.link.index) if live.link.index in redirects else None
-        undo.add(_attach_again, live, program, passing or program)
+        undo.add(modes.attach_again, live, program, passing or program)
         if passing:
             xdp.attach(live.link, passing.fd, "native", program.fd)
         else:
@@ -369,30 +388,3 @@ class Removal(Change):
     def _provide_again(self, unneeded: Needs) -> None:
         needs.provide(unneeded, self.paths)
         neighbours.unresolved(unneeded.hops, _RESOLVE_SECONDS)
-
-
-def _attached_program(live: Live) -> Program | None:
-    """What is attached, ours or not. Raises L4lbError if it has gone meanwhile."""
-    if live.link.attached is None:
-        return None
-    there = live.foreign or live.program or Program.by_id(live.link.attached.program_id)
-    if there is None:
-        raise L4lbError(f"the program of {live.link.name} has just changed; run again")
-    return there
-
-
-def _attach_again(live: Live, there: Program | None, ours: Program) -> None:
-    """Have the interface as it was, with `there` attached, or nothing; by now it may have `ours`,
-    or nothing. Raises L4lbError."""
-    before, now = live.link.attached, link.read_link(live.link.name).attached
-    if now == before:
-        return
-    if now and now.program_id not in (ours.id, there.id if there else 0):
-        raise L4lbError(f"{live.link.name} carries a program that another run has attached")
-    if now and before and there and now.mode == before.mode:
-        xdp.attach(live.link, there.fd, before.mode, ours.fd)
-        return
-    if now:
-        xdp.detach(replace(live.link, attached=now), ours.fd)
-    if before and there:
-        xdp.attach(live.link, there.fd, before.mode, None)

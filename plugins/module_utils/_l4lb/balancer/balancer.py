@@ -23,7 +23,7 @@ from ..maps.image import Image
 from ..model.config import Config
 from ..network import forwarding, link
 from ..routing import ways
-from . import changes, live, needs, observe
+from . import changes, live, modes, needs, observe
 from .decide import Remains, Terms, decide, removal
 from .live import Live
 from .places import Places
@@ -47,6 +47,8 @@ class Outcome:
     """Whether nothing is left to do for the next run; else there is a warning."""
     image: Image | None = None
     """What the maps hold now, if that was drawn."""
+    native_refused: str | None = None
+    """Why mode auto is generic, in the kernel's words."""
     left: tuple[str, ...] = ()
     """What a second run would change, if that was looked for."""
 
@@ -182,13 +184,20 @@ class Balancer:
     def _carry_out(self, plan: Plan, held: lock.Held) -> Outcome:
         if not plan.changed:
             mode = plan.live.mode if plan.desired else None
-            return Outcome(plan, mode, waited=held.waited)
+            refused = modes.refusal(plan.live) if mode else None
+            return Outcome(plan, mode, waited=held.waited, native_refused=refused)
         from .apply import carry_out  # seldom, as it takes time
 
         change = self._change(plan, held)
         carry_out([change])
         return Outcome(
-            change.told, change.mode, change.headers, held.waited, change.tidy, change.image
+            change.told,
+            change.mode,
+            change.headers,
+            held.waited,
+            change.tidy,
+            change.image,
+            change.native_refused,
         )
 
     def _change(self, plan: Plan, held: lock.Held) -> Change:

@@ -227,7 +227,8 @@ class _Decision:
             self.steps.append("flows remembered so far are forgotten")
         wrong_mode = mode not in ("auto", seen.live.mode)
         if load or not seen.live.attached or wrong_mode:
-            self.steps.append(f"attach the program to {self.places.interface}, mode {mode}")
+            pause = "; the link may pause" if seen.live.attached and wrong_mode else ""
+            self.steps.append(f"attach the program to {self.places.interface}, mode {mode}{pause}")
             return True
         return False
 
@@ -315,6 +316,8 @@ class _Decision:
             self.desired, seen.ingress, seen.ways.routes, seen.ways.route_mtus, seen.ways.links
         )
         self.warnings += path_mtu.warnings(self.desired, limit_of)
+        if seen.hint:
+            self.warnings.append(seen.hint)
         if seen.strips_tags:
             self.warnings.append(
                 f"{name} takes VLAN tags off frames before they can be looked at, so that all "

@@ -28,7 +28,7 @@ from ..network.link import Link
 from ..network.neighbour_table import Limits
 from ..routing import egress, local, ways
 from ..routing.ways import Known, Ways
-from . import needs
+from . import modes, needs
 from .live import Live
 from .needs import Needs
 from .places import Places
@@ -83,6 +83,7 @@ class Observed:
         these, see neighbour_table.
     strips_tags: the interface has VLANs, and takes tags off frames before a program sees them.
     saved: whether the file says this; asked when that is known.
+    hint: that mode native may work by now, in words.
     """
 
     live: Live
@@ -98,6 +99,7 @@ class Observed:
     strips_tags: bool
     saved: Callable[[Config], bool]
     tools: Tools
+    hint: str | None = None
 
     @property
     def manifest(self) -> Manifest | None:
@@ -143,6 +145,7 @@ def observe(
         strips_tags=has_vlans and ethtool.strips_tags(live.link.name),
         saved=places.saved.holds,
         tools=Tools() if sources is None else _tools(sources),
+        hint=modes.hint(live) if wanted.mode == "auto" else None,
     )
 
 

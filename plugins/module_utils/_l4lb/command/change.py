@@ -95,6 +95,8 @@ def apply(options: argparse.Namespace) -> int:
 def _order(given: Mapping[str, Any]) -> tuple[Balancer, Request]:
     """A balancer, and what is wanted of it. Raises ConfigError."""
     wanted = parse_request(_with_seed(given))
+    require_root()
+    wanted = here.resolved(wanted)
     return Balancer(wanted.interface, sources()), wanted
 
 
@@ -115,7 +117,9 @@ def _with_seed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     seed, interface = given.get("hash_seed"), given.get("interface")
     if not isinstance(seed, str) or not seed.startswith("set ("):
         return given
-    known = Balancer(interface_name(interface)).live(must_exist=False).remembered.hash_seed
+    known = (
+        Balancer(here.named(interface_name(interface))).live(must_exist=False).remembered.hash_seed
+    )
     if shown_seed(known) != seed:
         raise ConfigError("hash_seed", seed, "give the number, which /etc/l4lb of its host has")
     return {**given, "hash_seed": known}
@@ -171,7 +175,7 @@ def restore(options: argparse.Namespace) -> int:
 
 def _restore(name: str) -> list[str]:
     """What was done. Raises L4lbError."""
-    balancer = Balancer(interface_name(name), sources())
+    balancer = Balancer(here.named(interface_name(name)), sources())
     outcome = balancer.restore()
     if outcome is None:
         link.read_link(name)  # perhaps it is misspelt
@@ -182,7 +186,8 @@ def _restore(name: str) -> list[str]:
 
 def remove(options: argparse.Namespace) -> int:
     """Stop balancing."""
-    balancer = Balancer(interface_name(options.interface))
+    require_root()
+    balancer = Balancer(here.named(interface_name(options.interface)))
     show(_steps(balancer, balancer.apply(None).plan))
     return 0
 

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from ..balancer import saved
+from ..balancer import modes, saved
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live
 from ..errors import ConfigError, IdleError, L4lbError
@@ -80,6 +80,7 @@ def status(options: argparse.Namespace) -> int:
                 **saved.content(balancers[name].as_given(live.remembered).dump(shown=True)),
                 "attached": live.attached,
                 "mode": live.mode,
+                "native_refused": modes.refusal(live),
                 "outdated": outdated[name],
             }
             for name, live in lives.items()
@@ -87,6 +88,7 @@ def status(options: argparse.Namespace) -> int:
         show_json(states)
     else:
         show([line for live in lives.values() for line in _listing(live)] or [_NOTHING])
+        show(line for live in lives.values() for line in modes.lines(live))
         show(
             f"{name}: {line}; apply the configuration again"
             for name, lines in outdated.items()
@@ -149,7 +151,7 @@ def stats(options: argparse.Namespace) -> int:
             time.sleep(options.interval)
         found = sampler.take()
     except IdleError as e:
-        if options.interface not in here.known():
+        if here.named(options.interface) not in here.known():
             raise
         tell(str(e))
         return IDLE

@@ -84,7 +84,11 @@ class Machine:
 def machine() -> Machine:
     """The running kernel."""
     asks_others = bpf.has_helper(bpf.MAP_LOOKUP_PERCPU_ELEM)
-    return Machine(ticks_per_second(), min(bpf.possible_cpus(), _MOST_CPUS) if asks_others else 0)
+    if not asks_others:
+        return Machine(ticks_per_second())
+    gap = bpf.first_gap()  # there the kernel would read whatever is in that place
+    cpus = bpf.possible_cpus() if gap is None else gap
+    return Machine(ticks_per_second(), min(cpus, _MOST_CPUS))
 
 
 def build_flags(config: Config, room: Room, target: Machine) -> list[str]:

@@ -19,13 +19,16 @@ from ..kernel.maps import Array
 from ..kernel.undo import Undo
 from ..maps import backend_record, image, numbering
 from ..maps.image import Image
-from ..maps.manifest import Manifest
+from ..maps.manifest import Manifest, Refusal
 from ..model.config import Address, Config
 from ..model.interface import Ingress
 from . import counters
 from .build import SHARED
 from .compare import unlike
 from .program import DataPath
+
+_ROOM = 1024
+"""Bytes for what is noted later."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Staged:
     def manifest(self) -> Manifest:
         """Of the new state."""
         return self.image.manifest
+
+    def noted(self, refusal: Refusal | None) -> Staged:
+        """The same, with a manifest that says this."""
+        manifest = note(self.manifest_map, self.manifest, refusal)
+        return replace(self, image=replace(self.image, manifest=manifest))
 
 
 def stage(
@@ -66,7 +74,8 @@ def stage(
     manifest = numbering.place(config, build or {}, before, data_path.room.backends)
     keep = "lookup_tables" in shared
     manifest, tables = numbering.with_tables(manifest, before, repair, keep)
-    manifest = replace(manifest, route_mtus=route_mtus or {}, mtu=ingress.mtu)
+    refusal = before.refusal if before else None
+    manifest = replace(manifest, route_mtus=route_mtus or {}, mtu=ingress.mtu, refusal=refusal)
     for index, content in tables.items():
         data_path.lookup_tables.update(index, content)
     new = image.draw(manifest, ingress)
@@ -80,7 +89,18 @@ def stage(
         data_path.backends.update_many(becomes.items())
     else:
         data_path.backends.update_many((n, record * 2) for n, record in new.records.items())
-    return Staged(new, Array.create("manifest", new.manifest.dump()))
+    return Staged(new, Array.create("manifest", new.manifest.dump() + bytes(_ROOM)))
+
+
+def note(manifest_map: Array, manifest: Manifest, refusal: Refusal | None) -> Manifest:
+    """Have a manifest say this, which shows only when the program is attached; returns what the map
+    says then: an older version left no room."""
+    noted = replace(manifest, refusal=refusal)
+    text = noted.dump()
+    if len(text) > manifest_map.element_size:
+        return manifest
+    manifest_map.update(0, text.ljust(manifest_map.element_size, b"\0"))
+    return noted
 
 
 def switch(data_path: DataPath, staged: Staged, undo: Undo | None = None) -> None:

@@ -15,13 +15,17 @@ import errno
 import functools
 import os
 import struct
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ..errors import HostError, KernelError
+from .paths import told
 
 MAP_LOOKUP_PERCPU_ELEM = 195
 """A helper of Linux 5.19: looks up what another CPU has."""
 _PROGRAM_XDP = 6
+_POSSIBLE = Path("/sys/devices/system/cpu/possible")
 TICKS = struct.pack("=2Bhi2Bhi", 0x85, 0, 0, 118, 0x95, 0, 0, 0)
 """call bpf_jiffies64; exit"""
 _XDP_MD = struct.Struct("=6I")  # data, its end, metadata, ingress interface and queue, egress
@@ -50,6 +54,25 @@ def check(result: int, what: str) -> int:
 def possible_cpus() -> int:
     """How many values a per-CPU map holds per element. Raises KernelError."""
     return check(libbpf().libbpf_num_possible_cpus(), "count the CPUs")
+
+
+@functools.cache
+def cpu_numbers() -> tuple[int, ...]:
+    """Whose values they are, in the same order; there may be gaps. Raises HostError."""
+    with told(f"read {_POSSIBLE}"):
+        return tuple(parse_cpus(_POSSIBLE.read_text(encoding="ascii")))
+
+
+def parse_cpus(text: str) -> Iterator[int]:
+    """The numbers in a list of the kernel's, as 0-3,8-11."""
+    for part in text.strip().split(","):
+        first, _dash, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
+def first_gap() -> int | None:
+    """The least number that is no CPU's, while a larger one is. Raises HostError."""
+    return next((at for at, number in enumerate(cpu_numbers()) if at != number), None)
 
 
 class _ProgramInfo(ctypes.Structure):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .bpf import Object, Program, check, libbpf, possible_cpus, read_info
+from .bpf import Object, Program, check, cpu_numbers, libbpf, possible_cpus, read_info
 
 HASH = 1
 ARRAY = 2
@@ -206,6 +206,10 @@ class PerCpuArray(Array):
         """What each CPU has of an element."""
         size = self.shape.value_size
         return [element[at : at + size] for at in range(0, len(element), self._stride)]
+
+    def by_cpu(self, element: bytes) -> dict[int, bytes]:
+        """The same by the number of the CPU."""
+        return dict(zip(cpu_numbers(), self.per_cpu(element)))
 
     def joined(self, values: Iterable[bytes]) -> bytes:
         """The inverse of `per_cpu`."""

@@ -28,6 +28,17 @@ class LookupTable:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Why a driver did not take the program in mode native.
+
+    words: the kernel's. mtus: that the interface had, and the one that it stands on or its peer.
+    """
+
+    words: str
+    mtus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What user space knows of the maps."""
 
@@ -48,6 +59,8 @@ class Manifest:
     """Of those that have one."""
     mtu: int = 0
     """Of the interface, then: a limit on the way to MAC addresses that are given."""
+    refusal: Refusal | None = None
+    """Why the program is not attached in mode native, if that was tried."""
 
     @functools.cached_property
     def backend_numbers(self) -> frozenset[int]:
@@ -80,6 +93,7 @@ class Manifest:
                 "second": sorted(self.second),
                 "route_mtus": {str(address): mtu for address, mtu in self.route_mtus.items()},
                 "mtu": self.mtu,
+                "refusal": self.refusal and [self.refusal.words, self.refusal.mtus],
             },
             separators=(",", ":"),
         ).encode()
@@ -107,9 +121,14 @@ class Manifest:
                 second=frozenset(raw["second"]),
                 route_mtus={ip_address(text): mtu for text, mtu in raw["route_mtus"].items()},
                 mtu=raw["mtu"],
+                refusal=_refusal(raw.get("refusal")),
             )
         except (ValueError, KeyError, TypeError, L4lbError) as e:
             raise L4lbError(f"the manifest of the maps is not readable: {e}") from e
+
+
+def _refusal(raw: Any) -> Refusal | None:
+    return Refusal(str(raw[0]), tuple(raw[1])) if raw else None
 
 
 def checksum(table: bytes) -> int:

@@ -26,7 +26,7 @@ _BOOLEANS = {
 }
 """As text that came from a template, the command line or an INI inventory."""
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_INTERFACE = re.compile(r"[^\s/:]{1,15}")
+_INTERFACE = re.compile(r"[^\s/:]{1,127}")
 _MOST_DIGITS = 32
 """Of a number that is text, leading zeros included: none that fits has as many."""
 _BASE, _PAIRS = 60, 6
@@ -158,13 +158,13 @@ def service_name(value: object, where: str) -> str:
 
 
 def interface_name(value: object) -> str:
-    """Check the name of a network interface (1 to 15 bytes, as the kernel allows)."""
+    """Check a name of a network interface, which may be an alternative one (1 to 127 bytes)."""
     if not isinstance(value, str) or not value:
         remedy = "give the interface that receives the packets"
         if isinstance(value, (int, float)):
             remedy += ", in quotes"
         raise ConfigError("interface", value, remedy)
-    fits = _INTERFACE.fullmatch(value) and value.isprintable() and len(value.encode()) <= 15
+    fits = _INTERFACE.fullmatch(value) and value.isprintable() and len(value.encode()) <= 127
     if not fits or value in (".", ".."):
         raise ConfigError("interface", value, "not an interface name (see ip link)")
     return value

@@ -62,6 +62,15 @@ def interface_name(index: int) -> str:
         raise HostError(f"there is no interface {index} any more") from e
 
 
+def first_name(name: str) -> str:
+    """The name of the interface that is called so, be that an alternative name; the same if there
+    is none."""
+    entries = rtnetlink.links()
+    if any(entry.name == name for entry in entries):
+        return name
+    return next((entry.name for entry in entries if name in entry.alternatives), name)
+
+
 def read_link(name: str) -> Link:
     """The interface called `name`. Raises ConfigError if there is none."""
     entries = {entry.name: entry for entry in rtnetlink.links()}
@@ -82,6 +91,15 @@ def read_link(name: str) -> Link:
         receivers=stack.receivers(entry, entries.values()),
         is_up=bool(entry.flags & _IFF_UP),
     )
+
+
+def mtus(index: int) -> tuple[int, ...]:
+    """That of an interface, and that of the one it stands on, or its peer, if that is here: drivers
+    refuse programs for them."""
+    entries = {entry.index: entry for entry in rtnetlink.links()}
+    there = [entries[index]] if index in entries else []
+    there += (entries[one.lower] for one in there[:] if one.lower in entries)
+    return tuple(entry.mtu for entry in there)
 
 
 def carriers(program_id: int) -> list[str]:

@@ -14,9 +14,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import KernelError
+from ..printable import printable
 
 REQUEST, _ALL, _INTERRUPTED = 0x1, 0x300, 0x10  # NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR
+_ACK, _CAPPED, _ACK_TLVS = 0x4, 0x100, 0x200  # NLM_F_ACK; of answers NLM_F_CAPPED, NLM_F_ACK_TLVS
 ERROR, _DONE = 2, 3
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_WORDS = 1  # NLMSGERR_ATTR_MSG
 _TRIES = 10
 _MESSAGE = struct.Struct("=IHHI4x")  # struct nlmsghdr: length, type, flags, sequence number
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
@@ -84,9 +88,34 @@ def dumped(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> l
     )
 
 
+def order(kind: int, body: bytes) -> None:
+    """Have the kernel change something. Raises KernelError with its own words, as far as it has
+    any."""
+    with connect() as kernel:
+        for option in (_CAP_ACK, _EXT_ACK):
+            kernel.setsockopt(_SOL_NETLINK, option, 1)
+        kernel.send(message(kind, REQUEST | _ACK, 0, body))
+        (answer,) = received(kernel)
+    code = -struct.unpack_from("=i", answer.body)[0]
+    if code:
+        words = reason(answer)
+        raise KernelError(os.strerror(code) + (f" ({words})" if words else ""), code)
+
+
+def reason(answer: Message) -> str:
+    """What the kernel says in words of an error; empty if it says nothing."""
+    if not answer.flags & _ACK_TLVS:
+        return ""
+    # behind the code comes the request, or only its header
+    size = _MESSAGE.size if answer.flags & _CAPPED else _MESSAGE.unpack_from(answer.body, 4)[0]
+    words = attributes(answer.body, 4 + (size + 3 & ~3)).get(_WORDS, b"")
+    return printable(words.rstrip(b"\0").decode(errors="replace"))
+
+
 def attribute(kind: int, value: bytes) -> bytes:
     """One of a request."""
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
+    length = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
 
 
 def each_attribute(body: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:

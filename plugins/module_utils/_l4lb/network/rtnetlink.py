@@ -24,6 +24,7 @@ AF_INET, AF_BRIDGE, AF_INET6 = 2, 7, 10
 _GETLINK, _GETADDR, _GETNEIGH = 18, 22, 30
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID, _IFLA_XDP = 18, 26, 29, 37, 43
+_IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 52, 53
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _IFLA_BR_VLAN_FILTERING, _IFLA_BRPORT_STATE, _IFLA_BRIDGE_VLAN_INFO = 7, 1, 2
 _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 5
@@ -75,6 +76,8 @@ class LinkEntry:
     """It is a bridge that forwards between ports of the same VLAN only."""
     is_blocked: bool = False
     """It is a port of a bridge, and the spanning tree protocol keeps it from sending."""
+    alternatives: tuple[str, ...] = ()
+    """Other names that it has."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _link_entry(body: bytes) -> LinkEntry:
     elsewhere = _IFLA_LINK_NETNSID in attributes  # the index is one of that namespace
     return LinkEntry(
         index,
-        attributes[_IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape"),
+        _name(attributes[_IFLA_IFNAME]),
         flags,
         attributes.get(_IFLA_ADDRESS, b""),
         netlink.number(attributes.get(_IFLA_MTU)),
@@ -143,7 +146,16 @@ def _link_entry(body: bytes) -> LinkEntry:
         _vlan(data) if kind == "vlan" else None,
         kind == "bridge" and bool(netlink.number(data.get(_IFLA_BR_VLAN_FILTERING))),
         netlink.number(port.get(_IFLA_BRPORT_STATE, b"\3")) != _BR_STATE_FORWARDING,
+        tuple(
+            _name(value)
+            for kind, value in netlink.each_attribute(attributes.get(_IFLA_PROP_LIST, b""))
+            if kind == _IFLA_ALT_IFNAME
+        ),
     )
+
+
+def _name(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="surrogateescape")
 
 
 def _vlan(data: dict[int, bytes]) -> Vlan:

@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 from ..balancer.saved import saved_interfaces
 from ..errors import ConfigError, L4lbError
 from ..kernel.paths import Paths
 from ..kernel.pins import pinned_interfaces
+from ..model.parse import Request
+from ..network import link
 from ..printable import listed
+
+_LONGEST_FIRST_NAME = 15
 
 
 def balancing() -> list[str]:
@@ -27,6 +34,24 @@ def known() -> list[str]:
     return sorted({*balancing(), *saved()})
 
 
+def named(name: str) -> str:
+    """The interface that is called so, by the name that its balancer has: alternative names will do
+    where one is asked for. Raises ConfigError if it is too long for any but an alternative."""
+    if name in known():
+        return name
+    found = link.first_name(name)
+    if len(os.fsencode(found)) > _LONGEST_FIRST_NAME:
+        link.read_link(found)  # there is none
+    return found
+
+
+def resolved(request: Request) -> Request:
+    """With the interface as `named` has it."""
+    name = named(request.interface)
+    config = request.config and replace(request.config, interface=name)
+    return replace(request, interface=name, config=config)
+
+
 def chosen(interface: str | None, option: str) -> list[str]:
     """The given one, or all that have a balancer.
 
@@ -37,6 +62,7 @@ def chosen(interface: str | None, option: str) -> list[str]:
         raise L4lbError("this host does not balance; set it up with the module l4lb")
     if interface is None:
         return there
+    interface = named(interface)
     if interface not in there:
         raise ConfigError(
             option, interface, f"this host does not balance there, but {listed(there)}"
@@ -48,7 +74,7 @@ def only(interface: str | None, option: str) -> str:
     """The given one, or the only one that has a balancer. Raises ConfigError if there are several,
     and L4lbError if there is none."""
     if interface is not None:
-        return interface
+        return named(interface)
     there = balancing()
     if not there:
         raise L4lbError("this host does not balance")

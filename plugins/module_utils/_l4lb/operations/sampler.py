@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..balancer import modes
 from ..balancer.live import Live, at_work
 from ..balancer.places import Places
 from ..datapath.counters import Statistics, statistics
@@ -26,7 +27,7 @@ class Sampler:
         service: only the service of this name."""
         self.problems: list[str] = []
         """Of the last sample: why it lacks interfaces that balance, or that should."""
-        self._interface = interface
+        self._interface = None if interface is None else here.named(interface)
         self._service = service
         self._before: dict[str, tuple[float, Statistics]] = {}
 
@@ -59,4 +60,6 @@ class Sampler:
         at = time.monotonic()
         then, before = self._before.get(name, (at, None))
         self._before[name] = (at, now)
-        return facts(live.config, live.mode, now, before, at - then, self._service)
+        found = facts(live.config, live.mode, now, before, at - then, self._service)
+        refusal = modes.refusal(live)
+        return {**found, "native_refused": refusal} if refusal else found

@@ -259,7 +259,7 @@ class _Trial:
         records = backend_record.both_records(self._copy.backends.lookup(number) or b"")
         written = backend_record.mtu_of(records[self._second])
         cpus = self._copy.backend_cpus
-        record = cpus.per_cpu(cpus.lookup(number) or cpus.empty)[cpu]
+        record = cpus.by_cpu(cpus.lookup(number) or cpus.empty)[cpu]
         interface, mtu = backend_record.next_hop(record)
         option = self._numbers[number].mtu
         if not interface:  # the next hop is given
@@ -281,8 +281,8 @@ class _Trial:
                 continue
             for index in indices:
                 counters = self._copy.counters(name)
-                values = counters.per_cpu(counters.lookup(index) or counters.empty)
-                for cpu, value in enumerate(values):
+                values = counters.by_cpu(counters.lookup(index) or counters.empty)
+                for cpu, value in values.items():
                     found[name, index, cpu] = _native(value[:8])
         return found
 

@@ -109,7 +109,7 @@ def _from(version: int, source: Address | None) -> tuple[bytes, bytes]:
     """
     family, bits, protocol = (_AF_INET, 32, _ICMP) if version == 4 else (_AF_INET6, 128, _ICMPV6)
     head = _ROUTE.pack(family, bits, bits if source else 0, 0, _FIB_MATCH)
-    tail = netlink.attribute(_RTA_IP_PROTO, bytes([protocol])) + bytes(3)
+    tail = netlink.attribute(_RTA_IP_PROTO, bytes([protocol]))
     if source:
         tail += netlink.attribute(_RTA_SRC, source.packed)
     return head, tail

@@ -18,8 +18,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import 
     parse_config,
     parse_settings,
 )
+from ansible_collections.xdp.l4lb.plugins.plugin_utils.misspelt import PREFIX, warn_of_misspelt
 
-PREFIX = "l4lb_"
 OF_A_HOST = ("weight", "state", "mac", "mtu")
 """Options of a backend that are variables of the host, besides its address."""
 
@@ -29,11 +29,14 @@ def desired_state(
     groups: Mapping[str, Sequence[str]],
     hostvars: Mapping[str, Mapping[str, Any]],
     errors: str = "raise",
+    variables: Sequence[str] = (),
 ) -> Any:
     """Fill in the backends of groups, then let the model check and normalise everything.
 
     errors: "raise" what is wrong as AnsibleFilterError, or "return" it as text.
+    variables: names, which are warned of if they are misspelt.
     """
+    warn_of_misspelt(variables)
     given = {name: value for name, value in options.items() if value is not None}
     try:
         return _desired_state(given, groups, hostvars)
@@ -49,7 +52,8 @@ def _desired_state(
     hostvars: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     for option in ROLE.values():
-        values.boolean(given, option, "")
+        if option.kind == "bool":
+            values.boolean(given, option, "")
     if values.choice(given, RUN["state"], "") == "absent":
         return {"interface": values.interface_name(given.get("interface"))}
     of_the_module = {name: value for name, value in given.items() if name not in ROLE}

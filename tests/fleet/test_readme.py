@@ -106,7 +106,7 @@ def test_from_deploying_to_removing(directory: Path, lab: Lab) -> None:
         if command.endswith("xdp.l4lb.remove"):
             assert_balances(lab)
             (shown,) = run_on(lab, "on a balancer")
-            assert "eth0       native  web      192.0.2.10 tcp 80 " in shown
+            assert "web on eth0 (native), 192.0.2.10 tcp 80" in shown
             assert (
                 "\nservice:    web on eth0, 192.0.2.10 tcp 80\npackets:    to 203.0.113.2" in shown
             )

@@ -97,7 +97,7 @@ def ways(**changes: Any) -> Ways:
     settled = Settled({})
     made = Ways(
         ETH0, ENTRIES, routes, set(), [], {}, settled, False, False, Known(), False, {},
-        {address: {(ETH0, "")} for address in routes},
+        dict.fromkeys(routes, frozenset([(ETH0, "")])),
     )  # fmt: skip
     return replace(made, **changes)
 

@@ -61,3 +61,8 @@ def test_a_host_without_libbpf_is_not_asked(
     running.add(0)
     monkeypatch.setattr(bpf, "is_there", lambda: False)
     assert requirements.lacks() is None
+
+
+def test_memory_and_cpus_of_this_machine() -> None:
+    found = requirements.memory()
+    assert (found.available or 0) > 1 << 20 and found.cpus >= 1

@@ -173,7 +173,10 @@ def test_the_role_s_defaults_and_what_it_passes_on() -> None:
     }
     assert defaults == expected
     options = yaml.safe_load((PLACE / "vars/main.yml").read_text())["__l4lb_options"]
-    assert options.keys() == {**CONFIG, **RUN, **ROLE}.keys()
+    # these are such options, for each of several
+    assert options.keys() == {**CONFIG, **RUN, **ROLE}.keys() - {"interfaces"}
+    (task,) = yaml.safe_load((PLACE / "tasks/apply.yml").read_text())
+    assert task["xdp.l4lb.l4lb"].keys() == {**CONFIG, **RUN}.keys()
 
 
 def meanings(heading: str) -> dict[str, str]:

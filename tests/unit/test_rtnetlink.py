@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from ipaddress import ip_address
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import KernelError
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import rtnetlink
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import (
+    netlink,
+    routes,
+    rtnetlink,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.rtnetlink import (
     LinkEntry,
     Vlan,
@@ -154,3 +159,25 @@ def test_a_listing_is_whole(monkeypatch: pytest.MonkeyPatch, times: int, fails: 
         return
     with pytest.raises(KernelError, match="changed 10 times while it was read; run again"):
         rtnetlink.links()
+
+
+@pytest.mark.parametrize("length", range(9))
+def test_attributes_follow_each_other_as_the_kernel_reads_them(length: int) -> None:
+    two = netlink.attribute(1, bytes(length)) + netlink.attribute(2, b"next")
+    assert len(two) % 4 == 0
+    assert netlink.attributes(two) == {1: bytes(length), 2: b"next"}
+
+
+def test_requests_for_routes_follow_each_other() -> None:
+    """The kernel reads on at the next multiple of four, and is silent if no message is there."""
+    for text in ("203.0.113.21", "2001:db8::21"):
+        address = ip_address(text)
+        for source in (None, address):
+            request = routes._request(0, address, routes._from(address.version, source))
+            assert len(request) % 4 == 0
+
+
+def test_a_kernel_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "PATIENCE", 0.01)
+    with pytest.raises(KernelError, match="no answer for"), netlink.connect() as kernel:
+        list(netlink.received(kernel))

@@ -15,10 +15,10 @@ import yaml
 
 from lab import Lab
 from lab.host import Host
-from tests.fleet.rig.balancers import apply, state
+from tests.fleet.rig.balancers import apply, plan, renamed, state
 from tests.fleet.rig.clients import works
 from tests.fleet.rig.hosts import python
-from tests.fleet.rig.play import ansible, l4lb, run
+from tests.fleet.rig.play import ansible, l4lb, playbook, run
 from tests.fleet.rig.services import service
 from tests.fleet.there import wrong as there
 from tests.wrong import CASES, Case, Options, wanted
@@ -118,3 +118,42 @@ def told(lab: Lab, tmp_path: Path, rows: list[Options]) -> list[str]:
     messages: list[str] = json.loads(output.read_text())
     assert len(messages) == len(rows)
     return messages
+
+
+# What is taken, with a warning.
+
+
+def test_what_may_be_meant_is_warned_of(lab: Lab, lb1: Host) -> None:
+    """And facts, which are asked for, say nothing of the addresses that the inventory has."""
+    ways = [{"address": f"10.9.9.{n}", "mac": "02:00:00:00:00:09"} for n in (1, 2, 3, 4)]
+    apply(lb1, wanted(service(*ways)))
+    weighted = [{"address": "10.9.9.1", "mac": "02:00:00:00:00:09", "weight": 2}]
+    done = playbook(
+        lab,
+        "deploy",
+        "--check",
+        interface="{{ ansible_facts.default_ipv4.interface }}",
+        gather_facts="true",
+        manage_packages="false",
+        hash_sed=4711,
+        services=[service(*weighted, scheduler="jhash", backend_group="webservers")],
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING]: l4lb_hash_sed: did you mean l4lb_hash_seed?" in done.stderr
+    assert "services[web].scheduler: 'jhash': ignores weights other than 0" in done.stderr
+    removed = ", ".join(f"10.9.9.{n}" for n in (2, 3, 4))
+    words = " ".join(done.stdout.split())  # lines are broken
+    assert f"4 backends added, 3 backends removed ({removed})" in words
+    assert "95.0 % of new flows move" in words
+    assert "4711" not in done.stdout + done.stderr
+
+
+def test_an_interface_that_is_down_is_warned_of(lb1: Host) -> None:
+    down = wanted(service({"address": "10.9.9.1", "mac": "02:00:00:00:00:09"}), interface="eth1")
+    with renamed(lb1, "eth1"):
+        assert not [one for one in plan(lb1, down)["warnings"] if "is down" in one]
+        lb1.ip(["link set eth1 down"])
+        found = plan(lb1, down)
+    assert "interface: 'eth1': is down, so that nothing comes in; run ip link set eth1 up" in str(
+        found
+    )

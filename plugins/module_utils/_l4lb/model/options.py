@@ -197,6 +197,12 @@ ROLE = _table(
         "`xdp.l4lb.deploy` ends there",
         default=False,
     ),
+    Option(
+        "interfaces",
+        "list",
+        "several interfaces of a host: a list of these variables, without their prefix",
+        default=(),
+    ),
 )
 """Of the role alone."""
 

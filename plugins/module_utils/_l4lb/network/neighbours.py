@@ -66,9 +66,12 @@ def next_hops(
     hops: set[tuple[int, bytes]] = set()
     unreachable = []
     for address, route in found.items():
-        usable = [hop for hop in route.hops if hop.index in ethernet] if route else []
-        hops.update((hop.index, hop.gateway or address.packed) for hop in usable)
-        if not usable:
+        reachable = False
+        for interface, gateway in route.hops if route else ():
+            if interface in ethernet:
+                hops.add((interface, gateway or address.packed))
+                reachable = True
+        if not reachable:
             unreachable.append(address)
     return {(index, ip_address(gateway)) for index, gateway in hops}, unreachable
 

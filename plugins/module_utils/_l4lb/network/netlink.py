@@ -25,6 +25,9 @@ _TRIES = 10
 _MESSAGE = struct.Struct("=IHHI4x")  # struct nlmsghdr: length, type, flags, sequence number
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
 
+PATIENCE = 60.0
+"""Seconds; the kernel answers while it is asked, so this is for what it does not understand."""
+
 
 class Message(NamedTuple):
     """What the kernel answers; number: of the request."""
@@ -41,9 +44,11 @@ def connect(protocol: int = socket.NETLINK_ROUTE) -> Iterator[socket.socket]:
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as route:
             route.bind((0, 0))
+            route.settimeout(PATIENCE)
             yield route
     except OSError as e:
-        raise KernelError(f"ask for the host's network: {e.strerror}", e.errno or 0) from e
+        why = e.strerror or f"no answer for {PATIENCE:g} s"
+        raise KernelError(f"ask for the host's network: {why}", e.errno or 0) from e
 
 
 def message(kind: int, flags: int, serial: int, body: bytes) -> bytes:

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..model.config import Address
 from . import netlink
@@ -36,11 +37,11 @@ _NEXTHOP = struct.Struct("=8x")  # struct nhmsg
 _MEMBER = struct.Struct("=I4x")  # of struct nexthop_grp: number
 
 
-@dataclass(frozen=True)
-class Hop:
+class Hop(NamedTuple):
     """Where a route leads: by which interface, and to which router."""
 
-    index: int
+    interface: int
+    """Its index."""
     gateway: bytes | None = None
     """Packed, as many addresses have the same one; None if there is none."""
 
@@ -86,11 +87,10 @@ def _asked(
 ) -> list[RouteEntry | None]:
     """The answers to all of these requests, in their order."""
     found: list[RouteEntry | None] = []
+    same = {version: _from(version, sources.get(version)) for version in (4, 6)}
     for start in range(0, len(destinations), _AT_ONCE):
         some = destinations[start : start + _AT_ONCE]
-        requests = (
-            _request(number, one, sources.get(one.version)) for number, one in enumerate(some)
-        )
+        requests = (_request(number, one, same[one.version]) for number, one in enumerate(some))
         route.send(b"".join(requests))
         answers: dict[int, RouteEntry | None] = {}
         while len(answers) < len(some):
@@ -101,23 +101,34 @@ def _asked(
     return found
 
 
-def _request(number: int, destination: Address, source: Address | None) -> bytes:
-    """For the route as it was configured, which is all that counts: what the kernel has learnt from
-    ICMP errors would come from anyone."""
-    family, protocol = (_AF_INET, _ICMP) if destination.version == 4 else (_AF_INET6, _ICMPV6)
-    length = destination.max_prefixlen
-    body = _ROUTE.pack(family, length, length if source else 0, 0, _FIB_MATCH)
-    body += netlink.attribute(_RTA_DST, destination.packed)
-    body += netlink.attribute(_RTA_IP_PROTO, bytes([protocol]))
+def _from(version: int, source: Address | None) -> tuple[bytes, bytes]:
+    """What is the same in all requests of an IP version: how they begin and end.
+
+    They are for the route as it was configured, which is all that counts: what the kernel has
+    learnt from ICMP errors would come from anyone.
+    """
+    family, bits, protocol = (_AF_INET, 32, _ICMP) if version == 4 else (_AF_INET6, 128, _ICMPV6)
+    head = _ROUTE.pack(family, bits, bits if source else 0, 0, _FIB_MATCH)
+    tail = netlink.attribute(_RTA_IP_PROTO, bytes([protocol]))
     if source:
-        body += netlink.attribute(_RTA_SRC, source.packed)
+        tail += netlink.attribute(_RTA_SRC, source.packed)
+    return head, tail
+
+
+def _request(number: int, destination: Address, same: tuple[bytes, bytes]) -> bytes:
+    """same: as of `_from`."""
+    head, tail = same
+    body = head + netlink.attribute(_RTA_DST, destination.packed) + tail
     return netlink.message(_GETROUTE, netlink.REQUEST, number, body)
 
 
 def _entry(body: bytes) -> RouteEntry:
     attributes = netlink.attributes(body, _ROUTE.size)
     metrics = netlink.attributes(attributes.get(_RTA_METRICS, b""))
-    hops = tuple(_hops(attributes))
+    if _RTA_OIF in attributes:
+        hops: tuple[Hop, ...] = (_hop(netlink.number(attributes[_RTA_OIF]), attributes),)
+    else:
+        hops = tuple(_several(attributes.get(_RTA_MULTIPATH, b"")))
     return RouteEntry(
         _ROUTE.unpack_from(body)[3],
         hops,
@@ -126,22 +137,21 @@ def _entry(body: bytes) -> RouteEntry:
     )
 
 
-def _hops(attributes: Mapping[int, bytes]) -> Iterator[Hop]:
-    """All those of a route that are alive."""
-    if _RTA_OIF in attributes:
-        yield Hop(netlink.number(attributes[_RTA_OIF]), _gateway(attributes))
-    several, at = attributes.get(_RTA_MULTIPATH, b""), 0
-    while at + _HOP.size <= len(several):
-        length, flags, index = _HOP.unpack_from(several, at)
+def _several(nested: bytes) -> Iterator[Hop]:
+    """All that are alive."""
+    at = 0
+    while at + _HOP.size <= len(nested):
+        length, flags, index = _HOP.unpack_from(nested, at)
         if not flags & _RTNH_F_DEAD:
-            own = netlink.attributes(several[at : at + length], _HOP.size)
-            yield Hop(index, _gateway(own))
+            yield _hop(index, netlink.attributes(nested[at : at + length], _HOP.size))
         at += (length + 3) & ~3
 
 
-def _gateway(attributes: Mapping[int, bytes]) -> bytes | None:
-    other_family = attributes.get(_RTA_VIA, b"")[2:]  # behind the number of its family
-    return attributes.get(_RTA_GATEWAY) or other_family or None
+def _hop(index: int, attributes: Mapping[int, bytes]) -> Hop:
+    gateway = attributes.get(_RTA_GATEWAY)
+    if _RTA_VIA in attributes:  # of the other family, whose number comes first
+        gateway = attributes[_RTA_VIA][2:]
+    return Hop(index, gateway)
 
 
 def _numbered() -> dict[int, tuple[Hop, ...]]:

@@ -249,8 +249,7 @@ def _port_vlans(entries: Sequence[tuple[int, int]]) -> PortVlans:
 def xdp_features() -> dict[int, int] | None:
     """Index of an interface -> what XDP can do there (enum netdev_xdp_act of linux/netdev.h); None:
     the kernel, before 6.3, does not tell."""
-    name = b"netdev\0"
-    request = netlink.attribute(_FAMILY_NAME, name)
+    request = netlink.attribute(_FAMILY_NAME, b"netdev\0")
     with netlink.connect(_NETLINK_GENERIC) as generic:
         generic.send(
             netlink.message(_GENL_CTRL, netlink.REQUEST, 0, _GENERIC.pack(_GETFAMILY, 1) + request)

@@ -89,7 +89,7 @@ def limits(
         way = ways.get(backend.address)
         if way is None:
             return None
-        least = min(interfaces[hop.index] for hop in way.hops)
+        least = min(interfaces[hop.interface] for hop in way.hops)
         return limit(backend, least, route_mtus.get(backend.address, 0))
 
     return limit_of

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -56,7 +57,7 @@ class Ways:
     known: Known
     refused: bool
     sources: Mapping[int, Address]
-    _keys: Mapping[Address, set[EgressKey]]
+    _keys: Mapping[Address, frozenset[EgressKey]]
 
     def again(self, mode: str | None = None) -> Ways:
         """What the host says of the same backends by now, where that may be something else: next
@@ -127,7 +128,7 @@ def look(
     routes = neighbours.ways(backends, sources)
     hops, unreachable = neighbours.next_hops(routes, links)
     bridged = egress.leading_to_bridges(links)
-    used = {hop.index for route in routes.values() if route for hop in route.hops}
+    used = {hop.interface for route in routes.values() if route for hop in route.hops}
     host = devices.surroundings(links, heard=bool(used & bridged))
     native = egress.is_native(ingress, host)
     generic = mode == "generic" or (mode == "auto" and not native)
@@ -156,7 +157,7 @@ def look(
 
 def _keys(
     routes: Mapping[Address, RouteEntry | None], bridged: Collection[int]
-) -> dict[Address, set[EgressKey]]:
+) -> dict[Address, frozenset[EgressKey]]:
     """Backend -> what decides how its frames leave, of each hop; of those that have a route.
 
     bridged: interfaces of which it matters where the next hop is.
@@ -165,13 +166,21 @@ def _keys(
     macs = {(one.index, one.address): one.mac.hex(":") for one in entries}
 
     def key(address: Address, hop: Hop) -> EgressKey:
-        if hop.index not in bridged:
-            return hop.index, ""
+        if hop.interface not in bridged:
+            return hop.interface, ""
         neighbour = ip_address(hop.gateway) if hop.gateway else address
-        return hop.index, macs.get((hop.index, neighbour), "")
+        return hop.interface, macs.get((hop.interface, neighbour), "")
 
-    return {
-        address: {key(address, hop) for hop in route.hops}
-        for address, route in routes.items()
-        if route
-    }
+    found = {}
+    for address, route in routes.items():
+        if route and bridged:
+            found[address] = frozenset(key(address, hop) for hop in route.hops)
+        elif route:
+            found[address] = _without_mac(route.hops)
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _without_mac(hops: tuple[Hop, ...]) -> frozenset[EgressKey]:
+    """Very many have the same."""
+    return frozenset((hop.interface, "") for hop in hops)

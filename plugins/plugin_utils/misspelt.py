@@ -1,0 +1,47 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Variables that nobody reads, and that were perhaps meant to be others."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from ansible.utils.display import Display
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import (
+    BACKEND,
+    CONFIG,
+    ROLE,
+    RUN,
+)
+
+display = Display()
+
+PREFIX = "l4lb_"
+_OF_PLAYBOOKS = (
+    *("hosts", "serial", "gather_facts", "interfaces", "skip_unreachable"),
+    *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval"),
+)
+_RESULTS = ("result", "measured")
+KNOWN = frozenset(
+    (*CONFIG, *RUN, *ROLE, *_OF_PLAYBOOKS, *_RESULTS, *(f"backend_{name}" for name in BACKEND))
+)
+"""Without the prefix: what roles and playbooks of the collection read or set."""
+_LIKENESS = 0.85
+"""Above it two names differ by a letter or two; below, somebody has names of his own."""
+
+
+def warn_of_misspelt(names: Iterable[str]) -> None:
+    """Have Ansible show it."""
+    for warning in misspelt(names):
+        display.warning(warning)
+
+
+def misspelt(names: Iterable[str]) -> Iterator[str]:
+    """A warning for each of these variables that is none, but nearly is."""
+    for name in sorted(names):
+        bare = name.removeprefix(PREFIX)
+        if name.startswith(PREFIX) and bare not in KNOWN:
+            for close in difflib.get_close_matches(bare.lower(), sorted(KNOWN), 1, _LIKENESS):
+                yield f"{name}: did you mean {PREFIX}{close}?"

@@ -54,6 +54,15 @@ def output(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.decode()
 
 
+def first_name(interface):
+    """The name that an interface has besides alternative ones; the same if there is none such."""
+    try:
+        (link,) = json.loads(output("ip", "-json", "link", "show", "dev", interface))
+        return link["ifname"]
+    except (OSError, ValueError):
+        return interface
+
+
 def unit(interface):
     """The unit that restores its balancer, as systemd knows it."""
     name = output("systemd-escape", "--template=l4lb@.service", "--", interface).strip()
@@ -67,6 +76,7 @@ def unit(interface):
 
 headers = find_headers()  # noqa: F821 # pylint: disable=undefined-variable # (see above)
 systemd = Path("/run/systemd/system").is_dir()
+names = {given: first_name(given) for given in sys.argv[1:]}
 print(
     json.dumps(
         {
@@ -80,7 +90,8 @@ print(
             "command": {path: described(path) for path in COMMAND},
             "systemd": systemd,
             "unit_file": described(UNIT),
-            "units": {name: unit(name) for name in sys.argv[1:] if systemd},
+            "names": names,
+            "units": {name: unit(name) for name in names.values() if systemd},
             # The bcc of PyPI is something else, and has no BPF.
             "bcc": loads("bcc", "BPF"),
             "pyroute2": loads("pyroute2", "IPRoute"),

@@ -15,7 +15,7 @@ import yaml
 from lab import Lab
 from lab.host import CHECKOUT, Host
 from tests.fleet.rig.command import DEPLOYED, l4lb, play, who
-from tests.fleet.rig.play import INVENTORY
+from tests.fleet.rig.play import INVENTORY, changes
 from tests.fleet.rig.services import WEB
 
 UNIT = CHECKOUT / "roles/l4lb/files/l4lb@.service"
@@ -39,7 +39,7 @@ def test_restore(lab: Lab, lb1: Host) -> None:
     assert play(lab, "deploy") == 0
 
 
-def test_alternative_names(lb1: Host) -> None:
+def test_alternative_names(lab: Lab, lb1: Host) -> None:
     """Wherever an interface is named; and one does not become another balancer's name."""
     name = "a-name-of-more-than-15-bytes"
     lb1.ip([f"link property add dev eth0 altname {name}"])
@@ -57,6 +57,8 @@ def test_alternative_names(lb1: Host) -> None:
         assert l4lb(lb1, "remove", name).startswith("eth0: detach the program from eth0\n")
         l4lb(lb1, "apply", "-", given=given)
         assert lb1.run(["ls", "/etc/l4lb", "/sys/fs/bpf/l4lb"]).stdout.count("eth0") == 2
+        assert changes(lab, "deploy", **given) == 0
+        assert changes(lab, "remove", "--check", **given) == 2
     finally:
         lb1.ip([f"link property del dev eth0 altname {name}"])
     assert f"interface: '{name}': no such interface" in l4lb(lb1, "remove", name, code=1)

@@ -43,7 +43,7 @@ packet-long: setup ## a million random packets, from another seed each time (roo
 		python -m pytest --timeout 0 tests/packet/test_random.py
 
 fleet: setup ## several balancers in the laboratory (root)
-	@python -m pytest --numprocesses 2 --dist loadscope tests/fleet
+	@python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests/fleet
 
 molecule: setup ## the role in the laboratory, from virgin hosts to removal (root)
 	@molecule test

@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 
 
 class ByLaboratory(LoadScopeScheduling):
-    """A folder here has one laboratory, and so has a file beside the folders."""
+    """A folder here has one laboratory, and so has a file beside the folders. Folders take longest,
+    and come first (--no-loadscope-reorder)."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = self.config.rootpath / nodeid.partition("::")[0]

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import platform
 import re
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build
@@ -158,3 +161,17 @@ def test_a_broken_bcc(package: Path, monkeypatch: pytest.MonkeyPatch, error: str
     monkeypatch.setattr(requirements, "find_headers", lambda: Headers("6.1", True, BPF, BPF))
     with pytest.raises(HostError, match=r"bcc does not load: libbcc\.so\.0: .*; reinstall"):
         compiler.load("", [], "l4lb")
+
+
+def test_a_working_directory_that_cannot_be_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_arguments: Any, **_options: Any) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(HostError, match="open the working directory: Too many open files"):
+        compiler._working_directory(tmp_path).__enter__()
+    monkeypatch.undo()
+    with pytest.raises(HostError, match="enter .*: No such file"):
+        compiler._working_directory(tmp_path / "gone").__enter__()

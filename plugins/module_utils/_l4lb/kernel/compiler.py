@@ -108,9 +108,11 @@ def _unpacked(headers: Headers) -> Iterator[tuple[Path, Path]]:
 
 @contextlib.contextmanager
 def _working_directory(folder: Path) -> Iterator[None]:
-    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    with told("open the working directory"):
+        before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.chdir(folder)
+        with told(f"enter {folder}"):
+            os.chdir(folder)
         yield
     finally:
         os.fchdir(before)

@@ -173,5 +173,5 @@ def test_a_working_directory_that_cannot_be_opened(
     with pytest.raises(HostError, match="open the working directory: Too many open files"):
         compiler._working_directory(tmp_path).__enter__()
     monkeypatch.undo()
-    with pytest.raises(HostError, match="enter .*: No such file"):
+    with pytest.raises(HostError, match=r"enter .*: No such file"):
         compiler._working_directory(tmp_path / "gone").__enter__()

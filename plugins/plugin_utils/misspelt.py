@@ -20,7 +20,7 @@ display = Display()
 
 PREFIX = "l4lb_"
 _OF_PLAYBOOKS = (
-    *("hosts", "serial", "gather_facts", "interfaces", "skip_unreachable"),
+    *("hosts", "serial", "gather_facts"),
     *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval"),
 )
 _RESULTS = ("result", "measured")

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -336,6 +337,16 @@ def policy(network: Namespace) -> Namespace:
     return network
 
 
+@contextlib.contextmanager
+def ruled(policy: Namespace, version: int, rule: str) -> Iterator[None]:
+    """With one more rule for a while."""
+    policy.ip(f"-{version} rule add {rule}")
+    try:
+        yield
+    finally:
+        policy.ip(f"-{version} rule delete {rule}")
+
+
 @pytest.mark.parametrize(
     ("selectors", "followed"),
     [
@@ -357,8 +368,7 @@ def test_rules(policy: Namespace, version: int, selectors: tuple[str, str], foll
     link = "02" if followed else "01"
     fib: dict[Address, Hop | str] = {POLICY[version]: hop(f"52:54:00:{link}:{kind}:fe")}
     rule = f"{selectors[version == 6]} table 7"
-    policy.ip(f"-{version} rule add {rule}")
-    try:
+    with ruled(policy, version, rule):
         balancer = balancer_in(policy, fib)
         balancer.configure(
             service(backends=[{"address": str(POLICY[version])}]),
@@ -368,8 +378,6 @@ def test_rules(policy: Namespace, version: int, selectors: tuple[str, str], foll
         outcome = balancer.send(frame(tcp(), destination=VIP, tos=0x10))
         assert outcome.verdict is Verdict.REDIRECT
         balancer.check()
-    finally:
-        policy.ip(f"-{version} rule delete {rule}")
 
 
 @pytest.mark.parametrize(
@@ -501,8 +509,7 @@ def test_of_a_prefix_of_sources_the_first_is_asked_with(policy: Namespace, versi
     kind = "00" if version == 4 else "06"
     fib: dict[Address, Hop | str] = {POLICY[version]: by_second(f"52:54:00:02:{kind}:fe")}
     rule = f"from {FIRST[version]} table 7"
-    policy.ip(f"-{version} rule add {rule}")
-    try:
+    with ruled(policy, version, rule):
         balancer = balancer_in(policy, fib)
         balancer.configure(
             service(backends=[{"address": str(POLICY[version])}]),
@@ -511,8 +518,6 @@ def test_of_a_prefix_of_sources_the_first_is_asked_with(policy: Namespace, versi
         )
         balancer.send_all(frame(tcp(source_port=port), destination=VIP) for port in range(32))
         balancer.check()
-    finally:
-        policy.ip(f"-{version} rule delete {rule}")
 
 
 @pytest.mark.parametrize("hash_policy", [0, 1], ids=["by addresses", "by ports, too"])

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ..errors import L4lbError
 from ..kernel.bpf import Program
-from ..maps.manifest import Refusal
+from ..maps.manifest import Manifest, Refusal
 from ..network import link, rtnetlink, xdp
 from .live import Live
 
@@ -41,14 +41,15 @@ def lines(live: Live) -> list[str]:
 
 def hint(live: Live) -> str | None:
     """That native may work by now, if so."""
-    if live.mode != "generic" or live.manifest is None or live.manifest.config.mode != "auto":
+    manifest = _fallback(live)
+    if manifest is None:
         return None
     features = rtnetlink.xdp_features()
     if features is not None and not features.get(live.link.index, 0) & _BASIC:
         return None
     name = live.link.name
     remedy = "mode: native tries that, and the link may pause"
-    found = live.manifest.refusal
+    found = manifest.refusal
     if found is None:
         return f"{name} runs in mode generic, and its driver may take native; {remedy}"
     now = link.mtus(live.link.index)
@@ -59,9 +60,15 @@ def hint(live: Live) -> str | None:
 
 
 def _refusal(live: Live) -> Refusal | None:
-    if live.mode != "generic" or live.manifest is None or live.manifest.config.mode != "auto":
-        return None
-    return live.manifest.refusal
+    found = _fallback(live)
+    return found.refusal if found else None
+
+
+def _fallback(live: Live) -> Manifest | None:
+    """What is at work, if the mode is generic and auto is wanted."""
+    if live.mode == "generic" and live.manifest and live.manifest.config.mode == "auto":
+        return live.manifest
+    return None
 
 
 # What is attached

@@ -9,35 +9,22 @@ Ansible would tell wrong options otherwise: in its words, and with the seed if t
 
 from __future__ import annotations
 
-import base64
-import functools
-import json
-import zlib
-from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import (
     parse_request,
     parse_settings,
 )
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.shown import show_change
+from ansible_collections.xdp.l4lb.plugins.plugin_utils.sources import packed_sources
 
 display = Display()
 
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 """As Ansible itself says it."""
-SOURCES = Path(__file__).resolve().parents[2] / "files" / "bpf"
-
-
-@functools.cache
-def packed_sources() -> str:
-    """The files of files/bpf as compressed JSON, name -> text."""
-    sources = json.dumps(read_sources(SOURCES))
-    return base64.b64encode(zlib.compress(sources.encode())).decode()
 
 
 class ActionModule(ActionBase):

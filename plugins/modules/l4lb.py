@@ -358,10 +358,6 @@ log:
   type: str
 """
 
-import base64
-import binascii
-import json
-import zlib
 from dataclasses import asdict
 from typing import Any
 
@@ -379,6 +375,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import unpack_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing import listing
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import CONFIG, RUN
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_request
@@ -412,19 +409,6 @@ def arguments() -> dict[str, dict[str, Any]]:
 
 
 ARGUMENTS = arguments()
-
-
-def unpack_sources(packed: str | None) -> dict[str, str]:
-    """File name -> text, from what the action plugin made of files/bpf."""
-    if not packed:
-        raise HostError(
-            "the C sources did not come along; call the module through its action plugin"
-        )
-    try:
-        sources = json.loads(zlib.decompress(base64.b64decode(packed)))
-    except (binascii.Error, zlib.error, ValueError) as e:
-        raise HostError(f"sources: {e}; leave this option to the action plugin") from e
-    return {str(name): str(text) for name, text in sources.items()}
 
 
 def use_right_python() -> None:

@@ -15,6 +15,9 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options impor
     ROLE,
     RUN,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.realserver import (
+    options as real_server,
+)
 
 display = Display()
 
@@ -23,9 +26,14 @@ _OF_PLAYBOOKS = (
     *("hosts", "serial", "gather_facts"),
     *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval"),
 )
+_OF_SERVERS = (
+    *BACKEND,
+    *real_server.OPTIONS,
+    *("keep", "verify", "setup", "balancer_group", "hosts", "serial", "has", "result"),
+)
 _RESULTS = ("result", "measured")
 KNOWN = frozenset(
-    (*CONFIG, *RUN, *ROLE, *_OF_PLAYBOOKS, *_RESULTS, *(f"backend_{name}" for name in BACKEND))
+    (*CONFIG, *RUN, *ROLE, *_OF_PLAYBOOKS, *_RESULTS, *(f"backend_{name}" for name in _OF_SERVERS))
 )
 """Without the prefix: what roles and playbooks of the collection read or set."""
 _LIKENESS = 0.85

@@ -27,7 +27,8 @@ FLOORS: dict[str, set[str]] = {
     "datapath": {"kernel", "maps", "model", "schedulers"},
     "balancer": {"datapath", "kernel", "maps", "model", "network", "routing", "schedulers"},
 }
-FLOORS["operations"] = {*FLOORS["balancer"], "balancer"}
+FLOORS["realserver"] = {"kernel", "model", "network"}
+FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
 FLOORS["command"] = {*FLOORS["operations"], "operations"}
 """Folder -> those that its modules may import."""
 

@@ -81,7 +81,7 @@ def sources() -> dict[str, str]:
 
 def apply(options: argparse.Namespace) -> int:
     """Make the live state what a file says."""
-    orders = [_order(given) for given in _wanted(_read(options.file), _shown(options.file))]
+    orders = [_order(given) for given in _wanted(read_options(options.file), _shown(options.file))]
     if options.check or len(orders) > 1:  # what is wrong with one keeps all from being changed
         plans = [balancer.plan(one.config, one.replace) for balancer, one in orders]
     if not options.check:
@@ -129,7 +129,7 @@ def _shown(name: str) -> str:
     return "standard input" if name == "-" else name
 
 
-def _read(name: str) -> dict[str, Any]:
+def read_options(name: str) -> dict[str, Any]:
     """The options in a file. Raises L4lbError."""
     shown = _shown(name)
     try:

@@ -18,13 +18,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ..errors import L4lbError
+from ..kernel.paths import PROGRAMS
 from ..printable import printable
-from . import backend, change, flow, view
+from . import backend, change, flow, real_server, view
 from .output import survive_any_terminal, tell
 from .usage import EXIT_CODES
-
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where libraries find the programs that they run, as pyroute2 does, whatever the caller has."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,7 +42,7 @@ def parser(version: str) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for face in (view, flow, backend, change):
+    for face in (view, flow, backend, change, real_server):
         face.add_commands(commands)
     for command in commands.choices.values():
         command.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -53,7 +51,7 @@ def parser(version: str) -> argparse.ArgumentParser:
 
 def main(version: str, arguments: Sequence[str] | None = None) -> int:
     """Run as a command; returns the exit code."""
-    os.environ["PATH"] = _PATH
+    os.environ["PATH"] = PROGRAMS  # where pyroute2 finds those that it runs
     survive_any_terminal()
     options = parser(version).parse_args(arguments)
     try:

@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 from ..errors import HostError, L4lbError
 
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where the host's programs are, whatever the caller has for PATH."""
 MOST_BYTES = 32 << 20
 """Twice what takes the most there can be: 65535 backends, each laid out over several lines."""
 

@@ -1,13 +1,19 @@
 # Copyright (c) 2026 the xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The C sources: read from a folder, and as one text."""
+"""The C sources: read from a folder, unpacked, and as one text."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
+
+from ..errors import HostError
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -52,3 +58,16 @@ def join_sources(sources: Mapping[str, str], main: str) -> str:
                 yield "" if line.strip() == "#pragma once" else line
 
     return "\n".join(lines_of(main)) + "\n"
+
+
+def unpack_sources(packed: str | None) -> dict[str, str]:
+    """File name -> text, from what an action plugin made of files/bpf. Raises HostError."""
+    if not packed:
+        raise HostError(
+            "the C sources did not come along; call the module through its action plugin"
+        )
+    try:
+        sources = json.loads(zlib.decompress(base64.b64decode(packed)))
+    except (binascii.Error, zlib.error, ValueError) as e:
+        raise HostError(f"sources: {e}; leave this option to the action plugin") from e
+    return {str(name): str(text) for name, text in sources.items()}

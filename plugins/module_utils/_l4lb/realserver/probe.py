@@ -1,0 +1,171 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether packets in tunnels reach sockets: a probe for each VIP and way, as a balancer sends it.
+
+It comes in by the interface, as from the wire: the kernel runs an XDP program on it, the one that
+unpacks or else one that lets it pass, and goes on as with any other packet (BPF_PROG_TEST_RUN with
+live frames, Linux 5.18). So routes back, rp_filter and firewalls have their say. Where the kernel
+cannot do that, it comes in by the loopback interface. What it has to reach is a socket of this
+process, at the VIP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from ..errors import HostError, KernelError
+from ..kernel import bpf
+from ..kernel.bpf import Program, TestRunOptions
+from ..model.config import Address
+from ..network import link
+from . import observe
+from .desired import Desired, Entry
+
+_LIVE_FRAMES = 1 << 1
+_XDP_MD = struct.Struct("=6I")
+_PASS = struct.pack("=2Bhi2Bhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
+"""r0 = XDP_PASS; exit"""
+_TYPES = {4: 0x0800, 6: 0x86DD}
+_PROTOCOLS = {4: 4, 6: 41}
+_UDP, _GRE = 17, 47
+_PORT = 9  # discard; nothing is ever answered
+_SENDER = b"\x02\0\0\0\0\1"
+_UNKNOWN: dict[int, Address] = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8::1")}
+"""Where no balancer of that family is known; any address that the routes know does."""
+_PATIENCE = 2.0
+
+
+def failures(desired: Desired) -> Iterator[str]:
+    """What does not arrive, in words. Raises HostError."""
+    interfaces = observe.addresses()
+    programs = observe.programs()
+    for entry in desired.tunnels:
+        interface = desired.interface or interfaces.get(entry.backend, "lo")
+        program = programs[interface].program if interface in programs else None
+        if not _arrives(entry, _sources(desired), interface, program):
+            how = f"{entry.encapsulation} to {entry.backend}"
+            yield (
+                f"a probe for {entry.vip} by {how} on {interface} does not reach a socket: see "
+                "what a firewall, rp_filter, or a route says about the VIP, or set verify to false"
+            )
+
+
+def _sources(desired: Desired) -> dict[int, Address]:
+    """IP version -> where a balancer's packets come from."""
+    found = dict(_UNKNOWN)
+    for one in reversed(desired.balancers):
+        if one.prefixlen:
+            found[one.version] = one[min(1, one.num_addresses - 1)]
+    return found
+
+
+def _arrives(
+    entry: Entry, sources: dict[int, Address], interface: str, program: Program | None
+) -> bool:
+    token = os.urandom(16)
+    family = socket.AF_INET if entry.vip.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as ear:
+        try:
+            ear.bind((str(entry.vip), 0))
+        except OSError as e:
+            raise HostError(f"listen at the VIP {entry.vip}: {e.strerror}") from e
+        ear.settimeout(_PATIENCE)
+        inner = udp(sources[entry.vip.version], entry.vip, ear.getsockname()[1], token)
+        packet = in_tunnel(entry, sources[entry.backend.version], inner)
+        _send(packet, entry, interface, program)
+        with contextlib.suppress(OSError):
+            while ear.recv(64) != token:
+                pass
+            return True
+    return False
+
+
+def _send(packet: bytes, entry: Entry, interface: str, program: Program | None) -> None:
+    there = link.read_link(interface)
+    frame = bytes.fromhex(there.mac.replace(":", "")) + _SENDER
+    frame += struct.pack("!H", _TYPES[entry.backend.version]) + packet
+    try:
+        if there.name != "lo":
+            return _inject(program or Program.load("l4lb_probe", _PASS), frame, there.index)
+    except (KernelError, HostError):
+        if program:
+            raise HostError(
+                "the kernel (before 5.18) cannot send a probe; set verify to false"
+            ) from None
+    return _send_by_loopback(packet, entry.backend)
+
+
+def _inject(program: Program, frame: bytes, index: int) -> None:
+    """Have the kernel receive a frame. Raises KernelError, or HostError without libbpf."""
+    context = _XDP_MD.pack(0, len(frame), 0, index, 0, 0)
+    options = TestRunOptions(
+        sz=ctypes.sizeof(TestRunOptions),
+        data_in=frame,
+        data_size_in=len(frame),
+        ctx_in=context,
+        ctx_size_in=len(context),
+        repeat=1,
+        flags=_LIVE_FRAMES,
+    )
+    bpf.check(
+        bpf.libbpf().bpf_prog_test_run_opts(program.fd, ctypes.byref(options)), "receive a probe"
+    )
+
+
+def _send_by_loopback(packet: bytes, to: Address) -> None:
+    family = socket.AF_INET if to.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            raw.sendto(packet, (str(to), 0))
+    except OSError as e:
+        raise HostError(f"send a probe: {e.strerror}") from e
+
+
+# Packets
+
+
+def in_tunnel(entry: Entry, source: Address, inner: bytes) -> bytes:
+    """The packet that a balancer makes of `inner`."""
+    protocol = _PROTOCOLS[entry.vip.version]
+    if entry.encapsulation == "gue":
+        inner = struct.pack("!4H", 0xC000 | _PORT, entry.gue_port, 8 + len(inner), 0) + inner
+        protocol = _UDP
+    elif entry.encapsulation == "gre":
+        inner = struct.pack("!2H", 0, _TYPES[entry.vip.version]) + inner
+        protocol = _GRE
+    return ip(source, entry.backend, protocol, inner)
+
+
+def udp(source: Address, to: Address, port: int, payload: bytes) -> bytes:
+    """A packet of UDP."""
+    length = 8 + len(payload)
+    head = struct.pack("!3H", _PORT, port, length)
+    pseudo = source.packed + to.packed + struct.pack("!2H", _UDP, length)
+    checksum = _checksum(pseudo + head + payload) or 0xFFFF
+    return ip(source, to, _UDP, head + struct.pack("!H", checksum) + payload)
+
+
+def ip(source: Address, to: Address, protocol: int, payload: bytes) -> bytes:
+    """A packet of the family of its addresses."""
+    addresses = source.packed + to.packed
+    if to.version == 6:
+        return struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + addresses + payload
+    start = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol)
+    checksum = _checksum(start + addresses)
+    return start + struct.pack("!H", checksum) + addresses + payload
+
+
+def _checksum(content: bytes) -> int:
+    """RFC 1071."""
+    padded = content + bytes(len(content) % 2)
+    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
@@ -18,6 +17,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import 
     parse_config,
     parse_settings,
 )
+from ansible_collections.xdp.l4lb.plugins.plugin_utils.inventory import address_of, hosts_of
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.misspelt import PREFIX, warn_of_misspelt
 
 OF_A_HOST = ("weight", "state", "mac", "mtu")
@@ -92,23 +92,12 @@ def _service(
     if not isinstance(listed, (list, tuple)):
         return given
     where = f"{where}.backend_group"
-    hosts = [_backend(host, hostvars[host], where) for host in _hosts(group, groups, where)]
+    hosts = [_backend(host, hostvars[host], where) for host in hosts_of(group, groups, where)]
     return {**given, "backends": [*hosts, *listed]}
 
 
-def _hosts(group: object, groups: Mapping[str, Sequence[str]], where: str) -> Sequence[str]:
-    if not isinstance(group, str):
-        remedy = "give the name of one group; one that has others as children has all their hosts"
-        raise ConfigError(where, group, remedy)
-    hosts = groups.get(group.strip())
-    if not hosts:
-        problem = "it is not in the inventory" if hosts is None else "it has no hosts"
-        raise ConfigError(where, group, f"{problem}; give a group whose hosts are the backends")
-    return hosts
-
-
 def _backend(host: str, variables: Mapping[str, Any], where: str) -> dict[str, Any]:
-    backend = {"address": _address(host, variables, where)}
+    backend = {"address": address_of(host, variables, where)}
     for option in OF_A_HOST:
         value = variables.get(f"{PREFIX}backend_{option}")
         if value is not None:
@@ -121,38 +110,6 @@ def _backend(host: str, variables: Mapping[str, Any], where: str) -> dict[str, A
             name = "the address"
         raise ConfigError(where, e.value, f"{name} of the host {host}: {e.remedy}") from e
     return backend
-
-
-def _address(host: str, variables: Mapping[str, Any], where: str) -> str:
-    """What is set is taken before what happens to be known, which must not change anything."""
-    given = variables.get(f"{PREFIX}backend_address")
-    if given:
-        if not _is_address(given):
-            remedy = f"{PREFIX}backend_address of the host {host}: not an IP address"
-            raise ConfigError(where, given, remedy)
-        return str(given)
-    facts = variables.get("ansible_facts") or {}
-    for candidate in (
-        variables.get("ansible_host"),
-        host,
-        (facts.get("default_ipv4") or {}).get("address"),
-    ):
-        if _is_address(candidate):
-            return str(candidate)
-    raise ConfigError(
-        where,
-        host,
-        f"the address of this host is not known; set {PREFIX}backend_address for it "
-        "(or let ansible_host be an IP address, or gather its facts)",
-    )
-
-
-def _is_address(value: object) -> bool:
-    try:
-        ip_address(str(value).strip())
-    except ValueError:
-        return False
-    return True
 
 
 class FilterModule:

@@ -292,3 +292,76 @@ def test_one_of_two_fails(lab: Lab, tmp_path: Path) -> None:
         assert run(lb2, "l4lb", "status") == "This host does not balance."
         for inside in (lb1, lb2):
             play(inside, "remove")
+
+
+BALANCER = {
+    "l4lb_interface": "eth0",
+    "l4lb_source_address": "203.0.113.11",
+    "l4lb_source_address6": "2001:db8:2::11",
+    "l4lb_services": [
+        {**SERVICE, "backends": [{"address": "203.0.113.12"}]},
+        {
+            **SERVICE,
+            "name": "web6",
+            "address": "2001:db8:ffff::10",
+            "encapsulation": "gue",
+            "backends": [{"address": "2001:db8:2::12"}],
+        },
+    ],
+}
+SERVERS = {
+    "balancers": {"hosts": {"lb1": BALANCER}},
+    "servers": {
+        "hosts": {
+            "here": {
+                "ansible_connection": "local",
+                "ansible_python_interpreter": "/usr/bin/python3",
+            }
+        }
+    },
+}
+PLAY = [{"hosts": "servers", "gather_facts": False, "roles": ["xdp.l4lb.l4lb_backend"]}]
+FORGET = """
+ip link set eth0 xdp off
+for name in $(ls /sys/class/net | grep ^l4lb-); do ip link del $name; done
+ip address del 192.0.2.10/32 dev lo
+ip address del 2001:db8:ffff::10/128 dev lo
+nft delete table inet l4lb_real_server
+sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0
+"""
+
+
+def serve(inside: list[str], *arguments: str) -> int:
+    """Run the role for servers on a host that has booted; how many tasks changed something."""
+    for name, content in (("inventory", {"all": {"children": SERVERS}}), ("play", PLAY)):
+        write = ["sh", "-c", 'printf %s "$1" >/root/$2', "sh", json.dumps(content), f"{name}.json"]
+        run(inside, *write)
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "/root/play.json"]
+    command += ["-i", "/root/inventory.json", *arguments]
+    output = run(inside, "env", f"--chdir={CHECKOUT}", "ANSIBLE_NOCOLOR=1", *command)
+    assert "failed=0 " in output, output
+    (changed,) = re.findall(r"changed=(\d+)", output)
+    return int(changed)
+
+
+def test_a_real_server(lab: Lab) -> None:
+    """It serves again after a reboot, by its unit alone, until it is removed."""
+    host, unit = lab.host("lb2"), "l4lb-real-server"
+    with booted(host) as inside:
+        predicted = serve(inside, "--check")
+        assert serve(inside) == predicted == 7, "command, unit file, unit, server, start"
+        assert serve(inside) == 0
+        assert run(inside, "systemctl", "is-active", unit) == "active"
+
+    host.run(["sh", "-ec", FORGET])
+    with booted(host) as inside:
+        assert run(inside, "systemctl", "is-active", unit) == "active"
+        assert run(inside, "l4lb", "real-server", "verify") == "every probe reached a socket"
+        assert "differs" not in run(inside, "l4lb", "real-server", "status")
+        assert serve(inside) == 0
+
+        absent = ["-e", "l4lb_backend_setup=absent"]
+        assert serve(inside, *absent, "--check") == serve(inside, *absent) == 3
+        assert serve(inside, *absent) == 0
+        found = run(inside, "sh", "-c", "find /etc /usr/sbin /usr/lib/l4lb -name 'l4lb*' 2>&-")
+        assert found == ""

@@ -87,6 +87,7 @@ print(
             "interfaces": sorted(printable(path.name) for path in Path("/sys/class/net").iterdir()),
             "headers": headers and headers.release,
             "balancers": sorted(unquote(path.stem) for path in Path("/etc/l4lb").glob("*.json")),
+            "real_server": Path("/etc/l4lb/real-server").exists(),
             "command": {path: described(path) for path in COMMAND},
             "systemd": systemd,
             "unit_file": described(UNIT),

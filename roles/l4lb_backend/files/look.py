@@ -1,0 +1,45 @@
+# Copyright (c) 2026 the xdp.l4lb authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Print as JSON, in a second line, what a host has of a real server.
+
+The role puts look.py of the role l4lb before it, which it takes its functions from.
+"""
+# ruff: noqa: F821
+# pylint: disable=undefined-variable
+
+UNIT_OF_SERVER = "l4lb-real-server.service"
+
+
+def addresses():
+    """Of the host, without those that are good on one link only."""
+    links = json.loads(output("ip", "-json", "address") or "[]")
+    return [
+        one["local"]
+        for link in links
+        for one in link.get("addr_info", ())
+        if one.get("scope") == "global" and "local" in one
+    ]
+
+
+def state_of_unit():
+    """As systemd knows it."""
+    properties = "--property=UnitFileState,ActiveState"
+    shown = output("systemctl", "show", properties, UNIT_OF_SERVER).split() if systemd else []
+    return {
+        "file": described("/etc/systemd/system/" + UNIT_OF_SERVER),
+        "enabled": "UnitFileState=enabled" in shown,
+        "active": "ActiveState=active" in shown,
+    }
+
+
+print(
+    json.dumps(
+        {
+            "addresses": addresses(),
+            "unit": state_of_unit(),
+            "saved": Path("/etc/l4lb/real-server/state.json").exists(),
+            "nftables": any(Path(folder, "nft").exists() for folder in ("/usr/sbin", "/sbin")),
+        }
+    )
+)

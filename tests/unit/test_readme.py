@@ -90,3 +90,8 @@ def test_what_each_encapsulation_needs() -> None:
 def test_exit_codes_are_those_of_the_help() -> None:
     told = re.findall(r"\d+", " ".join(rows("exit code")))
     assert told == re.findall(r"(?<=^  )\d+|(?<=, )\d+(?= by)", EXIT_CODES, re.MULTILINE)
+
+
+def test_the_archive_is_of_this_version() -> None:
+    version = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["version"]
+    assert f"install xdp-l4lb-{version}.tar.gz\n" in README

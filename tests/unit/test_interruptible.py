@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tomllib
 
 from tests.interruptible import interruptible
 
@@ -78,5 +79,6 @@ def test_a_hanging_test_fails_with_all_stacks(tmp_path: Path) -> None:
     assert "def test_that_hangs" in done.stdout, "its own"
 
 
-def test_every_test_has_a_limit(pytestconfig: pytest.Config) -> None:
-    assert float(pytestconfig.getini("timeout")) > 0
+def test_every_test_has_a_limit() -> None:
+    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    assert settings["tool"]["pytest"]["ini_options"]["timeout"] > 0

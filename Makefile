@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # What a developer types; CONTRIBUTING.md says more. Every target prepares what it needs.
 
 SHELL := /bin/sh

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An echo service: sends back what it gets, over UDP with its host's name and a space before it,
 over TCP with the name and a newline before all else.

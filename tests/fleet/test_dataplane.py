@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The data plane under real traffic: every encapsulation, path MTU, UDP, and what happens to flows
 when routes, neighbours and backends change.

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What decap.c takes off: frames that a balancer, or somebody else, sends to a server."""
 

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The demo, as someone runs it who has just cloned the repository: what it shows is true, what it
 suggests works, and nothing is left of it.

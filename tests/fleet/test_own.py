@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is for the balancer and what is the host's, on real hosts: MAC addresses, whoever has them,
 and packets to a service's address on a host that forwards.

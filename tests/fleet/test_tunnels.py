@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Servers unpack with their kernel's tunnels, set up as README.md says in its section Backends."""
 

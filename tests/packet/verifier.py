@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Builds of the data plane apart from the kernel that compiled them, for any kernel's verifier."""
 

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Each C header includes what it uses and nothing else, so that editors and linters can read each
 alone: from the text, and by clang where it is installed."""

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Locks of interfaces and of what they share, and what a run notes in its own."""
 

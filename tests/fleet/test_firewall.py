@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""With README.md's rules for a firewall, a server takes tunnel packets from balancers alone."""
+"""With the rules of docs/backends.md, a server takes tunnel packets from balancers alone."""
 
 from __future__ import annotations
 

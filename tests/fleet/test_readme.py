@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What README.md tells a reader to type works, with the collection installed as it says.
+"""What README.md tells a reader to type works, with the collection installed as it says, and what
+docs/backends.md does.
 
 ```yaml     with "# FILE" first: is written to FILE
 ```console  "$ COMMAND" is run on the controller, in order; what follows it is in its output
@@ -20,7 +21,7 @@ import pytest
 from lab import Lab, LabError
 from lab.host import CHECKOUT
 from tests.fleet.rig.labs import laboratory
-from tests.fleet.rig.readme import README, blocks, script
+from tests.fleet.rig.readme import BY_HAND, README, blocks, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,9 @@ def assert_shows(output: str, expected: list[str]) -> None:
 
 def test_every_block_is_tested() -> None:
     assert set(re.findall(r"^```(\w+)$", README, re.MULTILINE)) == {"text", "yaml", "console", "sh"}
-    assert {block.partition("\n")[0] for block in blocks("sh")} == {f"# {one}" for one in HOSTS}
+    assert set(re.findall(r"^```(\w+)$", BY_HAND, re.MULTILINE)) == {"sh"}
+    scripts = (*blocks("sh"), *blocks("sh", BY_HAND))
+    assert {block.partition("\n")[0] for block in scripts} == {f"# {one}" for one in HOSTS}
 
 
 def test_from_deploying_to_removing(directory: Path, lab: Lab) -> None:

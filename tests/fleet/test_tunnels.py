@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers unpack with their kernel's tunnels, set up as README.md says in its section Backends."""
+"""Servers unpack with their kernel's tunnels, set up as docs/backends.md says."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lab import Lab, LabError
 from lab.host import CHECKOUT
 from tests.fleet.rig.families import SHIMS, VIPS, Options, ask, balance, service
 from tests.fleet.rig.labs import laboratory
+from tests.fleet.rig.readme import BY_HAND, script
 from tests.fleet.rig.tunnels import (
     CLIENT,
     LB1,
@@ -36,30 +37,22 @@ if TYPE_CHECKING:
     from lab import Host
 
 TOPOLOGY = CHECKOUT / "lab/topologies/tunnels.yml"
-README = (CHECKOUT / "README.md").read_text()
 
 SERVERS = {
     "web1": "on every backend, with nftables",
     "web2": "on every backend, or with iptables",
 }
-"""Name -> the block of README.md with its firewall."""
+"""Name -> the block of the page with its firewall."""
 WAYS = {8001 + n: way for n, way in enumerate(itertools.product((4, 6), (4, 6), SHIMS))}
 """Port -> families of service and backends, encapsulation."""
-
-
-def block(where: str) -> str:
-    """What is run there."""
-    found = re.search(rf"^```sh\n# {where}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[1]
 
 
 def table() -> tuple[list[str], list[str]]:
     """What the table says beyond that: commands, and the devices that these make."""
     commands, devices = [], []
     for encapsulation in SHIMS:
-        found = re.search(rf"^\| `{encapsulation}` \|(.*)\|(.*)\|.*\|$", README, re.MULTILINE)
-        assert found, f"README.md has no row on {encapsulation}"
+        found = re.search(rf"^\| `{encapsulation}` \|(.*)\|(.*)\|.*\|$", BY_HAND, re.MULTILINE)
+        assert found, f"the page has no row on {encapsulation}"
         for code in re.findall("`(.*?)`", found[1] + found[2]):
             if code.startswith(("ip ", "modprobe ")):
                 commands.append(code)
@@ -91,10 +84,10 @@ def prepare(lab: Lab) -> None:
 def set_up(server: Host, firewall: str) -> None:
     commands, devices = table()
     assert len(devices) == 5
-    script = [block("on every backend"), f"ip address replace {VIPS[6]}/128 dev lo", *commands]
+    lines = [script("on every backend"), f"ip address replace {VIPS[6]}/128 dev lo", *commands]
     for device in devices:
-        script += [f"ip link set {device} up", f"sysctl -w net.ipv4.conf.{device}.rp_filter=0"]
-    server.run(["sh", "-exc", "\n".join([*script, block(firewall)])])
+        lines += [f"ip link set {device} up", f"sysctl -w net.ipv4.conf.{device}.rp_filter=0"]
+    server.run(["sh", "-exc", "\n".join([*lines, script(firewall)])])
 
 
 @pytest.mark.parametrize("port", WAYS, ids=["{} in {} by {}".format(*way) for way in WAYS.values()])

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The options of a real server are the same in the library, the module and the role; and the role
 finds what balancers have a server for."""
@@ -53,7 +52,8 @@ def test_the_role() -> None:
     specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())
     options = specs["argument_specs"]["main"]["options"]
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-    assert {name: one["default"] for name, one in options.items() if "default" in one} == defaults
+    own = {name: one for name, one in options.items() if name.startswith(PREFIX)}
+    assert {name: one["default"] for name, one in own.items() if "default" in one} == defaults
     for name, option in {**OPTIONS, **RUN}.items():
         if name != "state":
             default = [*option.default] if option.kind == "list" else option.default
@@ -62,6 +62,14 @@ def test_the_role() -> None:
     assert passed.keys() == OPTIONS.keys()
     (task,) = yaml.safe_load((ROLE / "tasks/apply.yml").read_text())
     assert task["xdp.l4lb.l4lb_real_server"].keys() == {*OPTIONS, *RUN, "services"}
+
+
+def test_readme() -> None:
+    text = (CHECKOUT / "README.md").read_text()
+    for name, option in {**OPTIONS, **RUN}.items():
+        if name != "state":
+            (row,) = (line for line in text.splitlines() if line.startswith(f"| `{PREFIX}{name}`"))
+            assert option.meaning in row
 
 
 WEB = {"name": "web", "address": "192.0.2.10", "backend_group": "webservers"}

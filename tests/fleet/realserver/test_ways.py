@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every encapsulation and pair of families, by the kernel's tunnels and by the XDP program."""
 
@@ -77,7 +76,7 @@ def test_http(served: Lab, port: int) -> None:
 @pytest.mark.parametrize("inner", [4, 6])
 def test_segments_fit(served: Lab, inner: int) -> None:
     """What a server says in its SYN-ACK leaves room for the widest way to the VIP."""
-    most = 1500 - max(overhead(how, outer) for _inner, outer, how in WAYS.values())
+    most = 1500 - max(overhead(how, outer) for _family, outer, how in WAYS.values())
     with served.host("client").socket(
         socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)
     ) as wire:
@@ -113,7 +112,7 @@ def test_a_stranger(served: Lab, server: Server) -> None:
             for sources, vip in itertools.product(whose.items(), (server.address, VIPS[4])):
                 kind = sources[0] == LB1 and vip == VIPS[4]
                 request = IP(src=CLIENT, dst=vip) / ICMP(id=number, seq=kind)
-                packet, _ = list(tunnels(to(server, *sources), {"4": request}).values())[number]
+                packet = [*tunnels(to(server, *sources), {"4": request}).values()][number][0]
                 wire.send(link + with_type(packet))
             answer = IP(client.recv(2048))[ICMP]
             assert (answer.id, answer.seq) == (number, 1)

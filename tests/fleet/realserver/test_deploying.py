@@ -102,7 +102,10 @@ def test_from_nothing_to_other_backends(fleet: Lab, tmp_path: Path) -> None:
     assert set(ask(client, 4, count=5)) == set(ask(client, 6, count=5)) == {"web1"}
 
     # web2 is ready before the balancer sends to it; web1 loses a service after that, and keeps one.
-    done = deploy(fleet, tmp_path, {"webservers": ["web2"], "servers": ["web1", "web2"]})
+    # Nothing is taken away while a balancer is left out.
+    groups = {"webservers": ["web2"], "servers": ["web1", "web2"]}
+    assert changed(deploy(fleet, tmp_path, groups, "--limit=web1")) == {"web1": 0}
+    done = deploy(fleet, tmp_path, groups)
     assert changed(done) == {"lb1": 1, "web1": 1, "web2": 4}
     moments = (f"add the VIP {VIP} to lo", "backend added", f"remove the VIP {VIP} from lo")
     assert [*moments] == sorted(moments, key=done.stdout.index)

@@ -17,6 +17,7 @@ import ctypes
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 
@@ -39,7 +40,8 @@ _PORT = 9  # discard; nothing is ever answered
 _SENDER = b"\x02\0\0\0\0\1"
 _UNKNOWN: dict[int, Address] = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8::1")}
 """Where no balancer of that family is known; any address that the routes know does."""
-_PATIENCE = 2.0
+_PATIENCE, _TRY = 5.0, 0.2
+"""Seconds. The kernel makes an address of IPv6 known in its own time, after it has been added."""
 
 
 def failures(desired: Desired) -> Iterator[str]:
@@ -76,14 +78,22 @@ def _arrives(
             ear.bind((str(entry.vip), 0))
         except OSError as e:
             raise HostError(f"listen at the VIP {entry.vip}: {e.strerror}") from e
-        ear.settimeout(_PATIENCE)
+        ear.settimeout(_TRY)
         inner = udp(sources[entry.vip.version], entry.vip, ear.getsockname()[1], token)
         packet = in_tunnel(entry, sources[entry.backend.version], inner)
-        _send(packet, entry, interface, program)
-        with contextlib.suppress(OSError):
-            while ear.recv(64) != token:
-                pass
-            return True
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            _send(packet, entry, interface, program)
+            if _hears(ear, token):
+                return True
+    return False
+
+
+def _hears(ear: socket.socket, token: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        while ear.recv(64) != token:
+            pass
+        return True
     return False
 
 

@@ -186,3 +186,12 @@ def test_the_oldest_python_is_that_of_the_oldest_distribution() -> None:
     assert [one["core"] for one in PLANNED["controllers"] if PYTHONS[0] in one["pythons"]] == CORES[
         :1
     ]
+
+
+def test_what_cannot_run_is_no_platform_of_a_role() -> None:
+    unable = {"jammy": "Ubuntu 22.04", "bullseye": "Debian 11"}
+    (told,) = re.findall(r"^\| cannot run \| (.*) \|$", text("README.md"), re.MULTILINE)
+    assert all(name in told for name in unable.values())
+    for meta in ROOT.glob("roles/*/meta/main.yml"):
+        platforms = yaml.safe_load(meta.read_text())["galaxy_info"]["platforms"]
+        assert not {name for one in platforms for name in one["versions"]} & unable.keys()

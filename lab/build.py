@@ -181,7 +181,7 @@ def _programs(hosts: dict[str, Host], cables: list[network.Cable]) -> Iterator[C
     )
 
     def attach() -> None:
-        output, _ = loader.communicate(json.dumps(ends))
+        output, _errors = loader.communicate(json.dumps(ends))
         if loader.returncode:
             raise LabError(f"no decapsulation:\n{output.strip()}")
 

@@ -19,7 +19,7 @@ class Background:
     def __init__(self, threads: int = 1) -> None:
         self.stopping = threading.Event()
         self.sockets: list[socket.socket] = []
-        self.threads = [threading.Thread(target=self.run) for _ in range(threads)]
+        self.threads = [threading.Thread(target=self.run) for _each in range(threads)]
 
     def run(self) -> None:
         """Until `stopping` is set."""
@@ -30,7 +30,7 @@ class Background:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.stopping.set()
         for thread in self.threads:
             thread.join()

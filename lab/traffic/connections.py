@@ -37,7 +37,7 @@ class Connections(Background):
         self.broken: dict[int, str] = {}
         """Connection -> what happened to it."""
         self.rounds = 0
-        for _ in range(count):
+        for _turn in range(count):
             one = host.socket(family, socket.SOCK_STREAM)
             one.settimeout(PATIENCE)
             one.connect(address)

@@ -35,7 +35,7 @@ class Download:
         self.server = ""
         headers = self.process.stderr
         while headers and (line := headers.readline()).strip():
-            name, _, value = line.partition(":")
+            name, _colon, value = line.partition(":")
             if name.lower() == "x-server":
                 self.server = value.strip()
 

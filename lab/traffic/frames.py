@@ -33,7 +33,7 @@ class Frames:
     def __enter__(self) -> Frames:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._socket.close()
 
     def count(self, address: str, port: int) -> tuple[int, int]:

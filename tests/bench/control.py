@@ -136,7 +136,9 @@ def _payload(module_options: dict[str, Any], folder: Path) -> Path:
     playbook.write_text(json.dumps([play]), encoding="utf-8")
     ansible = [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", "-c", "local"]
     ansible.append(str(playbook))
-    ran = subprocess.run(ansible, capture_output=True, text=True, env=environment, cwd=ROOT)
+    ran = subprocess.run(
+        ansible, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+    )
     if ran.returncode != 0:
         raise UnexpectedError(f"{ran.stdout}{ran.stderr}")
     (payload,) = folder.glob("ansible-tmp-*/AnsiballZ_l4lb.py")

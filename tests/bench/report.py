@@ -210,7 +210,7 @@ FLOW_TABLES: list[Column] = [
     ("flow_table_size", lambda row: row["flows"]),
     ("memory, MiB", lambda row: _mib(row["kib"])),
     ("CPUs", lambda row: row["cpus"]),
-    ("bytes per flow and CPU", lambda row: _per_flow(row)),
+    ("bytes per flow and CPU", lambda row: _per_flow(row["kib"] / row["cpus"], row["flows"])),
 ]
 
 
@@ -274,5 +274,5 @@ def _mib(kib: float) -> str:
     return f"{kib / 1024:.2f}"
 
 
-def _per_flow(row: Row) -> str | None:
-    return f"{row['kib'] * 1024 / row['flows'] / row['cpus']:.1f}" if row["flows"] else None
+def _per_flow(kib: float, flows: int) -> str | None:
+    return f"{kib * 1024 / flows:.1f}" if flows else None

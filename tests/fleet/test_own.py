@@ -249,7 +249,7 @@ def send_strays(client: Host, family: int, count: int = 10) -> None:
             sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, MOST_TTL)
         else:
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, MOST_TTL)
-        for _ in range(count):
+        for _turn in range(count):
             sender.sendto(b"stray", (VIPS[family], 9))
             time.sleep(0.01)
 

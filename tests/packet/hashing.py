@@ -39,7 +39,7 @@ def jhash_2words(first: int, second: int, initial: int) -> int:
     a = b = c = (0xDEADBEEF + (2 << 2) + initial) & MASK32
     a = (a + first) & MASK32
     b = (b + second) & MASK32
-    _, _, c = lookup3_final(a, b, c)
+    _a, _b, c = lookup3_final(a, b, c)
     return c
 
 

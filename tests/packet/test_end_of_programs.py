@@ -19,10 +19,10 @@ BPF_TABLE("array", __u32, __u64, short_lived, 1);
 
 int passes(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	__u64 *value = short_lived.lookup(&zero);
+    __u32 zero = 0;
+    __u64 *value = short_lived.lookup(&zero);
 
-	return value && *value ? XDP_DROP : XDP_PASS;
+    return value && *value ? XDP_DROP : XDP_PASS;
 }
 """
 REFUSED = TEXT.replace("value && *value", "*(__u8 *)(long)ctx->data")

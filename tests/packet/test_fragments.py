@@ -188,7 +188,7 @@ def test_many(balancer: Balancer, rng: Any) -> None:
     )
     frames = []
     for version, fields in FRAGMENTS.values():
-        for _ in range(100):
+        for _turn in range(100):
             source, port = (random_flow if version == 4 else random_flow6)(rng)
             segment = tcp(source_port=port, port=rng.getrandbits(16))
             frames.append(frame(segment, source=source, destination=VIPS[version], **fields))

@@ -135,7 +135,7 @@ def test_every_ping_has_right_checksums(
             destination=VIPS[version],
             ttl=rng.randrange(256),
         )
-        for _ in range(2000)
+        for _each in range(2000)
     ]
     for outcome in balancer.send_all(frames):
         assert outcome.frame is not None
@@ -396,7 +396,7 @@ def test_an_error_goes_where_its_flow_goes(
     )
     at = {4: slice(30, 34), 6: slice(38, 54)}[version]
     for segment, port in ((tcp, 443), (udp, 53), (udp, 5353)):
-        for _ in range(40):
+        for _turn in range(40):
             client, client_port = (random_flow if version == 4 else random_flow6)(rng)
             there = segment(source_port=client_port, port=port)
             back = segment(source_port=port, port=client_port)

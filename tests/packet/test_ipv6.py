@@ -423,5 +423,5 @@ def test_families_do_not_mix(balancer: Balancer) -> None:
         (80, "c000:20a::", Verdict.PASS),
     ]:
         assert balancer.send(frame(tcp(port=port), destination=destination)).verdict is verdict
-    balancer.send_all(frame(tcp(), destination=VIP, flags=0x2000) for _ in range(3))
+    balancer.send_all(frame(tcp(), destination=VIP, flags=0x2000) for _each in range(3))
     balancer.check()

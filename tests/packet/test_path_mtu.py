@@ -259,7 +259,7 @@ def test_every_content(balancer: Balancer, rng: Any) -> None:
         )
         for version in (4, 6)
         for content in (
-            *(rng.randbytes(1000) for _ in range(500)),
+            *(rng.randbytes(1000) for _each in range(500)),
             *(bytes([byte]) * 1000 for byte in special),
         )
     )

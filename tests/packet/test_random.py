@@ -135,7 +135,7 @@ def test_volume(
         traffic = Traffic(rng, services)
         try:
             balancer.send_all(
-                made[:LONGEST_FRAME] for made in (traffic.frame() for _ in range(BATCH))
+                made[:LONGEST_FRAME] for made in (traffic.frame() for _each in range(BATCH))
             )
             dropped |= set(balancer.check().drops)
         except AssertionError as e:
@@ -392,11 +392,11 @@ def test_noise(versatile: Balancer, rng: random.Random) -> None:
     """Frames of any bytes, a few of them with the beginning of a real one."""
     services, options = configuration(random.Random(SEED))
     versatile.configure(*services, **options)
-    frames = [rng.randbytes(rng.randrange(14, 200)) for _ in range(1000)]
+    frames = [rng.randbytes(rng.randrange(14, 200)) for _each in range(1000)]
     for ether_type in (ETHERNET_IPV4, 0x86DD, 0x8100):
         frames += [
             rng.randbytes(12) + struct.pack("!H", ether_type) + rng.randbytes(rng.randrange(200))
-            for _ in range(1000)
+            for _each in range(1000)
         ]
     versatile.send_all(frames)
     versatile.check()

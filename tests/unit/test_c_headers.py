@@ -44,13 +44,13 @@ def defined(text: str) -> set[str]:
     functions = re.findall(r"^static __always_inline [^;{]*?(\w+)\(", code, re.MULTILINE)
     structs = re.findall(r"^struct (\w+) \{", code, re.MULTILINE)
     maps = re.findall(r"^(?:TABLE|KEYED|TABLE_OF)\([^;]*?(\w+), [^,;]+\);", code, re.MULTILINE)
-    constants = [name for _, body in enums for name in re.findall(r"\w+", body)]
+    constants = [name for _name, body in enums for name in re.findall(r"\w+", body)]
     return {
         *(rf"\b{name}\b" for name in (*macros, *constants)),
         *(rf"\b{name}\b" for name in re.findall(r"^typedef \w+ (\w+);", code, re.MULTILINE)),
         *(rf"(?<![.>]){name}\(" for name in functions),
         *(rf"\bstruct {name}\b" for name in structs),
-        *(rf"\benum {name}\b" for name, _ in enums),
+        *(rf"\benum {name}\b" for name, _body in enums),
         *(rf"\b{name}\." for name in maps),
     }
 

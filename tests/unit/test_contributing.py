@@ -9,6 +9,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 WHOLE = ("files/bpf", "plugins", "lab", "tests")
 """Folders of which each one is listed."""
+NOT_OURS = {"__pycache__", "output"}
+"""Python's, and what ansible-test leaves in tests/."""
 WITHOUT_A_LINE = {"lab/demo.d", "lab/demo.d/group_vars", "plugins/module_utils"}
 
 
@@ -30,7 +32,7 @@ def folders(top: str) -> set[str]:
     """All below this one that have files of their own."""
     names = set()
     for path in (CHECKOUT / top).rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and not NOT_OURS.intersection(path.relative_to(CHECKOUT).parts):
             names.add(str(path.parent.relative_to(CHECKOUT)))
     return names - {"tests", "plugins"}
 

@@ -56,7 +56,7 @@ def test_a_client_that_nothing_was_heard_of() -> None:
     """Its connection times out minutes later: a server that was taken away has many of those."""
 
     class Silent(socket.socket):
-        def recv(self, *_: object) -> bytes:
+        def recv(self, *_arguments: object) -> bytes:
             raise TimeoutError(110, "Connection timed out")
 
     with Silent() as one:

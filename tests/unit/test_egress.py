@@ -282,9 +282,7 @@ def test_how_frames_leave(
     assert found.unknown is (because == "not heard")
 
 
-@pytest.mark.parametrize(
-    ("host", "index"), [(host, index) for host, index, *_ in CASES.values()], ids=CASES
-)
+@pytest.mark.parametrize(("host", "index"), [case[:2] for case in CASES.values()], ids=CASES)
 def test_in_mode_generic_all_that_carries_frames_takes_them(host: Surroundings, index: int) -> None:
     """They pass through the stack, which adds the tags, and knows bridges."""
     there = {one.index: one for one in host.links}

@@ -51,7 +51,7 @@ def shown_default(option: dict[str, Any]) -> str:
 )
 def test_variables(heading: str, options: dict[str, Any]) -> None:
     table = rows(heading)
-    assert {name: default for name, (default, *_) in table.items()} == {
+    assert {name: default for name, (default, *_rest) in table.items()} == {
         name: shown_default(option) for name, option in options.items()
     }
     for name, option in options.items():
@@ -63,7 +63,7 @@ def test_variables_of_hosts_in_a_group() -> None:
         r"C\((l4lb_backend_\w+)\)", str(SERVICE["backend_group"]["description"])
     )
     assert [f"`{name}`" for name in documented] == [
-        variable for _, variable, *_ in rows("of a backend").values()
+        variable for _default, variable, *_rest in rows("of a backend").values()
     ]
 
 
@@ -79,7 +79,7 @@ def test_what_each_encapsulation_needs() -> None:
     headers = {"ipip": 0, "gue": 8, "gre": 4}
     table = rows("`encapsulation`")
     assert list(table) == list(ENCAPSULATIONS)
-    assert {name: added for name, (*_, added) in table.items()} == {
+    assert {name: added for name, (*_needs, added) in table.items()} == {
         **{name: f"{20 + more}, {40 + more}" for name, more in headers.items()},
         "l2": "0",
     }

@@ -33,7 +33,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     counted = Statistics({"web": Count(1, 60)}, {}, {})
     monkeypatch.setattr(sampler, "at_work", at_work)
-    monkeypatch.setattr(sampler, "statistics", lambda *_: counted)
+    monkeypatch.setattr(sampler, "statistics", lambda *_arguments: counted)
     monkeypatch.setattr(sampler.here, "known", lambda: list(names))
     return names
 

@@ -77,7 +77,7 @@ def request(address: str, port: int, source: int) -> str:
         # To the end, so that the server closes first and the source port can be used again.
         while part := connection.recv(65536):
             answer += part
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _blank, body = answer.partition(b"\r\n\r\n")
     if b" 200 " not in head.partition(b"\r\n")[0]:
         raise RuntimeError(f"source port {source}: {answer!r}")
     return body.decode().strip()

@@ -135,7 +135,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.usefixtures("lb1")
 def test_wrong_input(lab: Lab, tmp_path: Path) -> None:
-    results = ansible(lab, tmp_path, *(backend(**wrong) for wrong, _ in WRONG.values()))
+    results = ansible(lab, tmp_path, *(backend(**wrong) for wrong, _message in WRONG.values()))
     for name, result in zip(WRONG, results):
         assert result["failed"], name
         assert WRONG[name][1] in result["msg"]

@@ -94,7 +94,7 @@ def test_other_traffic_is_untouched(lab: Lab, lb1: Host) -> None:
         server.listen()
         there.settimeout(5)
         there.connect((own, 80))
-        here, _ = server.accept()
+        here, _client = server.accept()
         with here:
             here.sendall(bytes(300_000))
             there.sendall(b"ssh")
@@ -174,7 +174,7 @@ def test_rates(lab: Lab, lb1: Host) -> None:
     apply(lb1, wanted(service(1, protocol="udp")))
     python(lb1, looking.rates, seconds=0.5)
     with lab.host("client").socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        for _ in range(50):
+        for _turn in range(50):
             sender.sendto(bytes(100), (VIP, 80))
     (found,) = go_on(lb1)["services"]
     # Ethernet, two IP headers, UDP, and what is in it.

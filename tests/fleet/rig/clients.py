@@ -63,7 +63,7 @@ class Traffic:
             for (number, (was,)), (next_number, (now,)) in zip(answers, answers[1:]):
                 moved = f"flow {flow} went from {was} to {now} at {next_number}"
                 assert was == now or self.was_taken(was, number, next_number), moved
-        gone = set().union(*(servers for _, _, servers in self.taken))
+        gone = set().union(*(servers for _start, _end, servers in self.taken))
         for number, error in self.connections.broken.items():
             assert self.connections.servers[number] in gone, (number, error)
 

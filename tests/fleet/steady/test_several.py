@@ -189,7 +189,7 @@ def test_both_come_and_go(lab: Lab, lb1: Host) -> None:
 
 def test_no_removal_of_the_last_leaves_anything(lb1: Host) -> None:
     """Both at once, so that each finds the other one still there, or not."""
-    for _ in range(5):
+    for _turn in range(5):
         apply(lb1, wanted(*echoes("web1", "web2")), second("web2", "web3"))
         assert python(lb1, many.removals, interfaces=["eth0", "eth1"]) == [0, 0]
         assert traces(lb1) == []

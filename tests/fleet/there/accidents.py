@@ -84,6 +84,8 @@ def killed_at_any_moment(configs: list[Options], seed: int) -> list[list[Any]]:
             os.kill(child, signal.SIGKILL)
         killed = os.waitpid(child, 0)[1] == signal.SIGKILL
         longest = longest or time.monotonic() - start
-        both = [attempt(Balancer("eth0", sources()).apply, config_of(options)) for _ in range(2)]
+        both = [
+            attempt(Balancer("eth0", sources()).apply, config_of(options)) for _each in range(2)
+        ]
         found.append([killed, *both])
     return found

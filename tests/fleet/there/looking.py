@@ -130,7 +130,7 @@ def owner(slot: int) -> int:
 
 def rates(seconds: float) -> dict[str, Any]:
     """Facts after a pause, as if it had taken so long."""
-    _, before = library.statistics("eth0")
+    _live, before = library.statistics("eth0")
     worker.pause()
     live, now = library.statistics("eth0")
     return facts(live.config, live.mode, now, before, seconds)

@@ -58,7 +58,7 @@ def three_times_each(configs: list[Options]) -> list[int]:
     """A process each that applies one of these three times."""
 
     def apply(options: Options) -> None:
-        for _ in range(3):
+        for _turn in range(3):
             Balancer("eth0", sources()).apply(config_of(options))
 
     return forked(*(partial(apply, options) for options in configs))

@@ -151,7 +151,7 @@ def changes(
         before = state()
         status, message = struck(at, how, lambda wish=wish: runs.fulfil(wish))  # type: ignore[misc]
         changed = differing(before, state())
-        repaired, again = (runs.completed(wish) for _ in range(2))
+        repaired, again = (runs.completed(wish) for _each in range(2))
         found.append([at, status, message, changed, repaired, again, start, time.monotonic()])
         if anew:
             runs.apply(None)
@@ -170,7 +170,7 @@ def removals(keep: Options, calls: list[int], how: str) -> list[list[Any]]:
         status, message = struck(at, how, lambda: runs.apply(None))
         changed = differing(before, state())
         wish = None if changed else kept
-        repaired, again = (runs.completed(wish) for _ in range(2))
+        repaired, again = (runs.completed(wish) for _each in range(2))
         found.append([at, status, message, changed, repaired, again])
         if status == UNHURT:
             break

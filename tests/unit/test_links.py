@@ -109,6 +109,19 @@ def test_links_of_an_installed_collection(installed: Path) -> None:
     assert [line for page in shipped for line in dead(installed, page)] == []
 
 
+def test_what_pages_name_is_there() -> None:
+    """Files and folders of the checkout that are no links, since some do not ship."""
+    tops = "|".join(re.escape(path.name) for path in CHECKOUT.iterdir() if path.is_dir())
+    named = re.compile(rf"`((?:{tops})/[\w./-]+)[`: ]")
+    gone = [
+        f"{page.relative_to(CHECKOUT)}: {name}"
+        for page in pages()
+        for name in named.findall(page.read_text())
+        if not (CHECKOUT / name).exists() and not name.startswith("build/")
+    ]
+    assert gone == []
+
+
 PAGE = """# Of `l4lb_stats`, and *more*
 ## See [there](other.md)
 ## Twice

@@ -19,6 +19,9 @@ WORKFLOWS = {
     path.stem: yaml.safe_load(path.read_text())
     for path in (CHECKOUT / ".github/workflows").glob("*.yml")
 }
+NO_TESTS = {"help", "demo", "demo-clean", "format", "bench", "figures", "setup", "python", "clean"}
+INSTEAD = {"test", "sanity"}
+"""Run as their stages, and as gates."""
 STAGE = "./.github/workflows/stage.yml"
 
 
@@ -42,9 +45,14 @@ def test_make_has_the_targets(name: str) -> None:
 def test_a_change_passes_what_make_test_has() -> None:
     match = re.search(r"tools/stages (.*)", MAKEFILE)
     assert match
-    # Sanity is one of the gates.
-    stages = {*match[1].split(), "gates"} - {"sanity"}
-    assert set(targets(WORKFLOWS["tests"])) == stages
+    stages = {*match[1].split(), "gates"}
+    assert set(targets(WORKFLOWS["tests"])) == stages - INSTEAD
+
+
+def test_what_make_can_test_runs_for_changes_or_on_schedule() -> None:
+    """A new target goes into one of the two workflows, or is no test."""
+    run = set().union(*map(targets, WORKFLOWS.values()))
+    assert TARGETS - NO_TESTS - INSTEAD - run == set()
 
 
 @pytest.mark.parametrize("name", sorted(WORKFLOWS))

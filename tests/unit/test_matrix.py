@@ -108,11 +108,11 @@ ok: [localhost]
     assert "localhost" not in found
 
 
-def fail(_: Any) -> None:
-    raise steps.StepError("why")
+def fail(run: Any) -> None:
+    raise steps.StepError(f"{run} cannot")
 
 
-def go_on(_: Any) -> None:
+def go_on(run: Any) -> None:
     """All is well."""
 
 

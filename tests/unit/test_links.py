@@ -89,7 +89,7 @@ def pages() -> list[Path]:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection as it ships."""
     folder = tmp_path_factory.mktemp("installed").resolve()
-    galaxy = [sys.executable, "-m", "ansible.cli.galaxy"]  # ansible-test has no command beside it
+    galaxy = [sys.executable, "-m", "ansible.cli.galaxy"]  # ansible-test has no commands on PATH
     build = [*galaxy, "collection", "build", "--output-path", str(folder)]
     subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
     (archive,) = folder.glob("*.tar.gz")

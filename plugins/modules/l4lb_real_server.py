@@ -25,7 +25,7 @@ requirements:
   - for O(decapsulation=bpf) bcc, kernel headers and libbpf 1.x on the host
   - for O(firewall) and O(limit_segments) nftables on the host
 author:
-  - The xdp.l4lb authors (@xdp-l4lb)
+  - The xdp.l4lb authors (!UNKNOWN)
 attributes:
   check_mode:
     description: Predicts what would be changed.

@@ -282,7 +282,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "changed": plan.changed,
         "steps": steps,
         "decapsulation": plan.way,
-        "counters": counters(server),
+        "counters": counters(),
         "diff": {
             "before_header": "real server",
             "after_header": "real server",

@@ -134,6 +134,26 @@ def test_the_link_of_a_balancer(lab: Lab, web1: Host) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (f"ip daddr {VIP} udp dport 1024-65535 drop", "is unpacked and then reaches no socket"),
+        (f"ip daddr {WEB1.address} meta l4proto 4 drop", "is not unpacked"),
+    ],
+)
+def test_a_firewall_that_is_in_the_way(
+    web1: Host, given: dict[str, Any], rule: str, told: str
+) -> None:
+    if given["decapsulation"] == "bpf" and "not" in told:
+        return  # the program comes before any firewall
+    serve(web1, {**given, "services": [ONE]})
+    chain = f"type filter hook input priority 0\n{rule}\n"
+    web1.run(["nft", "-f", "-"], input=f"table inet other {{\nchain input {{\n{chain}}}\n}}\n")
+    (failure,) = python(web1, real_server.probed)
+    web1.run(["nft", "delete", "table", "inet", "other"])
+    assert f"a probe for {VIP} by ipip to {WEB1.address} {told}" in failure
+
+
+@pytest.mark.parametrize(
     ("given", "told"),
     [
         (options(entry(VIP, WEB2.address)), f"'{WEB2.address}': this server has no such address"),

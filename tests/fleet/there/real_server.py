@@ -40,6 +40,16 @@ def probed() -> list[str]:
     return [*probe.failures(server().desired())]
 
 
+def probed_by_an_older_kernel() -> list[str]:
+    """The same, where no program can be run on what then goes on."""
+
+    def refuse(*_arguments: Any) -> None:
+        raise KernelError("refused")
+
+    probe._inject = refuse  # type: ignore[assignment]
+    return probed()
+
+
 def fail_at_the_last_step(options: dict[str, Any]) -> Any:
     """The address of the VIP is refused."""
 

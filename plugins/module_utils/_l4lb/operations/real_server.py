@@ -6,27 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import L4lbError
-from ..realserver import nftables, observe, tunnels
+from ..realserver import nftables, observe
 from ..realserver.server import RealServer
 
-_STATISTICS = "/sys/class/net/{}/statistics/rx_packets"
 
-
-def counters(server: RealServer) -> dict[str, Any]:
+def counters() -> dict[str, Any]:
     """Packets, by who unpacks: by interface what became of those in tunnels, by device those that
     came out of it, and those that the firewall has dropped."""
-    return {
-        "programs": {name: one.counters() for name, one in observe.programs().items()},
-        "devices": {
-            one.name: int(Path(_STATISTICS.format(one.name)).read_text(encoding="ascii"))
-            for one in tunnels.devices(server.paths).values()
-        },
-        "firewall_dropped": nftables.dropped(),
-    }
+    return {**observe.counters(), "firewall_dropped": nftables.dropped()}
 
 
 def status(server: RealServer) -> dict[str, Any]:
@@ -42,7 +32,7 @@ def status(server: RealServer) -> dict[str, Any]:
         "decapsulation": way,
         "there": lines,
         "differs": differs,
-        "counters": counters(server),
+        "counters": counters(),
     }
 
 

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from ..kernel import bpf
 from ..kernel.paths import Paths
 from ..model.config import Address
@@ -16,6 +19,7 @@ from .saved import Memory
 from .state import State
 
 _SCOPE_LINK = 253
+_STATISTICS = "/sys/class/net/{}/statistics/rx_packets"
 
 
 def host(paths: Paths) -> Host:
@@ -64,6 +68,17 @@ def state(memory: Memory, wanted: State, found: Host, paths: Paths) -> State:
 def programs() -> dict[str, program.Attached]:
     """Ours, by interface; without libbpf none can be there."""
     return program.attached() if bpf.is_there() else {}
+
+
+def counters() -> dict[str, dict[str, Any]]:
+    """Packets: by interface what became of those in tunnels, by device those that came out."""
+    return {
+        "programs": {name: one.counters() for name, one in programs().items()},
+        "devices": {
+            one.name: int(Path(_STATISTICS.format(one.name)).read_text(encoding="ascii"))
+            for one in tunnels.devices(Paths()).values()
+        },
+    }
 
 
 def _sysctl(name: str, paths: Paths) -> list[int]:

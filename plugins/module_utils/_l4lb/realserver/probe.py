@@ -5,9 +5,9 @@
 
 It comes in by the interface, as from the wire: the kernel runs an XDP program on it, the one that
 unpacks or else one that lets it pass, and goes on as with any other packet (BPF_PROG_TEST_RUN with
-live frames, Linux 5.18). So routes back, rp_filter and firewalls have their say. Where the kernel
-cannot do that, it comes in by the loopback interface. What it has to reach is a socket of this
-process, at the VIP.
+live frames, Linux 5.18). So routes back, rp_filter and firewalls have their say. What it has to
+reach is a socket of this process, at the VIP. On an older kernel it comes in by the loopback
+interface, for tunnel devices, and of an XDP program it is seen only what that unpacks.
 """
 
 from __future__ import annotations
@@ -47,16 +47,28 @@ _PATIENCE, _TRY = 5.0, 0.2
 def failures(desired: Desired) -> Iterator[str]:
     """What does not arrive, in words. Raises HostError."""
     interfaces = observe.addresses()
-    programs = observe.programs()
     for entry in desired.tunnels:
         interface = desired.interface or interfaces.get(entry.backend, "lo")
-        program = programs[interface].program if interface in programs else None
-        if not _arrives(entry, _sources(desired), interface, program):
-            how = f"{entry.encapsulation} to {entry.backend}"
-            yield (
-                f"a probe for {entry.vip} by {how} on {interface} does not reach a socket: see "
-                "what a firewall, rp_filter, or a route says about the VIP, or set verify to false"
-            )
+        before = _unpacked()
+        if not _arrives(entry, _sources(desired), interface):
+            how = f"a probe for {entry.vip} by {entry.encapsulation} to {entry.backend}"
+            if _unpacked() > before:
+                yield (
+                    f"{how} is unpacked and then reaches no socket: see whether a firewall drops "
+                    "UDP to the VIP, or rp_filter what comes from balancers, or set verify to false"
+                )
+            else:
+                yield (
+                    f"{how} is not unpacked: see what a firewall says of such packets on "
+                    f"{interface}, and l4lb real-server status what differs"
+                )
+
+
+def _unpacked() -> int:
+    """Packets so far, of everybody."""
+    counted = observe.counters()
+    programs = (events["unpacked"] for events in counted["programs"].values())
+    return sum((*programs, *counted["devices"].values()))
 
 
 def _sources(desired: Desired) -> dict[int, Address]:
@@ -68,9 +80,9 @@ def _sources(desired: Desired) -> dict[int, Address]:
     return found
 
 
-def _arrives(
-    entry: Entry, sources: dict[int, Address], interface: str, program: Program | None
-) -> bool:
+def _arrives(entry: Entry, sources: dict[int, Address], interface: str) -> bool:
+    programs = observe.programs()
+    program = programs[interface].program if interface in programs else None
     token = os.urandom(16)
     family = socket.AF_INET if entry.vip.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as ear:
@@ -83,8 +95,7 @@ def _arrives(
         packet = in_tunnel(entry, sources[entry.backend.version], inner)
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
-            _send(packet, entry, interface, program)
-            if _hears(ear, token):
+            if _send(packet, entry, interface, program) == inner or _hears(ear, token):
                 return True
     return False
 
@@ -97,19 +108,21 @@ def _hears(ear: socket.socket, token: bytes) -> bool:
     return False
 
 
-def _send(packet: bytes, entry: Entry, interface: str, program: Program | None) -> None:
+def _send(packet: bytes, entry: Entry, interface: str, program: Program | None) -> bytes:
+    """Have the packet come in. Returns what the program makes of it, where the kernel cannot go on
+    with that: there no more can be seen."""
     there = link.read_link(interface)
-    frame = bytes.fromhex(there.mac.replace(":", "")) + _SENDER
-    frame += struct.pack("!H", _TYPES[entry.backend.version]) + packet
+    link_header = bytes.fromhex(there.mac.replace(":", "")) + _SENDER
+    frame = link_header + struct.pack("!H", _TYPES[entry.backend.version]) + packet
     try:
         if there.name != "lo":
-            return _inject(program or Program.load("l4lb_probe", _PASS), frame, there.index)
+            _inject(program or Program.load("l4lb_probe", _PASS), frame, there.index)
+            return b""
     except (KernelError, HostError):
         if program:
-            raise HostError(
-                "the kernel (before 5.18) cannot send a probe; set verify to false"
-            ) from None
-    return _send_by_loopback(packet, entry.backend)
+            return program.test_run(frame, index=there.index)[1][len(link_header) + 2 :]
+    _send_by_loopback(packet, entry.backend)
+    return b""
 
 
 def _inject(program: Program, frame: bytes, index: int) -> None:

@@ -203,6 +203,39 @@ def test_weights_that_count_for_nothing(
     assert found == Findings([], [told] * warned)
 
 
+# Health
+
+TUNNEL = {"type": "tcp"}
+
+
+@pytest.mark.parametrize(
+    ("via", "allowed", "told"),
+    [
+        ("tunnel", True, f"{OWN} is this host's own, so it would ask itself; use via: address"),
+        ("address", True, None),
+    ],
+)
+def test_a_tunnel_to_the_host_itself(via: str, allowed: bool, told: str | None) -> None:
+    """A service may have an address of the host, but then it does not leave the host."""
+    service = web(address=OWN, check={**TUNNEL, "via": via})
+    found = check(service, allow_own_address=allowed)
+    begin = f"services[web].check.via: {via!r}: "
+    assert [str(one) for one in found.refusals] == ([begin + told] if told else [])
+    assert check(web(check={**TUNNEL, "via": via})) == Findings([], [])
+
+
+@pytest.mark.parametrize(
+    ("least", "warned"), [(1, False), (2, False), (3, True), ("100%", False), (0, False)]
+)
+def test_a_minimum_that_is_never_there(least: int | str, warned: bool) -> None:
+    told = (
+        f"services[web].min_healthy: {least}: more than its 2 backends, so that health never "
+        "counts; choose less"
+    )
+    service = web("10.0.0.1", "10.0.0.2", check=TUNNEL, min_healthy=least)
+    assert check(service) == Findings([], [told] * warned)
+
+
 # Sources of tunnels
 
 ELSE = "give an address of the host, or leave this option out"

@@ -80,8 +80,15 @@ def check(config: Config, host: Host | None = None) -> Findings:
         *_of_services(config, host, ends),
         *_of_l2(config, host),
         *_of_backends(config, host, ends, first),
+        *_of_probes(config, host),
     ]
-    return Findings(refusals, [*_class_e(config, first), *_weights(config), *_outages(config)])
+    warnings = [
+        *_class_e(config, first),
+        *_weights(config),
+        *_outages(config),
+        *_least_healthy(config),
+    ]
+    return Findings(refusals, warnings)
 
 
 def destinations(config: Config) -> set[Address]:
@@ -200,6 +207,18 @@ def _of_backends(
             yield ConfigError(option, str(address), f"{problem}; give the server's own")
 
 
+def _of_probes(config: Config, host: Host | None) -> Iterator[ConfigError]:
+    """Through the tunnel to what the host takes itself."""
+    own = host.addresses if host else ()
+    for service in config.services:
+        if service.check and service.check.via == "tunnel" and service.address in own:
+            yield ConfigError(
+                f"services[{service.name}].check.via",
+                service.check.via,
+                f"{service.address} is this host's own, so it would ask itself; use via: address",
+            )
+
+
 # What is warned of
 
 
@@ -231,6 +250,17 @@ def _outages(config: Config) -> Iterator[str]:
     for service in config.services:
         if not service.takes_flows:
             yield f"{service.name}: no backend takes new flows; they are dropped"
+
+
+def _least_healthy(config: Config) -> Iterator[str]:
+    """Percentages always fit."""
+    for service in config.services:
+        count = len(service.backends)
+        if service.check and count < service.least_healthy(count):
+            yield (
+                f"services[{service.name}].min_healthy: {service.min_healthy}: more than its "
+                f"{count} backends, so that health never counts; choose less"
+            )
 
 
 # What these ask

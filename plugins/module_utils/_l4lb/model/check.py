@@ -13,6 +13,19 @@ from .options import Option, table
 TYPES = ("tcp", "http", "https", "dns", "udp", "command")
 VIAS = ("tunnel", "address")
 
+QUERY_TYPES = {
+    "A": 1,
+    "NS": 2,
+    "CNAME": 5,
+    "SOA": 6,
+    "PTR": 12,
+    "MX": 15,
+    "TXT": 16,
+    "AAAA": 28,
+    "SRV": 33,
+}
+"""Types of records that can be asked for, and their numbers."""
+
 CHECK = table(
     Option(
         "type",

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from . import values
-from .check import CHECK, Check
+from .check import CHECK, QUERY_TYPES, Check
 from .options import SERVICE
 
 _HTTP = ("http", "https")
@@ -33,20 +33,9 @@ _MOST_BYTES = 1024
 """Of a text, and of all words of a command together."""
 _PERCENT = re.compile(r"([0-9]{1,3}) ?%")
 _PATH = re.compile(r"/[!-~]*")
-_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}(:[0-9]{1,5})?")
-_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|\.")
-QUERY_TYPES = {
-    "A": 1,
-    "NS": 2,
-    "CNAME": 5,
-    "SOA": 6,
-    "PTR": 12,
-    "MX": 15,
-    "TXT": 16,
-    "AAAA": 28,
-    "SRV": 33,
-}
-"""Types of records that can be asked for, and their numbers."""
+_LABELS = r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*"
+_HOST = re.compile(rf"(?=[^:]{{1,253}}(:|$)){_LABELS}(:[0-9]{{1,5}})?")
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABELS}|\.")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLACEHOLDERS = ("address", "port")
 
@@ -158,8 +147,9 @@ def _path(value: object, where: str) -> str:
 
 
 def _host(value: object, where: str) -> str:
-    if isinstance(value, str) and _HOST.fullmatch(value.strip()):
-        return value.strip().lower()
+    name = value.strip().lower() if isinstance(value, str) else ""
+    if _HOST.fullmatch(name):
+        return name
     remedy = "not a host name, as in www.example.com; others are written in ASCII, as xn--…"
     raise ConfigError(where, value, remedy)
 

@@ -209,6 +209,12 @@ def test_the_request(version: int, options: dict[str, Any], lines: list[str]) ->
 NOW = datetime.datetime.now(datetime.timezone.utc)
 DAY = datetime.timedelta(days=1)
 
+USES = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment")
+NO_USES = ("key_agreement", "encipher_only", "decipher_only")
+CA_USAGE = x509.KeyUsage(
+    **dict.fromkeys((*USES, *NO_USES), False), key_cert_sign=True, crl_sign=True
+)
+
 
 class Authority:
     """Signs certificates."""
@@ -220,6 +226,7 @@ class Authority:
         self.file = folder / "authority.pem"
         own = self._signed(self.name, self.key.public_key(), NOW + DAY)
         own = own.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        own = own.add_extension(CA_USAGE, critical=True)
         certificate = own.sign(self.key, hashes.SHA256())
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
@@ -248,7 +255,10 @@ class Authority:
         self, subject: x509.Name, key: Any, until: datetime.datetime
     ) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder(self.name, subject, key, x509.random_serial_number())
-        return builder.not_valid_before(NOW - 9 * DAY).not_valid_after(until)
+        builder = builder.not_valid_before(NOW - 9 * DAY).not_valid_after(until)
+        own = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        subject_key = x509.SubjectKeyIdentifier.from_public_key(key)
+        return builder.add_extension(own, critical=False).add_extension(subject_key, critical=False)
 
 
 @pytest.fixture()

@@ -7,6 +7,7 @@
 #include "base/verdict.h"
 #include "parse/packet.h"
 #include "choose/backend.h"
+#include "choose/record.h"
 #include "choose/service.h"
 #include "send/egress.h"
 #include "send/resolve.h"

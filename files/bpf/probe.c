@@ -120,29 +120,34 @@ put_headers(struct __sk_buff *skb, const struct backend *backend, __u8 family, _
 	return REFUSED_NOT;
 }
 
-/* By the interface, and to the MAC address, that are given. */
-static __always_inline int send_to_mac(struct __sk_buff *skb, const struct probe *probe)
+static __always_inline int send_to_mac(struct __sk_buff *skb, const void *destination,
+				       const void *source, __u32 ifindex)
 {
 	void *data = (void *)(long)skb->data;
 
 	if (data + sizeof(struct ethhdr) > (void *)(long)skb->data_end)
 		return TC_ACT_SHOT;
-	copy_mac(data, probe->backend.nexthop.destination);
-	copy_mac(data + ETH_ALEN, probe->backend.nexthop.source);
-	return bpf_redirect(probe->ifindex, 0);
+	copy_mac(data, destination);
+	copy_mac(data + ETH_ALEN, source);
+	return bpf_redirect(ifindex, 0);
 }
 
-/* To the server itself, on a link of the host. */
-static __always_inline int send_to_neighbour(const struct backend *backend, __u32 ifindex)
+/* To the server itself, on a link of the host. What the kernel remembers of a neighbour has the
+ * EtherType of its family, which need not be that of the packet; so it only finds unknown ones.
+ */
+static __always_inline int send_to_neighbour(struct __sk_buff *skb, const struct backend *backend,
+					     const struct bpf_fib_lookup *fib)
 {
 	struct bpf_redir_neigh hop = { .nh_family = AF_INET };
 
+	if (FIRST_WORD(fib->dmac) || *(__u16 *)(fib->dmac + 4))
+		return send_to_mac(skb, fib->dmac, fib->smac, fib->ifindex);
 	hop.ipv4_nh = backend->destination.word[0];
 	if (backend->flags & BACKEND_IPV6) {
 		hop.nh_family = AF_INET6;
 		__builtin_memcpy(hop.ipv6_nh, &backend->destination, sizeof(hop.ipv6_nh));
 	}
-	return redirect_neigh(ifindex, &hop, sizeof(hop), 0);
+	return redirect_neigh(fib->ifindex, &hop, sizeof(hop), 0);
 }
 
 static __always_inline int is_behind_router(const struct backend *backend,
@@ -184,9 +189,10 @@ static __always_inline int send(struct __sk_buff *skb, struct probe *probe,
 		return refuse(count, refusal);
 	count->sent += 1;
 	if (is_given)
-		return send_to_mac(skb, probe);
+		return send_to_mac(skb, backend->nexthop.destination, backend->nexthop.source,
+				   probe->ifindex);
 	if (!backend->overhead)
-		return send_to_neighbour(backend, fib.ifindex);
+		return send_to_neighbour(skb, backend, &fib);
 	return redirect_neigh(fib.ifindex, NULL, 0, 0);
 }
 

@@ -205,6 +205,13 @@ def test_l2_leaves_the_packet_as_it_is(rig: Rig, inner: int, outer: int) -> None
     for segment, fields in FRAMES.values():
         sent = frame(segment, destination=VIPS[inner], macs=MACS, **fields)
         assert rig.send(sent, TAG | 6) == (REDIRECT, sent, 0)
+    command = f"neigh replace {BACKENDS[outer]} lladdr {BACKEND_MAC} dev first"
+    rig.namespace.ip(command)
+    try:
+        got = rig.send(sent, TAG | 6)
+    finally:
+        rig.namespace.ip(command.replace("replace", "del"))
+    assert got == (REDIRECT, mac(BACKEND_MAC) + mac(OWN_MAC) + sent[12:], 0)
 
 
 @pytest.mark.parametrize("encapsulation", ["ipip", "gue", "gre", "l2"])

@@ -20,8 +20,9 @@ _KIND, _OPTIONS, _NESTED = 1, 2, 0x8000  # TCA_KIND, TCA_OPTIONS, NLA_F_NESTED
 _FD, _NAME, _FLAGS, _ID = 6, 7, 8, 11  # TCA_BPF_...
 _DIRECT_ACTION = 1
 _ALL_PROTOCOLS = socket.htons(3)
-_PRIORITY, _NUMBER = 0x4C34, 1
-"""Of our filters among others: they have the last word on none but their own packets."""
+_PRIORITY, _NUMBER = 0x4C, 0x4C34
+"""Of our filter: before most of others, which may end the way of a packet; ours does so to none but
+its own."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def attach(interface: int, program_fd: int, name: str) -> None:
         netlink.order(_NEWQDISC, body, netlink.CREATE | netlink.ONLY_IF_NEW)
     except KernelError as e:
         if e.code != errno.EEXIST:  # somebody else's is as good
-            raise KernelError(f"add a qdisc clsact to {_called(interface)}: {e}", e.code) from e
+            raise KernelError(f"add a qdisc clsact to {called(interface)}: {e}", e.code) from e
     options = (
         netlink.attribute(_FD, struct.pack("=I", program_fd))
         + netlink.attribute(_NAME, name.encode() + b"\0")
@@ -53,7 +54,7 @@ def attach(interface: int, program_fd: int, name: str) -> None:
     try:
         netlink.order(_NEWFILTER, body, netlink.CREATE)
     except KernelError as e:
-        raise KernelError(f"add a filter to {_called(interface)}: {e}", e.code) from e
+        raise KernelError(f"add a filter to {called(interface)}: {e}", e.code) from e
 
 
 def detach(interface: int) -> None:
@@ -65,7 +66,7 @@ def detach(interface: int) -> None:
         netlink.order(_DELFILTER, _ours(interface))
     except KernelError as e:
         if e.code not in (errno.ENOENT, errno.EINVAL, errno.ENODEV):
-            raise KernelError(f"remove a filter from {_called(interface)}: {e}", e.code) from e
+            raise KernelError(f"remove a filter from {called(interface)}: {e}", e.code) from e
 
 
 def attached(interface: int) -> list[Filter]:
@@ -92,7 +93,8 @@ def _ours(interface: int) -> bytes:
     return _TC.pack(0, interface, _NUMBER, _EGRESS, info) + netlink.attribute(_KIND, b"bpf\0")
 
 
-def _called(interface: int) -> str:
+def called(interface: int) -> str:
+    """The name of an interface, in words if it has gone."""
     try:
         return socket.if_indextoname(interface)
     except OSError:

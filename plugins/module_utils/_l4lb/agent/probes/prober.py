@@ -15,6 +15,7 @@ from .answer import Answer, CannotProbe, Target, Unhealthy, short
 from .command import Commands
 from .pace import Pace
 from .tls import Sessions, Tls
+from .tunnel import Tunnel
 from .wire import Wire
 
 _PACKETS = {"dns": dns.ask, "udp": udp.ask}
@@ -24,9 +25,11 @@ class Prober:
     """All probes of a process; to be made where its event loop runs.
 
     user: whose rights commands have; None: those of this process.
+    tunnel: for targets with an index.
     """
 
-    def __init__(self, user: str | None = None) -> None:
+    def __init__(self, user: str | None = None, tunnel: Tunnel | None = None) -> None:
+        self.tunnel = tunnel
         self._pace = Pace()
         self._commands = Commands(self._pace, user)
         self._sessions = Sessions()
@@ -37,18 +40,31 @@ class Prober:
 
     async def probe(self, check: Check, target: Target) -> Answer:
         """Once. Raises CannotProbe if that cannot be told, which says nothing about the backend."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        healthy, answered = True, True
         try:
-            reason = await self._ask(check, target)
-        except Unhealthy as e:
-            healthy, answered, reason = False, e.answered, e.reason
+            return await self._probe(check, target)
         except CannotProbe:
             raise
         except Exception as e:  # our fault, and no reason to blame the backend
             raise CannotProbe(f"{type(e).__name__}: {e}") from e
-        return Answer(healthy, answered, short(reason), loop.time() - begun)
+
+    async def _probe(self, check: Check, target: Target) -> Answer:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        healthy, answered = True, True
+        tunnel, index = self.tunnel, target.index
+        if index is not None:
+            if tunnel is None:
+                raise CannotProbe("there is no tunnel")
+            tunnel.expect(index)
+        try:
+            reason = await self._ask(check, target)
+        except Unhealthy as e:
+            healthy, answered, reason = False, e.answered, e.reason
+        seconds = loop.time() - begun
+        refusal = tunnel.refusal(index) if tunnel and index is not None else None
+        if refusal:
+            raise CannotProbe(refusal)
+        return Answer(healthy, answered, short(reason), seconds)
 
     async def _ask(self, check: Check, target: Target) -> str:
         if check.type == "command":

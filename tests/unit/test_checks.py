@@ -236,6 +236,40 @@ def test_a_minimum_that_is_never_there(least: int | str, warned: bool) -> None:
     assert check(service) == Findings([], [told] * warned)
 
 
+@pytest.mark.parametrize(
+    ("kind", "interval", "count", "told"),
+    [
+        ("tcp", 0.5, 4000, None),
+        ("tcp", 0.5, 4001, "all checks together would take 0.8 cores, and have one; give 0.6"),
+        ("tcp", 0.1, 8000, "all checks together would take 8.0 cores, and have one; give 1"),
+        ("https", 5, 3334, "all checks together would take 0.8 cores, and have one; give 5.1"),
+        ("http", 2, 6400, None),
+    ],
+)
+def test_more_checks_than_a_core_can_do(
+    kind: str, interval: float, count: int, told: str | None
+) -> None:
+    backends = [f"10.0.{number >> 8}.{number & 255}" for number in range(1, count + 1)]
+    options = {"type": kind, "interval": interval}
+    found = check(web(*backends, check=options), host=None).refusals
+    begin = f"services[web].check.interval: {float(interval)!r}: "
+    ending = ", and the others in proportion"
+    assert [str(one) for one in found] == ([f"{begin}{told}{ending}"] if told else [])
+
+
+def test_the_check_that_takes_most_is_named() -> None:
+    few = [f"10.0.0.{number}" for number in range(1, 9)]
+    many = [f"10.1.{number >> 8}.{number & 255}" for number in range(1, 5001)]
+    found = check(
+        web(*few, name="a", check={"type": "http", "interval": 0.1}),
+        web(*many, name="b", port=81, check={"type": "http", "interval": 1}),
+        web(*many, name="c", port=82, check={"type": "tcp", "interval": 1}),
+        host=None,
+    )
+    assert [one.option for one in found.refusals] == ["services[b].check.interval"]
+    assert "give 2.3" in found.refusals[0].remedy
+
+
 # Sources of tunnels
 
 ELSE = "give an address of the host, or leave this option out"

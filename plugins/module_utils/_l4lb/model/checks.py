@@ -9,12 +9,14 @@ since then the host may have got other addresses and routes, or a later version 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from operator import attrgetter
 
 from ..errors import ConfigError
+from .check import COSTS, MOST_OF_A_CORE
 from .config import Address, Config, Network, Service
 
 _NOBODYS = (
@@ -81,6 +83,7 @@ def check(config: Config, host: Host | None = None) -> Findings:
         *_of_l2(config, host),
         *_of_backends(config, host, ends, first),
         *_of_probes(config, host),
+        *_of_rates(config),
     ]
     warnings = [
         *_class_e(config, first),
@@ -217,6 +220,26 @@ def _of_probes(config: Config, host: Host | None) -> Iterator[ConfigError]:
                 service.check.via,
                 f"{service.address} is this host's own, so it would ask itself; use via: address",
             )
+
+
+def _of_rates(config: Config) -> Iterator[ConfigError]:
+    """More checks than one core can do."""
+    loads = {
+        service.name: (len(service.backends) * COSTS[check.type] / check.interval, check)
+        for service in config.services
+        if (check := service.check)
+    }
+    total = sum(load for load, _check in loads.values())
+    if total > MOST_OF_A_CORE:
+        name = max(loads, key=lambda name: loads[name][0])
+        interval = loads[name][1].interval
+        longer = math.ceil(interval * total / MOST_OF_A_CORE * 10) / 10
+        yield ConfigError(
+            f"services[{name}].check.interval",
+            interval,
+            f"all checks together would take {total:.1f} cores, and have one; give {longer:g}, and "
+            "the others in proportion",
+        )
 
 
 # What is warned of

@@ -52,7 +52,8 @@ def every_way(expect: str) -> list[dict[str, Any]]:
 
 
 def ask(host: Host) -> probing.Found:
-    found: probing.Found = python(host, probing.ask)
+    """By a filter; see below."""
+    found: probing.Found = python(host, probing.ask, tcx=False)
     return found
 
 
@@ -147,6 +148,7 @@ def test_a_tunnel_that_a_server_does_not_unpack(balancer: Balancer, lab: Lab) ->
         assert [*backends.values()] == [GOOD] * 4
 
 
+TWO = checked({"type": "http", **IMPATIENT}, 4, 4, backends={"web1": {}, "web2": {}})
 FILTER = ["tc", "filter", "show", "dev", "eth0", "egress"]
 CUT_OFF = [None, False, "no packet came to the tunnel"]
 
@@ -155,37 +157,53 @@ def test_a_filter_that_somebody_removes(balancer: Balancer) -> None:
     """No probe counts while it is gone, though other backends would answer for the one that is
     meant; it is put back, but only once."""
     lb1 = balancer.host
-    balancer.apply(checked({"type": "http", **IMPATIENT}, 4, 4, backends={"web1": {}, "web2": {}}))
+    balancer.apply(TWO)
     good = {service(4, 4)["name"]: {BACKENDS[4][name]: GOOD for name in ("web1", "web2")}}
     lost = {service(4, 4)["name"]: {BACKENDS[4][name]: CUT_OFF for name in ("web1", "web2")}}
-    assert python(lb1, probing.watched, times=3) is None
+    assert python(lb1, probing.watched, times=3, tcx=False) is None
     lb1.run(["tc", "filter", "del", "dev", "eth0", "egress"])
     assert go_on(lb1) is None
     lb1.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
     first, second, third = go_on(lb1)
     assert first == {"before": good, "said": [], "problems": [], "after": good}
-    said = ["somebody removed the filter of the tunnel from eth0; it is put back"]
+    said = ["somebody removed the program of the tunnel from eth0; it is put back"]
     assert second == {"before": lost, "said": said, "problems": [], "after": good}
-    again = ["somebody removed its filter from eth0 again (192.0.2.10)"]
+    again = ["somebody removed its program from eth0 again (192.0.2.10)"]
     assert third == {"before": lost, "said": [], "problems": again, "after": lost}
 
 
 def test_others_filters_stay(balancer: Balancer) -> None:
-    """Those of a qdisc that was there, and those that came to it since."""
+    """Those of a qdisc that was there."""
     lb1 = balancer.host
+    balancer.apply(TWO)
     lb1.run(["tc", "qdisc", "add", "dev", "eth0", "clsact"])
-    lb1.run([*FILTER[:2], "add", *FILTER[3:], "prio", "5", "matchall", "action", "continue"])
+    python(lb1, probing.pass_on, interface="eth0")
     assert healthy(ask(lb1)) == [{"web1", "web2"}]
     shown = lb1.run(FILTER).stdout
-    assert "matchall" in shown
+    assert "others" in shown
     assert "l4lb" not in shown
     lb1.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+
+
+def test_a_kernel_with_tcx(balancer: Balancer) -> None:
+    """There it takes no qdisc, comes before all filters, and ends with its process."""
+    lb1 = balancer.host
+    balancer.apply(TWO)
+    if python(lb1, probing.release) < [6, 6]:
+        pytest.skip("cannot run here: tcx takes Linux 6.6")
+    assert healthy(python(lb1, probing.ask)) == [{"web1", "web2"}]
+    assert "clsact" not in lb1.run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
+    assert python(lb1, probing.watched, times=2, tcx=True) is None
+    first, second = go_on(lb1)
+    assert first == second
+    assert not (first["said"] or first["problems"])
 
 
 def test_a_process_that_was_killed(balancer: Balancer) -> None:
     """What it has left is replaced by the next one, or removed."""
     lb1 = balancer.host
-    python(lb1, probing.killed)
+    balancer.apply(TWO)
+    assert python(lb1, probing.killed) == 2
     assert lb1.run(FILTER).stdout.count("l4lb_probe") == 1
     assert healthy(ask(lb1)) == [{"web1", "web2"}]
     assert lb1.run(FILTER).stdout == ""
@@ -205,20 +223,18 @@ def test_what_is_no_server_s_fault(balancer: Balancer, family: int) -> None:
         ((found,),) = (backends.values() for backends in ask(lb1).values())
         return list(found)
 
-    def during(*commands: str) -> list[Any]:
-        lb1.ip([command.format("add") for command in commands])
+    def without_way_to(address: str) -> list[Any]:
+        route = ["blackhole", address]
+        lb1.run(["ip", f"-{family}", "route", "add", *route])
         try:
             return result()
         finally:
-            lb1.ip([command.format("del") for command in commands])
+            lb1.run(["ip", f"-{family}", "route", "del", *route])
 
     vip, web1 = {4: "192.0.2.10", 6: "2001:db8:ffff::10"}[family], BACKENDS[family]["web1"]
     assert result() == [True, True, "connected"]
-    reason = during(f"-{family} route {{}} blackhole {vip}")
-    assert reason == [None, False, f"no route to {vip}"]
-    assert during(f"-{family} route {{}} blackhole {web1}")[2] == (
-        "this host has no route to the backend"
-    )
+    assert without_way_to(vip) == [None, False, f"no route to {vip}"]
+    assert without_way_to(web1) == [None, False, "this host has no route to the backend"]
     setting = f"/proc/sys/net/ipv{family}/conf/lo/forwarding"
     lb1.run(["sh", "-c", f"echo 0 >{setting}"])
     try:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import platform
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +23,13 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.probes.prober
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.probes.tunnel import Tunnel
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import at_work
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.places import Places
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.probes import ProbeProgram
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.bpf import libbpf
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.backend_record import both_records
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Backend, Service
 
 from tests.fleet.there.library import sources
-from tests.fleet.there.worker import pause
+from tests.fleet.there.worker import end, pause
 
 Found = dict[str, dict[str, list[Any]]]
 """Service -> address of a backend -> whether it is healthy, whether it answered, and the reason;
@@ -60,7 +64,7 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Opened]:
+def opened(tcx: bool = True) -> Iterator[Opened]:
     """With the records that clients' packets meet."""
     _live, data_path, manifest = at_work(Places.of("eth0"))
     index = socket.if_nametoindex("eth0")
@@ -71,7 +75,7 @@ def opened() -> Iterator[Opened]:
             both = both_records(data_path.backends.lookup(number) or b"")
             records[service.key, backend.address] = both[service.name in manifest.second], index
             keys[service.key, backend.address] = service, backend
-    tunnel = Tunnel.load(sources(), len(records))
+    tunnel = Tunnel(ProbeProgram.load(sources(), len(records)), tcx)
     targets = {}
     for key, place in tunnel.place(records).items():
         service, backend = keys[key]
@@ -91,17 +95,17 @@ def opened() -> Iterator[Opened]:
         tunnel.close()
 
 
-def ask() -> Found:
+def ask(tcx: bool = True) -> Found:
     """All backends of the balancer once."""
-    with opened() as there:
+    with opened(tcx) as there:
         return there.ask()
 
 
-def watched(times: int) -> list[dict[str, Any]]:
+def watched(times: int, tcx: bool) -> list[dict[str, Any]]:
     """What it finds and says so many times, with a pause before each but the first: before it
     looks after its filters, and after."""
     told = []
-    with opened() as there:
+    with opened(tcx) as there:
         addresses = {service.address for service, _backend in there.targets}
         for number in range(times):
             if number:
@@ -121,12 +125,27 @@ def watched(times: int) -> list[dict[str, Any]]:
 
 def killed() -> None:
     """A process that leaves its filter behind."""
-    import os
-
-    with opened():
-        os._exit(0)
+    with opened(tcx=False) as there:
+        end(len(there.targets))
 
 
 def leftovers() -> list[str]:
     """Interfaces where one was, and is no longer."""
     return tunnels.remove_leftovers()
+
+
+def pass_on(interface: str) -> None:
+    """Attach a filter of somebody else, which has no opinion on any packet."""
+    from pyroute2 import IPRoute
+
+    code = struct.pack("=2Bhi2Bhi", 0xB7, 0, 0, -1, 0x95, 0, 0, 0)  # r0 = -1; exit
+    fd = libbpf().bpf_prog_load(3, b"others", b"GPL", code, 2, None)
+    index = socket.if_nametoindex(interface)
+    with IPRoute() as ip:
+        options = {"parent": "ffff:fff3", "prio": 5, "direct_action": True}
+        ip.tc("add-filter", "bpf", index, ":1", fd=fd, name="others", **options)
+
+
+def release() -> list[int]:
+    """Of the kernel: major and minor."""
+    return [int(number) for number in platform.release().split(".")[:2]]

@@ -20,6 +20,7 @@ from ...maps.backend_record import overhead
 from ...maps.probe_record import REFUSALS, Count, pack_probe
 from ...model.config import Address
 from ...network import egress_filter, rtnetlink
+from ...network.egress_filter import Attachment
 from ...network.routes import RouteEntry, routes
 from ...printable import listed
 
@@ -33,13 +34,14 @@ _HEADERS = {4: 40, 6: 60}
 class Tunnel:
     """The program, its records, and where it is attached."""
 
-    def __init__(self, program: ProbeProgram) -> None:
-        self._program = program
+    def __init__(self, program: ProbeProgram, tcx: bool = True) -> None:
+        """tcx: where the kernel has it."""
+        self._program, self._tcx = program, tcx
         self._indices: dict[Hashable, int] = {}
         self._records: dict[int, bytes] = {}
         self._next = 0
         self._seen: dict[int, Count] = {}
-        self._attached: set[int] = set()
+        self._attached: dict[int, Attachment] = {}
         self._put_back: set[int] = set()
         self.problems: dict[Address, str] = {}
         """Services' addresses that cannot be asked by this way, and why, as `keep` found last."""
@@ -100,7 +102,9 @@ class Tunnel:
 
     def refusal(self, index: int) -> str | None:
         """Why nothing of that probe was sent; None if something was."""
-        before = self._seen[index]
+        before = self._seen.get(index)
+        if before is None:
+            return "the backend has gone"
         now = self._seen[index] = self._program.count(index)
         if now.sent != before.sent:
             return None
@@ -113,7 +117,7 @@ class Tunnel:
     def keep(self, services: Iterable[Address]) -> list[str]:
         """Be attached where routes to these lead, and nowhere else; what was amiss, in words.
 
-        To be called every few seconds. A filter that somebody removed is put back once. Raises
+        To be called every few seconds. A program that somebody removed is put back once. Raises
         KernelError if the kernel does not answer.
         """
         addresses = sorted({*services}, key=int)
@@ -127,9 +131,8 @@ class Tunnel:
                 self.problems[address] = problem
             for hop in way.hops if way and not problem else ():
                 leading.setdefault(hop.interface, []).append(address)
-        for interface in self._attached - leading.keys():
-            self._attached.remove(interface)
-            egress_filter.detach(interface)
+        for interface in self._attached.keys() - leading.keys():
+            self._attached.pop(interface).detach()
         for interface, there in leading.items():
             problem = self._keep_at(interface, said)
             self.problems.update(dict.fromkeys(there, problem) if problem else {})
@@ -137,27 +140,26 @@ class Tunnel:
 
     def _keep_at(self, interface: int, said: list[str]) -> str | None:
         """Why it is not attached there; None if it is."""
-        if egress_filter.carries(interface, self._program.program.id):
-            self._attached.add(interface)
+        before = self._attached.get(interface)
+        if before and before.holds:
             return None
         name = egress_filter.called(interface)
-        if interface in self._attached:
-            if interface in self._put_back:
-                return f"somebody removed its filter from {name} again"
-            self._put_back.add(interface)
-            said.append(f"somebody removed the filter of the tunnel from {name}; it is put back")
+        if before and interface in self._put_back:
+            return f"somebody removed its program from {name} again"
         try:
-            egress_filter.attach(interface, self._program.program.fd, _NAME)
+            program = self._program.program
+            self._attached[interface] = Attachment(interface, program, _NAME, self._tcx)
         except KernelError as e:
             return str(e)
-        self._attached.add(interface)
+        if before:
+            self._put_back.add(interface)
+            said.append(f"somebody removed the program of the tunnel from {name}; it is put back")
         return None
 
     def close(self) -> None:
         """Be attached nowhere. Raises KernelError."""
         for interface in [*self._attached]:
-            self._attached.remove(interface)
-            egress_filter.detach(interface)
+            self._attached.pop(interface).detach()
 
 
 def remove_leftovers() -> list[str]:
@@ -166,7 +168,7 @@ def remove_leftovers() -> list[str]:
     names = []
     for link in rtnetlink.links():
         if any(one.name == _NAME for one in egress_filter.attached(link.index)):
-            egress_filter.detach(link.index)
+            egress_filter.remove_filter(link.index)
             names.append(link.name)
     return names
 

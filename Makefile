@@ -1,3 +1,6 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 # What a developer types; CONTRIBUTING.md says more. Every target prepares what it needs.
 
 SHELL := /bin/sh
@@ -33,7 +36,7 @@ unit: python ## the pure layers; takes seconds, needs no privileges
 	@python -m pytest tests/unit
 
 sanity: python ## ansible-test sanity, on the collection as it ships
-	@tools/sanity
+	@tools/gate/ansible-test 2.19 tarball sanity
 
 packet: setup ## the compiled program on single packets (root)
 	@python -m pytest --numprocesses 2 --dist loadfile tests/packet
@@ -51,6 +54,9 @@ molecule: setup ## the role in the laboratory, from virgin hosts to removal (roo
 userlands: ## balancers with the files of Debian 13: its compiler, its Python, its tools (root)
 	@tools/setup userlands
 	@python -m pytest tests/userlands
+
+gates: python ## what others judge the collection by; tools/gates NAME runs one
+	@tools/gates
 
 bench: setup ## what packets and changes cost, against the targets; build/bench.json (root)
 	@python -m tests.bench
@@ -71,4 +77,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands bench figures kernels setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands gates bench figures kernels setup python clean

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a laboratory is built, step by step."""
 
@@ -183,7 +184,7 @@ def _programs(hosts: dict[str, Host], cables: list[network.Cable]) -> Iterator[C
     )
 
     def attach() -> None:
-        output, _ = loader.communicate(json.dumps(ends))
+        output, _errors = loader.communicate(json.dumps(ends))
         if loader.returncode:
             raise LabError(f"no decapsulation:\n{output.strip()}")
 

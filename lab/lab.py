@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The laboratory's command. Run it with the Python of .venv, which has PyYAML."""
 
@@ -26,7 +26,7 @@ def up(lab: Lab, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def down(lab: Lab, _: argparse.Namespace) -> int:
+def down(lab: Lab, _arguments: argparse.Namespace) -> int:
     for host, pids in lab.down().items():
         text = f"{host} still runs processes not started by the laboratory: {pids}"
         print(f"{lab.name}: {text}", file=sys.stderr)
@@ -34,7 +34,7 @@ def down(lab: Lab, _: argparse.Namespace) -> int:
     return 0
 
 
-def status(lab: Lab, _: argparse.Namespace) -> int:
+def status(lab: Lab, _arguments: argparse.Namespace) -> int:
     if not lab.is_up:
         print(f"{lab.name}: down")
         return 3  # as systemctl says it

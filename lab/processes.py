@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Processes that outlive the command that started them, and are ended by their own identity."""
 
@@ -80,7 +81,7 @@ def _identity(stat: Path) -> tuple[int, int] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command's name stands in parentheses and may contain any character.
-    number, _, rest = text.partition(" ")
+    number, _space, rest = text.partition(" ")
     fields = rest.rpartition(")")[2].split()
     # A zombie is but the exit code of a process, which nobody has asked for yet.
     return (int(number), int(fields[19])) if fields and fields[0] != "Z" else None

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a laboratory consists of: the topology file, read and checked."""
 
@@ -99,7 +100,7 @@ def _with_addresses(plan: dict[str, Any], key: str) -> dict[str, Any]:
 def _check(hosts: dict[str, HostPlan]) -> None:
     for name, plan in hosts.items():
         for interface, settings in plan.interfaces.items():
-            peer, _, end = settings.to.partition("/")
+            peer, _slash, end = settings.to.partition("/")
             if settings.to and end not in (hosts[peer].interfaces if peer in hosts else ()):
                 raise ValueError(f"{name}/{interface}: there is no {settings.to!r} to connect to")
         if plan.root and plan.root not in ROOTS:

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """No test is skipped silently: a skip needs a reason that says why this machine cannot run it."""
 

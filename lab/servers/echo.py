@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An echo service: sends back what it gets, over UDP with its host's name and a space before it,
 over TCP with the name and a newline before all else.
@@ -27,7 +27,7 @@ def answer(server: socket.socket) -> None:
 
 def accept(server: socket.socket) -> None:
     with contextlib.suppress(OSError):  # it has gone already
-        connection, _ = server.accept()
+        connection, _client = server.accept()
         WAITING.register(connection, selectors.EVENT_READ, send_back)
         connection.sendall(NAME + b"\n")
 
@@ -52,7 +52,7 @@ def main() -> None:
                 server.listen(128)
             WAITING.register(server, selectors.EVENT_READ, handler)
     while True:
-        for key, _ in WAITING.select():
+        for key, _events in WAITING.select():
             key.data(key.fileobj)
 
 

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What goes on in threads for as long as a block lasts."""
 
@@ -18,7 +19,7 @@ class Background:
     def __init__(self, threads: int = 1) -> None:
         self.stopping = threading.Event()
         self.sockets: list[socket.socket] = []
-        self.threads = [threading.Thread(target=self.run) for _ in range(threads)]
+        self.threads = [threading.Thread(target=self.run) for _each in range(threads)]
 
     def run(self) -> None:
         """Until `stopping` is set."""
@@ -29,7 +30,7 @@ class Background:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.stopping.set()
         for thread in self.threads:
             thread.join()

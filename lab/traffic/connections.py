@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """TCP connections that stay open, and what comes back by them."""
 
@@ -36,7 +37,7 @@ class Connections(Background):
         self.broken: dict[int, str] = {}
         """Connection -> what happened to it."""
         self.rounds = 0
-        for _ in range(count):
+        for _turn in range(count):
             one = host.socket(family, socket.SOCK_STREAM)
             one.settimeout(PATIENCE)
             one.connect(address)

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A download that takes long."""
 
@@ -34,7 +35,7 @@ class Download:
         self.server = ""
         headers = self.process.stderr
         while headers and (line := headers.readline()).strip():
-            name, _, value = line.partition(":")
+            name, _colon, value = line.partition(":")
             if name.lower() == "x-server":
                 self.server = value.strip()
 

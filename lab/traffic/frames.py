@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The frames that a host sends, counted."""
 
@@ -32,7 +33,7 @@ class Frames:
     def __enter__(self) -> Frames:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._socket.close()
 
     def count(self, address: str, port: int) -> tuple[int, int]:

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Numbered datagrams of a client that knows what became of each."""
 
@@ -35,9 +36,9 @@ class Stream(Background):
         self.numbers = 0
         self.times: list[float] = []
         """When a number was sent, on the monotonic clock."""
-        self.answers: list[dict[int, list[str]]] = [{} for _ in range(flows)]
+        self.answers: list[dict[int, list[str]]] = [{} for _flow in range(flows)]
         """By flow: number -> the servers that answered it."""
-        self.sockets = [host.socket(family, socket.SOCK_DGRAM) for _ in range(flows)]
+        self.sockets = [host.socket(family, socket.SOCK_DGRAM) for _flow in range(flows)]
         for each in self.sockets:
             each.setblocking(False)
             each.connect(address)
@@ -56,7 +57,7 @@ class Stream(Background):
     def servers(self, flow: int) -> list[str]:
         """Who answered on a flow, one after the other."""
         result: list[str] = []
-        for _, servers in sorted(self.answers[flow].items()):
+        for _number, servers in sorted(self.answers[flow].items()):
             result += [server for server in servers if result[-1:] != [server]]
         return result
 
@@ -97,7 +98,7 @@ class Stream(Background):
 
     def _receive(self, waiting: selectors.BaseSelector, patience: float) -> int:
         ready = waiting.select(patience)
-        for key, _ in ready:
+        for key, _events in ready:
             with contextlib.suppress(OSError):
                 server, number = self.sockets[key.data].recv(2048).decode().split()
                 self.answers[key.data].setdefault(int(number), []).append(server)

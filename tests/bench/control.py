@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long the control plane takes, on a balancer of its own that is attached to a veth."""
 
@@ -137,7 +136,9 @@ def _payload(module_options: dict[str, Any], folder: Path) -> Path:
     playbook.write_text(json.dumps([play]), encoding="utf-8")
     ansible = [sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", "-c", "local"]
     ansible.append(str(playbook))
-    ran = subprocess.run(ansible, capture_output=True, text=True, env=environment, cwd=ROOT)
+    ran = subprocess.run(
+        ansible, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+    )
     if ran.returncode != 0:
         raise UnexpectedError(f"{ran.stdout}{ran.stderr}")
     (payload,) = folder.glob("ansible-tmp-*/AnsiballZ_l4lb.py")

@@ -1,3 +1,4 @@
+// SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The least that IPv4 in IPv4 can cost: parse as far as the ports, make room, write an outer header

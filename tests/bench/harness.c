@@ -1,3 +1,4 @@
+// SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * What a benchmark runs instead of the program under test: BPF_PROG_TEST_RUN does not restore the

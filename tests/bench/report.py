@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The results as JSON and as tables.
 
@@ -211,7 +210,7 @@ FLOW_TABLES: list[Column] = [
     ("flow_table_size", lambda row: row["flows"]),
     ("memory, MiB", lambda row: _mib(row["kib"])),
     ("CPUs", lambda row: row["cpus"]),
-    ("bytes per flow and CPU", lambda row: _per_flow(row)),
+    ("bytes per flow and CPU", lambda row: _per_flow(row["kib"] / row["cpus"], row["flows"])),
 ]
 
 
@@ -275,5 +274,5 @@ def _mib(kib: float) -> str:
     return f"{kib / 1024:.2f}"
 
 
-def _per_flow(row: Row) -> str | None:
-    return f"{row['kib'] * 1024 / row['flows'] / row['cpus']:.1f}" if row["flows"] else None
+def _per_flow(kib: float, flows: int) -> str | None:
+    return f"{kib * 1024 / flows:.1f}" if flows else None

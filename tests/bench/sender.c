@@ -1,3 +1,4 @@
+// SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Sends frames: run on live frames (BPF_F_TEST_XDP_LIVE_FRAMES), it sends each out of the interface

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the role sets up for a reboot, with a systemd that boots inside a host of the laboratory."""
 

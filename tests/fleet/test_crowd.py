@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """More next hops than the kernel keeps neighbours, in a machine whose neighbour tables are for
 tests: `make kernels` has one. The limits show in its initial network namespace only, so it balances

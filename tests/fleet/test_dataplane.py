@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The data plane under real traffic: every encapsulation, path MTU, UDP, and what happens to flows
 when routes, neighbours and backends change.
@@ -88,7 +89,7 @@ def assert_balances(balancer: Balancer, client: Host, ways: list[Way]) -> None:
     """All servers answer, and the balancer counts exactly what the client sends."""
     before = balancer.counters()
     with Frames(client, "eth0", VIPS.values()) as frames:
-        for inner, _, _, port in ways:
+        for inner, _outer, _encapsulation, port in ways:
             assert set(ask(client, inner, port)) == set(WEBSERVERS)
 
         def sent() -> dict[str, tuple[int, int]]:

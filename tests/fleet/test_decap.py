@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What decap.c takes off: frames that a balancer, or somebody else, sends to a server."""
 
@@ -220,7 +221,7 @@ def test_whose_they_are(wire: Wire, server: Server, packet: Packet, expected: Pa
 def test_the_port_of_gue(wire: Wire, case: str) -> None:
     there, inner = tunnels(to(WEB2), port=OTHER_PORT)[case]
     assert wire.send(WEB2, there) == with_type(inner)
-    usual, _ = tunnels(to(WEB2))[case]
+    usual, _inner = tunnels(to(WEB2))[case]
     assert wire.send(WEB2, usual) == with_type(usual)
 
 

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The demo, as someone runs it who has just cloned the repository: what it shows is true, what it
 suggests works, and nothing is left of it.
@@ -172,7 +173,7 @@ def test_what_to_try_next_works(shown: str) -> None:
     outputs = [call(NAME, "sh", "-c", command, typed="hostname\n") for command in commands]
     assert [each.returncode for each in outputs] == [0] * 6, outputs
     assert not any("WARNING" in each.stdout for each in outputs), outputs
-    request, facts, _, check, deploy, shell = (each.stdout for each in outputs)
+    request, facts, _edited, check, deploy, shell = (each.stdout for each in outputs)
     assert re.fullmatch(r"web[1-4]\n", request)
     assert facts.count("name: web") == 2
     assert facts.count("address: 203.0.113.2") == 8

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What counts as sent leaves, on a host that is a bridge: by the balanced port, by others, and by
 another bridge; or is refused before anything changes.

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """With README.md's rules for a firewall, a server takes tunnel packets from balancers alone."""
 

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The laboratory itself: its hosts are hosts, Ansible reaches them, and nothing stays behind."""
 
@@ -290,7 +291,7 @@ def test_up_where_namespaces_are_young(tmp_path: Path) -> None:
     up, down = [*lab, "up", "--topology", str(topology)], [*lab, "down"]
     cpus = sorted(os.sched_getaffinity(0))
     everywhere = f"taskset --cpu-list {','.join(map(str, cpus))}"
-    for cpu in {cpus[0], cpus[-1]}:
+    for cpu in sorted({cpus[0], cpus[-1]}):
         inside = f"{everywhere} {shlex.join(up)} && {shlex.join(down)}"
         command = ["taskset", "--cpu-list", str(cpu), "unshare", "--mount", "sh", "-c", inside]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

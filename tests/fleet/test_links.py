@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """VLAN devices, bonds and cards that take redirects only while they have a program: what counts as
 sent leaves, with the tags of the network that its server is in. `make kernels` has all of these.

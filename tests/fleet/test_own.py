@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is for the balancer and what is the host's, on real hosts: MAC addresses, whoever has them,
 and packets to a service's address on a host that forwards.
@@ -248,7 +249,7 @@ def send_strays(client: Host, family: int, count: int = 10) -> None:
             sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, MOST_TTL)
         else:
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, MOST_TTL)
-        for _ in range(count):
+        for _turn in range(count):
             sender.sendto(b"stray", (VIPS[family], 9))
             time.sleep(0.01)
 

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ways to the backends: how long packets may be there, and what happens when the kernel says
 nothing of them any more.

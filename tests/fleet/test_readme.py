@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What README.md tells a reader to type works, with the collection installed as it says.
 
@@ -59,7 +60,7 @@ def directory(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = directory / block.partition("\n")[0].removeprefix("# ")
         path.parent.mkdir(exist_ok=True)
         path.write_text(block)
-    for command, *_ in typed(blocks("console")[0]):
+    for command, *_output in typed(blocks("console")[0]):
         type_in(directory, lab, command)
     return directory
 
@@ -117,7 +118,7 @@ def test_from_deploying_to_removing(directory: Path, lab: Lab) -> None:
 
 def assert_balances(lab: Lab) -> None:
     run_on(lab, "on the router")
-    answers = [run_on(lab, "on a client")[0] for _ in range(40)]
+    answers = [run_on(lab, "on a client")[0] for _each in range(40)]
     assert set(answers) == {"web1\n", "web2\n", "web3\n"}
 
 

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where benchmark and random walks are alone: nothing of the machine's is in it, nor half done."""
 

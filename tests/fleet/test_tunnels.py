@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Servers unpack with their kernel's tunnels, set up as README.md says in its section Backends."""
 
@@ -114,7 +115,8 @@ def test_a_stranger(lab: Lab, server: Server) -> None:
         for number in range(6):
             for sources in whose.items():
                 request = IP(src=CLIENT, dst=VIPS[4]) / ICMP(id=number, seq=sources[0] == LB1)
-                packet, _ = list(tunnels(to(server, *sources), {"4": request}).values())[number]
+                every = list(tunnels(to(server, *sources), {"4": request}).values())
+                packet, _inner = every[number]
                 link = server.mac + bytes.fromhex("020000000001")
                 wire.send(link + with_type(packet))
             answer = IP(client.recv(2048))[ICMP]
@@ -123,7 +125,7 @@ def test_a_stranger(lab: Lab, server: Server) -> None:
 
 def test_nothing_is_dropped(lab: Lab) -> None:
     """Whatever else has been sent, by every way."""
-    for port, (version, *_) in WAYS.items():
+    for port, (version, *_rest) in WAYS.items():
         ask(lab.host("client"), version, port, count=1)
     found = balance(lab.host("lb1"), None)
     sent = [sum(one["packets"] for one in service["backends"]) for service in found["services"]]

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Random configurations and packets, for volume: valid, odd and broken ones mixed."""
 
@@ -145,8 +144,8 @@ class Traffic:
         self._rng = rng
         self._services = services
         self._clients: dict[int, list[tuple[Address, int]]] = {
-            4: [random_flow(rng) for _ in range(CLIENTS)],
-            6: [random_flow6(rng) for _ in range(CLIENTS)],
+            4: [random_flow(rng) for _each in range(CLIENTS)],
+            6: [random_flow6(rng) for _each in range(CLIENTS)],
         }
 
     def frame(self) -> bytes:
@@ -251,7 +250,7 @@ class Traffic:
             length = rng.choice([0, 1, 20, 40, max(0, near), rng.getrandbits(16)])
             return made[:at] + struct.pack("!H", length) + made[at + 2 :]
         changed = bytearray(made)
-        for _ in range(rng.choice([1, 1, 2, 5])):
+        for _turn in range(rng.choice([1, 1, 2, 5])):
             changed[rng.randrange(12, min(len(made), 120))] ^= rng.choice(
                 [1 << rng.randrange(8), 0xFF, rng.getrandbits(8)]
             )

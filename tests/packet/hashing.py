@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The model's arithmetic: checksums and hashes.
 
@@ -40,7 +39,7 @@ def jhash_2words(first: int, second: int, initial: int) -> int:
     a = b = c = (0xDEADBEEF + (2 << 2) + initial) & MASK32
     a = (a + first) & MASK32
     b = (b + second) & MASK32
-    _, _, c = lookup3_final(a, b, c)
+    _a, _b, c = lookup3_final(a, b, c)
     return c
 
 

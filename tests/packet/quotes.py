@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ICMP by the version of IP: pings, and errors with the packets that they quote."""
 
@@ -32,11 +31,11 @@ MESSAGES: dict[int, Callable[..., Transport]] = {4: icmp, 6: icmp6}
 PACKETS: dict[int, Callable[..., bytes]] = {4: ipv4, 6: ipv6}
 
 
-def quote_of(version: int, segment: bytes | None = None, /, **fields: Any) -> bytes:
+def quote_of(family: int, segment: bytes | None = None, /, **fields: Any) -> bytes:
     """A packet that a service sent to a client, as an error quotes it."""
-    addresses = {"source": VIPS[version], "destination": CLIENTS[version]}
+    addresses = {"source": VIPS[family], "destination": CLIENTS[family]}
     segment = tcp(source_port=443, port=50000) if segment is None else segment
-    return PACKETS[version](segment, **{**addresses, **fields})
+    return PACKETS[family](segment, **{**addresses, **fields})
 
 
 def first_fragment(version: int, segment: bytes, /, **fields: Any) -> bytes:

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every checksum that the program writes against a full computation: of outer headers, for more
 addresses than anyone would configure, and those that it brings up to date, whatever they were.
@@ -94,7 +93,7 @@ def source_ports_by_slot(port: int) -> list[int]:
 
 
 def test_outer_checksum(shipped: Balancer, rng: random.Random) -> None:
-    servers = [[unicast(rng) for _ in range(BACKENDS)] for _ in range(SERVICES)]
+    servers = [[unicast(rng) for _each in range(BACKENDS)] for _each in range(SERVICES)]
     addresses = [f"192.0.2.{number}" for number in range(SERVICES)]
     services = [
         service(
@@ -108,7 +107,7 @@ def test_outer_checksum(shipped: Balancer, rng: random.Random) -> None:
     source_ports = source_ports_by_slot(443)
     pairs: set[tuple[bytes, bytes]] = set()
     wrong_once = 0
-    for source in [unicast(rng) for _ in range(SOURCES)]:
+    for source in [unicast(rng) for _each in range(SOURCES)]:
         shipped.configure(*services, source_address=source)
         frames = []
         for address, listed in zip(addresses, servers):
@@ -175,7 +174,7 @@ def icmp_checksum(packet: bytes) -> tuple[int, int]:
 def test_every_checksum_of_a_ping(shipped: Balancer, version: int) -> None:
     shipped.configure(service(address=VIPS[version], backends=backends(1, version=version)))
     message, kind = {4: (icmp, 8), 6: (icmp6, 128)}[version]
-    fields: list[dict[str, Any]] = [{} for _ in range(0x10000)]
+    fields: list[dict[str, Any]] = [{} for _each in range(0x10000)]
     if version == 4:
         fields = [{"identification": number} for number in range(0x10000)]
     frames = [

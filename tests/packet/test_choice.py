@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which backend a flow goes to."""
 
@@ -34,7 +33,7 @@ def random_frames(
     """Packets of random flows, to a port or (None) to any."""
     return [
         flow(*random_flow(rng), rng.getrandbits(16) if port is None else port, protocol)
-        for _ in range(count)
+        for _each in range(count)
     ]
 
 
@@ -168,7 +167,7 @@ def flow_hashed_to(words: Iterable[int], seed: int) -> bytes:
 
 
 def test_unmix64_undoes_mix64(rng: random.Random) -> None:
-    for word in [0, 1, MASK64, *(rng.getrandbits(64) for _ in range(1000))]:
+    for word in [0, 1, MASK64, *(rng.getrandbits(64) for _each in range(1000))]:
         assert mix64(unmix64(word)) == word
 
 
@@ -216,7 +215,7 @@ def test_a_secret_seed_keeps_strangers_from_choosing_a_backend(
     backend if the seed is 0."""
     web = service(address=VIPS[version], scheduler="maglev", backends=backends(20, version=version))
     frames = []
-    for _ in range(15_000):
+    for _turn in range(15_000):
         source, port = (random_flow if version == 4 else random_flow6)(rng)
         segment = tcp(source_port=port)
         frames.append(frame(segment, source=source, destination=VIPS[version]))

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is counted: exactly the frames that were sent, and the reason for each that was dropped."""
 
@@ -80,13 +79,13 @@ def test_mixed_traffic(shipped: Balancer, rng: random.Random) -> None:
             version=rng.choice([4] * 19 + [5]),
             padding=bytes(rng.choice([0, 0, 6])),
         )
-        for _ in range(20_000)
+        for _each in range(20_000)
     ]
     shipped.send_all(frames)
     counted = shipped.counted()
     assert counted == shipped.model.statistics
     assert set(counted.drops) == {"bad_source", "fragment", "malformed", "no_backend"}
     for name, total in counted.services.items():
-        parts = [tally for (owner, _), tally in counted.backends.items() if owner == name]
+        parts = [tally for (owner, _backend), tally in counted.backends.items() if owner == name]
         assert total.packets == sum(part.packets for part in parts)
         assert total.bytes == sum(part.bytes for part in parts)

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is dropped, why, and that it is dropped only on its way to a service."""
 
@@ -108,8 +107,8 @@ def test_defect(balancer: Balancer, fields: dict[str, Any], reason: str | None) 
         ("other protocol", frame(tcp(), destination=TCP_ONLY, protocol=17, **fields), Verdict.PASS),
         ("no protocol of ours", frame(tcp(), destination=VIP, protocol=1, **fields), Verdict.PASS),
     ]
-    assert [(who, balancer.send(sent).verdict) for who, sent, _ in fate] == [
-        (who, want) for who, _, want in fate
+    assert [(who, balancer.send(sent).verdict) for who, sent, _want in fate] == [
+        (who, want) for who, _sent, want in fate
     ]
     assert balancer.counted().drops == ({reason: 2} if reason else {})
 

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How packets are encapsulated: every encapsulation, in every combination of families."""
 
@@ -197,7 +196,7 @@ def test_source_is_spread_over_a_prefix(
         hash_seed=5,
     )
     frames = []
-    for _ in range(200):
+    for _turn in range(200):
         source, port = (random_flow if inner == 4 else random_flow6)(rng)
         frames.append(frame(tcp(source_port=port), source=source, destination=VIPS[inner]))
     sources = set()
@@ -233,7 +232,7 @@ def test_gue_spreads_ports_and_ipv6_spreads_labels(
         )
     )
     seen = []
-    for _ in range(2):
+    for _turn in range(2):
         frames = [
             frame(udp(source_port=port, data=rng.randbytes(9)), destination=VIPS[inner])
             for port in range(300)
@@ -290,7 +289,7 @@ def test_all_at_once(balancer: Balancer, rng: random.Random) -> None:
             tos=rng.getrandbits(8),
         )
         for version in (4, 6)
-        for _ in range(1500)
+        for _each in range(1500)
     ]
     rng.shuffle(frames)
     balancer.send_all(frames)

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What bcc loads ends with the program, not with the process."""
 
@@ -20,10 +19,10 @@ BPF_TABLE("array", __u32, __u64, short_lived, 1);
 
 int passes(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	__u64 *value = short_lived.lookup(&zero);
+    __u32 zero = 0;
+    __u64 *value = short_lived.lookup(&zero);
 
-	return value && *value ? XDP_DROP : XDP_PASS;
+    return value && *value ? XDP_DROP : XDP_PASS;
 }
 """
 REFUSED = TEXT.replace("value && *value", "*(__u8 *)(long)ctx->data")

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The flow table: a flow keeps its backend, whatever becomes of the lookup table."""
 
@@ -205,7 +204,7 @@ def test_a_syn_on_a_flow_of_a_drained_backend(
 def test_port_of_a_udp_packet_is_no_tcp_flag(balancer: Balancer) -> None:
     """Where TCP has its flags, UDP has data."""
     balancer.configure(web(protocol="udp", port=53), flow_table_size=SIZE)
-    for _ in range(2):
+    for _turn in range(2):
         balancer.send_all(
             frame(udp(data=bytes([byte]) * 20), destination=VIP) for byte in range(256)
         )
@@ -231,7 +230,7 @@ def test_packets_keep_a_udp_flow_alive(shipped: Balancer) -> None:
     options: dict[str, Any] = {"flow_table_size": SIZE, "udp_timeout": 2}
     shipped.configure(web(protocol="udp", port=443), **options)
     sent = frame(udp(port=443), destination=VIP)
-    for _ in range(6):
+    for _turn in range(6):
         shipped.send(sent)
         time.sleep(0.5)
     shipped.send(sent)
@@ -298,7 +297,7 @@ def test_every_part_of_a_flow_counts(balancer: Balancer, rng: random.Random, ver
     flows += [
         (type(source)(int(source) ^ 1 << bit), port, 443) for bit in range(source.max_prefixlen)
     ]
-    for _ in range(2):
+    for _turn in range(2):
         balancer.send_all(
             frame(
                 tcp(source_port=mine, port=other, flags=ACK),
@@ -407,7 +406,7 @@ def test_icmp_errors_do_not_keep_a_flow_alive(shipped: Balancer) -> None:
     shipped.configure(web(protocol="udp", port=443), flow_table_size=SIZE, udp_timeout=2)
     shipped.send(frame(udp(port=443, source_port=9999), destination=VIP))
     error = error_about(4, quote_of(4, udp(source_port=443, port=9999)))
-    for _ in range(3):
+    for _turn in range(3):
         time.sleep(1.1)
         shipped.send(error)
     assert shipped.check().flows == {"misses": 3, "hits": 1}
@@ -461,7 +460,7 @@ def flagged(sent: bytes, flags: int) -> bytes:
 def flood(rng: random.Random, count: int, *flags: int) -> list[bytes]:
     """Packets with these flags, one after the other, of each of many flows from anywhere."""
     frames = []
-    for _ in range(count):
+    for _turn in range(count):
         source, port = random_flow(rng)
         sent = frame(tcp(source_port=port), source=source, destination=VIP)
         frames += [flagged(sent, each) for each in flags]

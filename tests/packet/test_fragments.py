@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fragments: balanced where the choice takes no ports, else dropped."""
 
@@ -189,7 +188,7 @@ def test_many(balancer: Balancer, rng: Any) -> None:
     )
     frames = []
     for version, fields in FRAGMENTS.values():
-        for _ in range(100):
+        for _turn in range(100):
             source, port = (random_flow if version == 4 else random_flow6)(rng)
             segment = tcp(source_port=port, port=rng.getrandbits(16))
             frames.append(frame(segment, source=source, destination=VIPS[version], **fields))

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """ICMP and ICMPv6: pings are answered, errors go to the backend of the flow they quote."""
 
@@ -136,7 +135,7 @@ def test_every_ping_has_right_checksums(
             destination=VIPS[version],
             ttl=rng.randrange(256),
         )
-        for _ in range(2000)
+        for _each in range(2000)
     ]
     for outcome in balancer.send_all(frames):
         assert outcome.frame is not None
@@ -397,7 +396,7 @@ def test_an_error_goes_where_its_flow_goes(
     )
     at = {4: slice(30, 34), 6: slice(38, 54)}[version]
     for segment, port in ((tcp, 443), (udp, 53), (udp, 5353)):
-        for _ in range(40):
+        for _turn in range(40):
             client, client_port = (random_flow if version == 4 else random_flow6)(rng)
             there = segment(source_port=client_port, port=port)
             back = segment(source_port=port, port=client_port)

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """IPv6: what is forwarded, what passes and what is dropped, extension headers above all."""
 
@@ -424,5 +423,5 @@ def test_families_do_not_mix(balancer: Balancer) -> None:
         (80, "c000:20a::", Verdict.PASS),
     ]:
         assert balancer.send(frame(tcp(port=port), destination=destination)).verdict is verdict
-    balancer.send_all(frame(tcp(), destination=VIP, flags=0x2000) for _ in range(3))
+    balancer.send_all(frame(tcp(), destination=VIP, flags=0x2000) for _each in range(3))
     balancer.check()

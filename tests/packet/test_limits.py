@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is answered: packets with a header that one can believe, and only so many a second."""
 
@@ -194,7 +193,7 @@ def test_in_real_time(shipped: Balancer) -> None:
         pass
     time.sleep(0.5)
     begin = time.monotonic()
-    answered = sum(send(shipped, ping(4)) is Verdict.TX for _ in range(rate))
+    answered = sum(send(shipped, ping(4)) is Verdict.TX for _each in range(rate))
     assert answered >= rate * (0.5 - tick) - 1
     counted = shipped.counted()
     assert set(counted.drops) == {"limited"}
@@ -203,11 +202,11 @@ def test_in_real_time(shipped: Balancer) -> None:
 def test_the_model_s_limit() -> None:
     now = 0.0
     limiter = Limiter(4, lambda: now)
-    assert [limiter.admits() for _ in range(6)] == [True] * 4 + [False] * 2
+    assert [limiter.admits() for _each in range(6)] == [True] * 4 + [False] * 2
     now = 0.25
-    assert [limiter.admits() for _ in range(2)] == [True, False]
+    assert [limiter.admits() for _each in range(2)] == [True, False]
     now = 3600.0
-    assert [limiter.admits() for _ in range(6)] == [True] * 4 + [False] * 2
+    assert [limiter.admits() for _each in range(6)] == [True] * 4 + [False] * 2
     assert not Limiter(0, lambda: now).admits()
 
 
@@ -297,8 +296,8 @@ def test_any_options(balancer: Balancer, rng: Any) -> None:
     balancer.configure(*SERVICES, mtu=MTU)
     bytes_ = [0, 1, 1, 1, 2, 3, 4, 5, 7, 68, 131, 137, 148, 222, 255]
     balancer.send_all(
-        ping(4, options=bytes(rng.choice(bytes_) for _ in range(4 * rng.randint(1, 10))))
-        for _ in range(5000)
+        ping(4, options=bytes(rng.choice(bytes_) for _each in range(4 * rng.randint(1, 10))))
+        for _each in range(5000)
     )
     balancer.check()
 

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The model against published examples: what checks the data plane is checked itself."""
 
@@ -85,8 +84,8 @@ def test_lookup3_as_its_author_prints_it(key: bytes, initial: int, expected: int
 
 
 def test_jhash_of_two_words_is_lookup3_of_their_bytes(rng: random.Random) -> None:
-    for _ in range(1000):
-        first, second, initial = (rng.getrandbits(32) for _ in range(3))
+    for _turn in range(1000):
+        first, second, initial = (rng.getrandbits(32) for _each in range(3))
         assert jhash_2words(first, second, initial) == lookup3(
             struct.pack("<II", first, second), initial
         )
@@ -94,7 +93,7 @@ def test_jhash_of_two_words_is_lookup3_of_their_bytes(rng: random.Random) -> Non
 
 def test_mix64_as_published_in_the_outputs_of_splitmix64() -> None:
     state, outputs = 1234567, []
-    for _ in range(5):
+    for _turn in range(5):
         state = state + 0x9E3779B97F4A7C15 & MASK64
         outputs.append(mix64(state))
     assert outputs == [
@@ -107,9 +106,9 @@ def test_mix64_as_published_in_the_outputs_of_splitmix64() -> None:
 
 
 def test_encapsulation_is_what_scapy_builds(rng: random.Random) -> None:
-    for _ in range(200):
+    for _turn in range(200):
         source, target, client = (
-            str(IPv4Address(rng.randrange(1 << 24, 223 << 24))) for _ in range(3)
+            str(IPv4Address(rng.randrange(1 << 24, 223 << 24))) for _each in range(3)
         )
         config = parse_config(
             {
@@ -155,7 +154,7 @@ def test_every_encapsulation_is_what_scapy_builds(
         }
     )
     model = Model(config, Interface(mac(BALANCER_MAC), IPv4Address("192.0.2.2")))
-    for _ in range(20):
+    for _turn in range(20):
         tos, data = rng.getrandbits(8), rng.randbytes(rng.randrange(1400))
         sent = frame(tcp(data=data), destination=VIPS[inner], tos=tos)
         made = model.process(sent).frame
@@ -197,7 +196,7 @@ def test_a_model_spreads_over_every_backend(rng: random.Random) -> None:
         }
     )
     model = Model(config, Interface(mac(BALANCER_MAC), IPv4Address("192.0.2.2")))
-    for _ in range(3200):
+    for _turn in range(3200):
         model.process(frame(tcp(source_port=rng.getrandbits(16)), destination=VIP))
     packets = [tally.packets for tally in model.statistics.backends.values()]
     assert len(packets) == 32

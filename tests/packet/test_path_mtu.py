@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Packets that do not fit once they are encapsulated: their sender is told, or they are dropped."""
 
@@ -260,7 +259,7 @@ def test_every_content(balancer: Balancer, rng: Any) -> None:
         )
         for version in (4, 6)
         for content in (
-            *(rng.randbytes(1000) for _ in range(500)),
+            *(rng.randbytes(1000) for _each in range(500)),
             *(bytes([byte]) * 1000 for byte in special),
         )
     )

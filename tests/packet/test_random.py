@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Properties: whatever the configuration and the packet, program and model agree on the verdict,
 on every byte and on every counter, and each packet to a service is counted exactly once.
@@ -136,7 +135,7 @@ def test_volume(
         traffic = Traffic(rng, services)
         try:
             balancer.send_all(
-                made[:LONGEST_FRAME] for made in (traffic.frame() for _ in range(BATCH))
+                made[:LONGEST_FRAME] for made in (traffic.frame() for _each in range(BATCH))
             )
             dropped |= set(balancer.check().drops)
         except AssertionError as e:
@@ -393,11 +392,11 @@ def test_noise(versatile: Balancer, rng: random.Random) -> None:
     """Frames of any bytes, a few of them with the beginning of a real one."""
     services, options = configuration(random.Random(SEED))
     versatile.configure(*services, **options)
-    frames = [rng.randbytes(rng.randrange(14, 200)) for _ in range(1000)]
+    frames = [rng.randbytes(rng.randrange(14, 200)) for _each in range(1000)]
     for ether_type in (ETHERNET_IPV4, 0x86DD, 0x8100):
         frames += [
             rng.randbytes(12) + struct.pack("!H", ether_type) + rng.randbytes(rng.randrange(200))
-            for _ in range(1000)
+            for _each in range(1000)
         ]
     versatile.send_all(frames)
     versatile.check()

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Builds of the data plane apart from the kernel that compiled them, for any kernel's verifier."""
 
@@ -127,7 +128,7 @@ class Build:
             struct.pack_into("=i", code, index * INSTRUCTION + 4, maps[name].fd)
         fd, log = _load(code, LOG_STATISTICS)
         if fd < 0:
-            _, log = _load(code, LOG_STEPS)
+            _fd, log = _load(code, LOG_STEPS)
             raise RefusedError(log)
         os.close(fd)
         found = re.search(r"processed (\d+) insns .*total_states (\d+) peak_states (\d+)", log)

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the model reads in a frame, and the headers that it writes.
 
@@ -184,8 +183,8 @@ def parse_ethernet(frame: bytes) -> tuple[int | None, int]:
 
 
 def parse_ipv4(frame: bytes, start: int) -> Packet:
-    first, tos, length, _, flags, ttl, protocol, _, source, destination = IPV4_HEADER.unpack_from(
-        frame, start
+    first, tos, length, _id, flags, ttl, protocol, _sum, source, destination = (
+        IPV4_HEADER.unpack_from(frame, start)
     )
     version, header_length = first >> 4, (first & 0x0F) * 4
     return Packet(
@@ -270,8 +269,8 @@ def quoted(frame: bytes, packet: Packet) -> Quote | None:
     if packet.version == 4:
         if end - start < IPV4_HEADER.size:
             return None
-        first, _, _, _, flags, _, protocol, _, source, destination = IPV4_HEADER.unpack_from(
-            frame, start
+        first, _tos, _length, _id, flags, _ttl, protocol, _sum, source, destination = (
+            IPV4_HEADER.unpack_from(frame, start)
         )
         if first >> 4 != 4 or first & 0x0F < 5 or flags & FRAGMENT_OFFSET:
             return None
@@ -280,7 +279,9 @@ def quoted(frame: bytes, packet: Packet) -> Quote | None:
     else:
         if end - start < IPV6_HEADER.size:
             return None
-        word, _, next_header, _, source, destination = IPV6_HEADER.unpack_from(frame, start)
+        word, _length, next_header, _limit, source, destination = IPV6_HEADER.unpack_from(
+            frame, start
+        )
         if word >> 28 != 6:
             return None
         chain = walk(frame, next_header, start + IPV6_HEADER.size, end, stops=NOT_THE_FIRST)

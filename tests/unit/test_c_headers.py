@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Each C header includes what it uses and nothing else, so that editors and linters can read each
 alone: from the text, and by clang where it is installed."""
@@ -44,13 +45,13 @@ def defined(text: str) -> set[str]:
     functions = re.findall(r"^static __always_inline [^;{]*?(\w+)\(", code, re.MULTILINE)
     structs = re.findall(r"^struct (\w+) \{", code, re.MULTILINE)
     maps = re.findall(r"^(?:TABLE|KEYED|TABLE_OF)\([^;]*?(\w+), [^,;]+\);", code, re.MULTILINE)
-    constants = [name for _, body in enums for name in re.findall(r"\w+", body)]
+    constants = [name for _name, body in enums for name in re.findall(r"\w+", body)]
     return {
         *(rf"\b{name}\b" for name in (*macros, *constants)),
         *(rf"\b{name}\b" for name in re.findall(r"^typedef \w+ (\w+);", code, re.MULTILINE)),
         *(rf"(?<![.>]){name}\(" for name in functions),
         *(rf"\bstruct {name}\b" for name in structs),
-        *(rf"\benum {name}\b" for name, _ in enums),
+        *(rf"\benum {name}\b" for name, _body in enums),
         *(rf"\b{name}\." for name in maps),
     }
 

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tree of folders in CONTRIBUTING.md is the tree of folders."""
 
@@ -10,6 +9,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 WHOLE = ("files/bpf", "plugins", "lab", "tests")
 """Folders of which each one is listed."""
+NOT_OURS = {"__pycache__", "output"}
+"""Python's, and what ansible-test leaves in tests/."""
 WITHOUT_A_LINE = {"lab/demo.d", "lab/demo.d/group_vars", "plugins/module_utils"}
 
 
@@ -31,7 +32,7 @@ def folders(top: str) -> set[str]:
     """All below this one that have files of their own."""
     names = set()
     for path in (CHECKOUT / top).rglob("*"):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and not NOT_OURS.intersection(path.relative_to(CHECKOUT).parts):
             names.add(str(path.parent.relative_to(CHECKOUT)))
     return names - {"tests", "plugins"}
 

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The laboratory's echo server outlives clients that go away."""
 
@@ -57,7 +56,7 @@ def test_a_client_that_nothing_was_heard_of() -> None:
     """Its connection times out minutes later: a server that was taken away has many of those."""
 
     class Silent(socket.socket):
-        def recv(self, *_: object) -> bytes:
+        def recv(self, *_arguments: object) -> bytes:
             raise TimeoutError(110, "Connection timed out")
 
     with Silent() as one:

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """By which interface frames leave, and with which tags, whatever routes name."""
 
@@ -283,9 +282,7 @@ def test_how_frames_leave(
     assert found.unknown is (because == "not heard")
 
 
-@pytest.mark.parametrize(
-    ("host", "index"), [(host, index) for host, index, *_ in CASES.values()], ids=CASES
-)
+@pytest.mark.parametrize(("host", "index"), [case[:2] for case in CASES.values()], ids=CASES)
 def test_in_mode_generic_all_that_carries_frames_takes_them(host: Surroundings, index: int) -> None:
     """They pass through the stack, which adds the tags, and knows bridges."""
     there = {one.index: one for one in host.links}

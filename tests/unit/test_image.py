@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Numbers stay with what they number, whatever follows whatever; the manifest tells it all."""
 
@@ -104,7 +103,7 @@ def by_key(manifest: Manifest | None, what: str) -> dict[Key, Any]:
 def changed(random_: random.Random, services: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The next state: things come, go and are renamed."""
     services = [{**one, "backends": [dict(b) for b in one["backends"]]} for one in services]
-    for _ in range(random_.randrange(1, 5)):
+    for _turn in range(random_.randrange(1, 5)):
         what = random_.randrange(9)
         chosen = random_.choice(services) if services else None
         if what == 0 or chosen is None:
@@ -142,7 +141,7 @@ def history(seed: int, steps: int, capacity: int) -> Iterator[tuple[Manifest | N
     random_ = random.Random(seed)
     services: list[dict[str, Any]] = []
     before: Manifest | None = None
-    for _ in range(steps):
+    for _turn in range(steps):
         services = changed(random_, services)
         after = follow(config(*services), before, capacity)
         yield before, after
@@ -502,7 +501,7 @@ def test_as_many_services_as_the_model_allows_fit_whatever_their_addresses(
         (IPv4Address if bits == 32 else IPv6Address)(
             random_.getrandbits(bits - 8) | 0x20 << bits - 8
         )
-        for _ in range(MAX_SERVICES)
+        for _each in range(MAX_SERVICES)
     }
     desired = config(
         *(
@@ -631,7 +630,8 @@ def test_backend_records_of_both_families(
 def test_a_backend_of_weight_0_takes_no_new_flows() -> None:
     desired = config(service(backends=[{"address": "10.0.0.1", "weight": 0}]))
     manifest = follow(desired, None, 1024)
-    (record,) = image.backend_records(manifest, INGRESS).values()
+    number = manifest.numbers["web"][ip_address("10.0.0.1")]
+    record = image.backend_records(manifest, INGRESS)[number]
     flags = int.from_bytes(record[38:40], sys.byteorder)
     assert flags & backend_record.BACKEND_KEEPS_FLOWS
     assert not flags & backend_record.BACKEND_TAKES_FLOWS

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Of the maps Python says what the C headers say, and what it packs is where C looks for it."""
 
@@ -210,7 +209,7 @@ def body_of(struct_: str) -> list[tuple[str, str, str]]:
 
 def alignment(kind: str) -> int:
     """Of an integer, or of a struct: that of its member with the largest."""
-    return INTEGERS.get(kind) or max(alignment(inner) for inner, _, _ in body_of(kind))
+    return INTEGERS.get(kind) or max(alignment(inner) for inner, _name, _length in body_of(kind))
 
 
 def members(name: str) -> dict[str, tuple[int, int]]:
@@ -218,7 +217,7 @@ def members(name: str) -> dict[str, tuple[int, int]]:
     found = {}
     offset = 0
     for kind, member, length in body_of(name):
-        size = INTEGERS.get(kind) or sum(size for _, size in members(kind).values())
+        size = INTEGERS.get(kind) or sum(size for _offset, size in members(kind).values())
         count = {"": 1, "ETH_ALEN": 6}.get(length) or number(length)
         offset = -(-offset // alignment(kind)) * alignment(kind)
         found[member] = (offset, size * count)
@@ -320,7 +319,7 @@ def test_members_of_a_backend_are_where_c_has_them(mac: str | None) -> None:
     assert found.keys() == expected.keys()
     for name, (offset, size) in found.items():
         assert packed[offset : offset + size] == expected[name], name
-    assert {name: size for name, (_, size) in members("nexthop").items()} == {
+    assert {name: size for name, (_offset, size) in members("nexthop").items()} == {
         "destination": 6,
         "source": 6,
         "mtu": 2,
@@ -484,7 +483,7 @@ def test_the_sum_is_that_of_the_header_before_it_varies(protocol: int) -> None:
     random_ = random.Random(protocol)
     encapsulation = {4: "ipip", 17: "gue", 41: "ipip", 47: "gre"}[protocol]
     version = 6 if protocol == 41 else 4
-    pairs = [(random_.getrandbits(32), random_.getrandbits(32)) for _ in range(100)]
+    pairs = [(random_.getrandbits(32), random_.getrandbits(32)) for _each in range(100)]
     for pair in [*pairs, (0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFE, 0xFFFF0000), (0, 1)]:
         source, destination = map(IPv4Address, pair)
         packed = record(
@@ -624,13 +623,13 @@ KEYS: dict[str, list[Key]] = {
     ],
     "16 ports each": [(BASE + index, 8000 + port, 6) for index in range(256) for port in range(16)],
     "random": [
-        (IPv4Address(RANDOM.getrandbits(32)), RANDOM.getrandbits(16), 6) for _ in range(4096)
+        (IPv4Address(RANDOM.getrandbits(32)), RANDOM.getrandbits(16), 6) for _each in range(4096)
     ],
     "one of IPv6": [(BASE6 + 1, 80, 6)],
     "consecutive addresses of IPv6": [(BASE6 + index, 80, 6) for index in range(4096)],
     "consecutive networks of IPv6": [(BASE6 + (index << 64) + 1, 80, 6) for index in range(4096)],
     "random of IPv6": [
-        (IPv6Address(RANDOM.getrandbits(128)), RANDOM.getrandbits(16), 17) for _ in range(4096)
+        (IPv6Address(RANDOM.getrandbits(128)), RANDOM.getrandbits(16), 17) for _each in range(4096)
     ],
     "both families": [
         (address + index, 443, 6) for index in range(2048) for address in (BASE, BASE6)
@@ -652,7 +651,7 @@ def test_every_service_is_found_and_nothing_else(keys: list[Key]) -> None:
         assert table.find(*key) == entry.id
         known.add(key)
     random_ = random.Random(5)
-    for _ in range(2000):
+    for _turn in range(2000):
         address, port, protocol = random_.choice(keys)
         other_address = type(address)(int(address) ^ 1 << random_.randrange(address.max_prefixlen))
         for other in (

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Locks of interfaces and of what they share, and what a run notes in its own."""
 
@@ -17,10 +18,8 @@ def paths(tmp_path: Path) -> Paths:
     return Paths(run=tmp_path / "run/l4lb")
 
 
-HELD = f"has been held for 0 seconds by process {os.getpid()}; another run is busy or stuck"
-
-
 def test_one_at_a_time(paths: Paths) -> None:
+    told = f"has been held for 0 seconds by process {os.getpid()}; another run is busy or stuck"
     with lock.of_interface("eth0", paths) as held:
         assert held.waited < 60
         with lock.of_interface("eth1", paths), lock.of_host(paths):
@@ -28,7 +27,7 @@ def test_one_at_a_time(paths: Paths) -> None:
                 lock.of_interface("eth0", paths, patience=0),
                 lock.of_host(paths, patience=0),
             ):
-                with pytest.raises(HostError, match=HELD), another:
+                with pytest.raises(HostError, match=told), another:
                     pass
         with lock.of_host(paths, patience=0):
             pass

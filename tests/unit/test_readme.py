@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tables of README.md say what the role and the data plane have."""
 
@@ -50,7 +51,7 @@ def shown_default(option: dict[str, Any]) -> str:
 )
 def test_variables(heading: str, options: dict[str, Any]) -> None:
     table = rows(heading)
-    assert {name: default for name, (default, *_) in table.items()} == {
+    assert {name: default for name, (default, *_rest) in table.items()} == {
         name: shown_default(option) for name, option in options.items()
     }
     for name, option in options.items():
@@ -62,7 +63,7 @@ def test_variables_of_hosts_in_a_group() -> None:
         r"C\((l4lb_backend_\w+)\)", str(SERVICE["backend_group"]["description"])
     )
     assert [f"`{name}`" for name in documented] == [
-        variable for _, variable, *_ in rows("of a backend").values()
+        variable for _default, variable, *_rest in rows("of a backend").values()
     ]
 
 
@@ -78,7 +79,7 @@ def test_what_each_encapsulation_needs() -> None:
     headers = {"ipip": 0, "gue": 8, "gre": 4}
     table = rows("`encapsulation`")
     assert list(table) == list(ENCAPSULATIONS)
-    assert {name: added for name, (*_, added) in table.items()} == {
+    assert {name: added for name, (*_needs, added) in table.items()} == {
         **{name: f"{20 + more}, {40 + more}" for name, more in headers.items()},
         "l2": "0",
     }
@@ -86,31 +87,11 @@ def test_what_each_encapsulation_needs() -> None:
     assert all(port in cell for cell in table["gue"][:2])
 
 
-PAGES = sorted(
-    path
-    for pattern in ("*.md", "docs/*.md", "roles/*/README.md")
-    for path in CHECKOUT.glob(pattern)
-)
-LEFT_OUT = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["build_ignore"]
-"""Of a collection that is installed."""
-
-
-def anchors(page: Path) -> set[str]:
-    """Of the headings of a page."""
-    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=[str(path.relative_to(CHECKOUT)) for path in PAGES])
-def test_links(page: Path) -> None:
-    """They lead somewhere, in a collection that is installed, too."""
-    for link, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", page.read_text()):
-        there = (page.parent / link).resolve() if link else page
-        assert there.exists(), link
-        assert there.relative_to(CHECKOUT).parts[0] not in LEFT_OUT, f"{link} does not ship"
-        assert not anchor or anchor in anchors(there), anchor
-
-
 def test_exit_codes_are_those_of_the_help() -> None:
     told = re.findall(r"\d+", " ".join(rows("exit code")))
     assert told == re.findall(r"(?<=^  )\d+|(?<=, )\d+(?= by)", EXIT_CODES, re.MULTILINE)
+
+
+def test_the_archive_is_of_this_version() -> None:
+    version = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["version"]
+    assert f"install xdp-l4lb-{version}.tar.gz\n" in README

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the kernel's messages say, as it writes them."""
 
@@ -95,7 +94,7 @@ def test_links_say_their_kind(
     lower: int,
     tag: Vlan | None,
 ) -> None:
-    monkeypatch.setattr(rtnetlink.netlink, "dump", lambda *_: [message(*attributes)])
+    monkeypatch.setattr(rtnetlink.netlink, "dump", lambda *_arguments: [message(*attributes)])
 
     assert rtnetlink.links() == [
         LinkEntry(7, "eth7", 0x1003, MAC, 1500, 0, 0, kind, master, lower, tag)
@@ -106,7 +105,7 @@ def test_links_have_alternative_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """As bytes, which need be no UTF-8."""
     names = attribute(53, b"a-name-of-more-than-15-bytes\0") + attribute(53, b"a\xff\0")
     sent = [message(attribute(52 | NESTED, names))]
-    monkeypatch.setattr(rtnetlink.netlink, "dump", lambda *_: sent)
+    monkeypatch.setattr(rtnetlink.netlink, "dump", lambda *_arguments: sent)
     (entry,) = rtnetlink.links()
     assert entry.alternatives == ("a-name-of-more-than-15-bytes", "a\udcff")
 
@@ -153,7 +152,9 @@ class Changing:
 @pytest.mark.parametrize(("times", "fails"), [(0, False), (9, False), (10, True)])
 def test_a_listing_is_whole(monkeypatch: pytest.MonkeyPatch, times: int, fails: bool) -> None:
     kernel = Changing(times)
-    monkeypatch.setattr(rtnetlink.netlink, "connect", lambda *_: contextlib.nullcontext(kernel))
+    monkeypatch.setattr(
+        rtnetlink.netlink, "connect", lambda *_arguments: contextlib.nullcontext(kernel)
+    )
     if not fails:
         assert rtnetlink.links() == []
         return

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which balancers are sampled, and when they are looked for."""
 
@@ -34,7 +33,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     counted = Statistics({"web": Count(1, 60)}, {}, {})
     monkeypatch.setattr(sampler, "at_work", at_work)
-    monkeypatch.setattr(sampler, "statistics", lambda *_: counted)
+    monkeypatch.setattr(sampler, "statistics", lambda *_arguments: counted)
     monkeypatch.setattr(sampler.here, "known", lambda: list(names))
     return names
 

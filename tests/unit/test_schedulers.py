@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lookup tables and the hashes that lead to a slot.
 
@@ -41,7 +40,7 @@ def fleet(*weights: int) -> list[Candidate]:
 def random_weights(count: int, low: int = 1) -> list[int]:
     """Weights low..255, the same on every Python: of its generator, only random() never changes."""
     random_ = random.Random(count)
-    return [low + int(random_.random() * (256 - low)) for _ in range(count)]
+    return [low + int(random_.random() * (256 - low)) for _each in range(count)]
 
 
 def owners(table: Sequence[int], candidates: Sequence[Candidate]) -> list[str]:
@@ -126,7 +125,7 @@ def test_maglev_ignores_the_order(name: str) -> None:
     candidates = fleet(*FLEETS[name])
     expected = owners(maglev(candidates), candidates)
     shuffler = random.Random(1)
-    for _ in range(3):
+    for _turn in range(3):
         shuffler.shuffle(candidates)
         assert owners(maglev(candidates), candidates) == expected
 
@@ -163,7 +162,7 @@ def test_maglev_takes_the_first_free_slot_of_each_walk(weights: list[int], slots
     ranks = [candidate for candidate in candidates if candidate.weight]
     walks = [_walk(candidate.key, 0, slots) for candidate in ranks]
     expected: list[str] = [""] * slots
-    places = [offset for offset, _ in walks]
+    places = [offset for offset, _step in walks]
     for rank in _turns([candidate.weight for candidate in ranks], slots):
         while expected[places[rank]]:
             places[rank] = (places[rank] + walks[rank][1]) % slots
@@ -237,7 +236,7 @@ def test_maglev_is_fast() -> None:
             steps -= 1
 
     candidates = fleet(*FLEETS["random"])
-    rounds = [(seconds(lambda: maglev(candidates)), seconds(million_steps)) for _ in range(5)]
+    rounds = [(seconds(lambda: maglev(candidates)), seconds(million_steps)) for _each in range(5)]
     table, steps = (min(column) for column in zip(*rounds))
     print(f"512 backends: {table * 1000:.0f} ms, {table / steps:.2f} times a million steps")
     assert table < 4 * steps

@@ -1,3 +1,4 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Balancers with the files of Debian 13: its compiler, its Python, its bcc and iproute2.
 

@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a packet must have to be answered: a header that can be believed, and a token. So neither a
  * flood nor a forger makes the balancer a sender of floods; and a flood of pings leaves what path

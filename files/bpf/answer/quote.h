@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ICMP messages to a service (RFC 792, RFC 4443): pings, and errors that quote its flows. */
 #pragma once

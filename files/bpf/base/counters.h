@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Counters, all per CPU: of backends of a service, of the flow table, of answers, and of drops.
  * What is sent to a service counts once: for a backend, as an answer, or as a drop. Services have

@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the kernel and bcc define for all files. Editors and linters find the kernel's headers under
  * other names, and a stand-in for bcc: as much of it as is used here.

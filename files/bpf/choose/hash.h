@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Hashes of a flow: one picks its backend, the same on all balancers of a fleet; another, which is a
  * secret of this host, says where the flow table has it. The library has the same functions, in

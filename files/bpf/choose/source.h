@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Source addresses that no host has (RFC 1122 section 3.2.1.3, RFC 4291 section 2): who sends from
  * one forges it.

@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The header of ICMP (RFC 792) and of ICMPv6 (RFC 4443). */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The Ethernet header and VLAN tags. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Packets to a service's address that no service takes. They are the host's own, unless it would
  * forward them: to where they come from, and they would be back at once, until their TTL ends.

@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* How frames leave by the interface that a route names, which may be no place for XDP to send them:
  * a bridge, a bond or a VLAN device stands on others, and these send its frames. User space knows

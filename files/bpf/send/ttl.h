@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The time to live, which IPv6 calls hop limit. The balancer is a hop to what it sends on, as every
  * router is (RFC 791, RFC 8200; RFC 2003 section 3.1 and RFC 2473 section 3.1 where that enters a

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make HTTP requests and count, on the wire, what they cost.
 
@@ -78,7 +77,7 @@ def request(address: str, port: int, source: int) -> str:
         # To the end, so that the server closes first and the source port can be used again.
         while part := connection.recv(65536):
             answer += part
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _blank, body = answer.partition(b"\r\n\r\n")
     if b" 200 " not in head.partition(b"\r\n")[0]:
         raise RuntimeError(f"source port {source}: {answer!r}")
     return body.decode().strip()

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """l4lb_backend: what it changes, and what outlives it."""
 
@@ -136,7 +135,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.usefixtures("lb1")
 def test_wrong_input(lab: Lab, tmp_path: Path) -> None:
-    results = ansible(lab, tmp_path, *(backend(**wrong) for wrong, _ in WRONG.values()))
+    results = ansible(lab, tmp_path, *(backend(**wrong) for wrong, _message in WRONG.values()))
     for name, result in zip(WRONG, results):
         assert result["failed"], name
         assert WRONG[name][1] in result["msg"]

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counters, and the module that asks for them; what is not balanced is not counted."""
 
@@ -95,7 +94,7 @@ def test_other_traffic_is_untouched(lab: Lab, lb1: Host) -> None:
         server.listen()
         there.settimeout(5)
         there.connect((own, 80))
-        here, _ = server.accept()
+        here, _client = server.accept()
         with here:
             here.sendall(bytes(300_000))
             there.sendall(b"ssh")
@@ -175,7 +174,7 @@ def test_rates(lab: Lab, lb1: Host) -> None:
     apply(lb1, wanted(service(1, protocol="udp")))
     python(lb1, looking.rates, seconds=0.5)
     with lab.host("client").socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        for _ in range(50):
+        for _turn in range(50):
             sender.sendto(bytes(100), (VIP, 80))
     (found,) = go_on(lb1)["services"]
     # Ethernet, two IP headers, UDP, and what is in it.

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Configurations that cannot be meant: what sets a balancer up refuses them, and what keeps one
 going warns of them. All cases: tests/unit/test_checks.py.
@@ -118,9 +117,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def test_refused(lab: Lab, lb1: Host, tmp_path: Path) -> None:
-    tasks = [l4lb(check, **wrong) for wrong, _ in REFUSED.values() for check in (True, False)]
+    tasks = [
+        l4lb(check, **wrong) for wrong, _message in REFUSED.values() for check in (True, False)
+    ]
     results = ansible(lab, tmp_path, *tasks)
-    for (name, (_, message)), pair in zip(REFUSED.items(), zip(results[::2], results[1::2])):
+    for (name, (_wrong, message)), pair in zip(REFUSED.items(), zip(results[::2], results[1::2])):
         for result in pair:
             assert result["failed"], name
             assert message in result["msg"], name

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Looking at a balancer, on a terminal or not."""
 
@@ -35,7 +34,7 @@ def test_status(lb1: Host) -> None:
         "web on eth0 (native), 192.0.2.10 tcp 80",
         "  203.0.113.21  weight 1, enabled",
     ]
-    (name, state), *_ = json.loads(l4lb(lb1, "status", "--json")).items()
+    (name, state), *_others = json.loads(l4lb(lb1, "status", "--json")).items()
     assert (name, state["attached"], state["mode"]) == ("eth0", True, "native")
     assert [one["name"] for one in state["config"]["services"]] == ["drained", "empty", "web"]
 

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What clients see: who answers, and what becomes of flows while changes are made."""
 
@@ -64,7 +63,7 @@ class Traffic:
             for (number, (was,)), (next_number, (now,)) in zip(answers, answers[1:]):
                 moved = f"flow {flow} went from {was} to {now} at {next_number}"
                 assert was == now or self.was_taken(was, number, next_number), moved
-        gone = set().union(*(servers for _, _, servers in self.taken))
+        gone = set().union(*(servers for _start, _end, servers in self.taken))
         for number, error in self.connections.broken.items():
             assert self.connections.servers[number] in gone, (number, error)
 

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Packets in tunnels, and servers that take them off."""
 
@@ -86,11 +85,11 @@ def to(server: Server, source: str = LB1, source6: str = LB1_6) -> dict[str, dic
 
 
 def tunnels(
-    fields: dict[str, dict[str, Any]], inners: dict[str, Packet] = INNERS, port: int = GUE_PORT
+    fields: dict[str, dict[str, Any]], inners: dict[str, Packet] | None = None, port: int = GUE_PORT
 ) -> dict[str, tuple[Packet, Packet]]:
     """By name: a packet of each encapsulation and pair of families, and what is in it."""
     found = {}
-    for inner_name, inner in inners.items():
+    for inner_name, inner in (inners or INNERS).items():
         for outer_name, put in OUTERS.items():
             name, protocol = f"{inner_name} in {outer_name}", {"4": 4, "6": 41}[inner_name]
             more = fields[outer_name]

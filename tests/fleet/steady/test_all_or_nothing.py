@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A run that fails, or is killed, wherever that strikes it."""
 
@@ -27,7 +26,7 @@ HOW = ["fails", "late", "interrupted", "killed"]
 def checked(how: str, found: list[Any]) -> list[Any]:
     """After a failure all is as it was before, or done, if somebody pressed Ctrl-C at the end; and
     in any case the next run completes what is left. These calls are all that there are."""
-    for at, status, message, changed, repaired, again, *_ in found:
+    for at, status, message, changed, repaired, again, *_times in found:
         harm = {KILLED} if how == "killed" else {FAILED, SURVIVED}
         assert status in {UNHURT, *harm}, (at, status, message)
         if status == FAILED:
@@ -36,7 +35,7 @@ def checked(how: str, found: list[Any]) -> list[Any]:
             assert done or changed == {}, (at, message)
         assert "error" not in repaired, (at, message, repaired)
         assert again.get("steps") == [], (at, message, again)
-    outcomes = Counter(status for _at, status, *_ in found)
+    outcomes = Counter(status for _at, status, *_rest in found)
     print(f"{len(found)} calls, {outcomes[FAILED]} failed, {outcomes[SURVIVED]} survived")
     assert outcomes[UNHURT] == 1
     return found
@@ -79,7 +78,7 @@ def test_a_change_is_struck_at_every_call(lab: Lab, lb1: Host, how: str) -> None
     apply(lb1, configs[1])
     with traffic(lab) as running:
         found = struck(lb1, how, *configs)
-        running.taken += [(start, end, {"web4"}) for *_, start, end in found]
+        running.taken += [(start, end, {"web4"}) for *_outcome, start, end in found]
     assert leftovers(lb1, "eth0") == []
 
 
@@ -148,7 +147,7 @@ def test_kills_at_any_moment(lab: Lab, lb1: Host) -> None:
     with traffic(lab) as running:
         for configs in (changes, replacements):
             done = python(lb1, accidents.killed_at_any_moment, configs=configs, seed=SEED)
-            print(f"{sum(killed for killed, *_ in done)} of {len(done)} killed")
+            print(f"{sum(killed for killed, *_rest in done)} of {len(done)} killed")
             for killed, repaired, again in done:
                 assert "error" not in repaired, repaired
                 assert killed or repaired["steps"] == []

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many changes, and many runs at once: traffic notices nothing that it need not."""
 
@@ -46,17 +45,17 @@ def test_a_thousand_changes(lab: Lab, lb1: Host) -> None:
     chance = random.Random(SEED)
     present = set(COMING)
     changes = []
-    for _ in range(1000):
+    for _turn in range(1000):
         services, taken, present = random_change(chance, present)
         changes.append((wanted(*services), taken))
     apply(lb1, wanted(*echoes(*WEB), background(chance, 1)))
     loaded, before = program(lb1), counters(lb1)
     with traffic(lab) as running:
-        done = python(lb1, many.timed, configs=[config for config, _ in changes])
-        for (start, end, outcome), (_, taken) in zip(done, changes):
+        done = python(lb1, many.timed, configs=[config for config, _taken in changes])
+        for (start, end, outcome), (_config, taken) in zip(done, changes):
             assert "error" not in outcome, outcome
             running.taken.append((start, end, taken))
-    seconds = [end - start for start, end, _ in done]
+    seconds = [end - start for start, end, _outcome in done]
     print(f"{sum(seconds):.1f} s, {max(seconds):.3f} s at most for one")
     assert program(lb1) == loaded, "no change of backends brings another program"
     assert_all_counted(lb1, running.stream, before)

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Several balancers of one host, and runs on them at once: what they share lasts as long as any of
 them needs it, and no longer.
@@ -190,7 +189,7 @@ def test_both_come_and_go(lab: Lab, lb1: Host) -> None:
 
 def test_no_removal_of_the_last_leaves_anything(lb1: Host) -> None:
     """Both at once, so that each finds the other one still there, or not."""
-    for _ in range(5):
+    for _turn in range(5):
         apply(lb1, wanted(*echoes("web1", "web2")), second("web2", "web3"))
         assert python(lb1, many.removals, interfaces=["eth0", "eth1"]) == [0, 0]
         assert traces(lb1) == []

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs that fail or are killed at a step, in a poor environment, or at any moment."""
 
@@ -85,6 +84,8 @@ def killed_at_any_moment(configs: list[Options], seed: int) -> list[list[Any]]:
             os.kill(child, signal.SIGKILL)
         killed = os.waitpid(child, 0)[1] == signal.SIGKILL
         longest = longest or time.monotonic() - start
-        both = [attempt(Balancer("eth0", sources()).apply, config_of(options)) for _ in range(2)]
+        both = [
+            attempt(Balancer("eth0", sources()).apply, config_of(options)) for _each in range(2)
+        ]
         found.append([killed, *both])
     return found

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host has of balancers, down to the bytes of their maps."""
 
@@ -131,7 +130,7 @@ def owner(slot: int) -> int:
 
 def rates(seconds: float) -> dict[str, Any]:
     """Facts after a pause, as if it had taken so long."""
-    _, before = library.statistics("eth0")
+    _live, before = library.statistics("eth0")
     worker.pause()
     live, now = library.statistics("eth0")
     return facts(live.config, live.mode, now, before, seconds)

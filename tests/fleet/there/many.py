@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many runs, one after the other or at once."""
 
@@ -59,7 +58,7 @@ def three_times_each(configs: list[Options]) -> list[int]:
     """A process each that applies one of these three times."""
 
     def apply(options: Options) -> None:
-        for _ in range(3):
+        for _turn in range(3):
             Balancer("eth0", sources()).apply(config_of(options))
 
     return forked(*(partial(apply, options) for options in configs))

@@ -1,5 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs that are struck at every call by which the library reaches the kernel."""
 
@@ -152,7 +151,7 @@ def changes(
         before = state()
         status, message = struck(at, how, lambda wish=wish: runs.fulfil(wish))  # type: ignore[misc]
         changed = differing(before, state())
-        repaired, again = (runs.completed(wish) for _ in range(2))
+        repaired, again = (runs.completed(wish) for _each in range(2))
         found.append([at, status, message, changed, repaired, again, start, time.monotonic()])
         if anew:
             runs.apply(None)
@@ -171,7 +170,7 @@ def removals(keep: Options, calls: list[int], how: str) -> list[list[Any]]:
         status, message = struck(at, how, lambda: runs.apply(None))
         changed = differing(before, state())
         wish = None if changed else kept
-        repaired, again = (runs.completed(wish) for _ in range(2))
+        repaired, again = (runs.completed(wish) for _each in range(2))
         found.append([at, status, message, changed, repaired, again])
         if status == UNHURT:
             break

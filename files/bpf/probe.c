@@ -1,3 +1,4 @@
+// SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Sends the packets of health checks to one backend each, encapsulated as those of clients are.
  *

@@ -1,3 +1,4 @@
+/* SPDX-FileCopyrightText: 2026 The xdp.l4lb authors */
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What is written into IP headers and asked of routing, and has no name in the kernel's headers. */
 #pragma once

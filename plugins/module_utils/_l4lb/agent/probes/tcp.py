@@ -1,4 +1,4 @@
-# Copyright (c) 2026 the xdp.l4lb authors
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A connection, and what is said by it."""

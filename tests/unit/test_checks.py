@@ -238,11 +238,11 @@ def test_a_minimum_that_is_never_there(least: int | str, warned: bool) -> None:
 @pytest.mark.parametrize(
     ("kind", "interval", "count", "told"),
     [
-        ("tcp", 0.5, 4000, None),
-        ("tcp", 0.5, 4001, "all checks together would take 0.8 cores, and have one; give 0.6"),
-        ("tcp", 0.1, 8000, "all checks together would take 8.0 cores, and have one; give 1"),
-        ("https", 5, 3334, "all checks together would take 0.8 cores, and have one; give 5.1"),
-        ("http", 2, 6400, None),
+        ("tcp", 0.5, 2000, None),
+        ("tcp", 0.5, 2001, "all checks together would take 0.8 cores, and have one; give 0.6"),
+        ("tcp", 0.1, 4000, "all checks together would take 8.0 cores, and have one; give 1"),
+        ("https", 5, 2667, "all checks together would take 0.8 cores, and have one; give 5.1"),
+        ("http", 2, 3200, None),
     ],
 )
 def test_more_checks_than_a_core_can_do(
@@ -266,7 +266,7 @@ def test_the_check_that_takes_most_is_named() -> None:
         host=None,
     )
     assert [one.option for one in found.refusals] == ["services[b].check.interval"]
-    assert "give 2.3" in found.refusals[0].remedy
+    assert "give 4.5" in found.refusals[0].remedy
 
 
 # Sources of tunnels

@@ -12,14 +12,14 @@ from .options import Option, table
 
 TYPES = ("tcp", "http", "https", "dns", "udp", "command")
 COSTS = {
-    "tcp": 0.0001,
-    "udp": 0.0002,
-    "dns": 0.0002,
-    "http": 0.00025,
-    "https": 0.0012,
+    "tcp": 0.0002,
+    "udp": 0.0003,
+    "dns": 0.0003,
+    "http": 0.0005,
+    "https": 0.0015,
     "command": 0.004,
 }
-"""Seconds of a core that a check of each type takes, rounded up; a command's own not included."""
+"""Seconds of a core that each type takes on a busy host, without what a command does itself."""
 MOST_OF_A_CORE = 0.8
 """For all checks of a balancer: one process does them."""
 VIAS = ("tunnel", "address")

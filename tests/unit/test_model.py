@@ -318,6 +318,12 @@ WRONG = {
         "192.0.2.10 80/tcp",
         "service web has this address, port and protocol already; merge them",
     ),
+    "what cannot be sent": (
+        options(service(check={"type": "tcp", "send": "\udc80"})),
+        "services[web].check.send",
+        "\udc80",
+        "use up to 1024 bytes of text",
+    ),
     # Backends.
     "backends is no list": (
         options(service(backends="10.0.0.1")),

@@ -20,6 +20,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import (
     egress_record,
     flow_table,
     layout,
+    probe_record,
     service_table,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.backend_record import (
@@ -180,6 +181,8 @@ SIZES = {
     "egress": egress_record.EGRESS_SIZE,
     "bucket": layout.BUCKET_SIZE,
     "flow_events": 8 * len(FLOW_EVENTS),
+    "probe": probe_record.PROBE_SIZE,
+    "probe_count": probe_record.COUNT_SIZE,
 }
 
 

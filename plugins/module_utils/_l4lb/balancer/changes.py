@@ -32,6 +32,12 @@ _SERVICE_OPTIONS = (
     "encapsulation",
     "flow_table",
 )
+_HEALTH_OPTIONS = {
+    "on_unhealthy": "flows of unhealthy backends",
+    "min_healthy": "minimum of healthy backends",
+    "slow_start": "slow start",
+}
+"""And what they are called."""
 _DROPPED = "new flows are dropped"
 _MOST_NAMED = 3
 """Of more backends only the number is told."""
@@ -177,6 +183,7 @@ def _differences(was: Service, becomes: Service) -> list[str]:
         before, after = getattr(was, option), getattr(becomes, option)
         if before != after:
             parts.append(_change(option.replace("_", " "), before, after))
+    parts += _health_differences(was, becomes)
     parts += _counted("added", [address for address in new if address not in old])
     parts += _counted("removed", [address for address in old if address not in new])
     for state in STATES:
@@ -186,10 +193,25 @@ def _differences(was: Service, becomes: Service) -> list[str]:
     parts += _changed(kept, "weight", "weight")
     parts += _changed(kept, "mac", "MAC address")
     parts += _changed(kept, "mtu", "MTU")
+    parts += _changed(kept, "backup", "backup")
     parts += _changed(kept, "held", "hold")
     parts += _changed(kept, "configured_weight", "configured weight")
     if [a.address for a, unused in kept] != [a for a in old if a in new]:
         parts.append("backends in another order")
+    return parts
+
+
+def _health_differences(was: Service, becomes: Service) -> list[str]:
+    """What differs in how the backends' health is found out, and what follows from it."""
+    parts = []
+    if not was.check or not becomes.check:
+        parts += ["check added"] if becomes.check else ["check removed"] if was.check else []
+    elif names := was.check.differences(becomes.check):
+        parts.append(f"check changed ({', '.join(names)})")
+    for option, words in _HEALTH_OPTIONS.items():
+        before, after = getattr(was, option), getattr(becomes, option)
+        if before != after:
+            parts.append(_change(f"{words}:", before, after))
     return parts
 
 

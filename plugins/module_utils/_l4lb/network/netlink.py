@@ -93,13 +93,16 @@ def dumped(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> l
     )
 
 
-def order(kind: int, body: bytes) -> None:
+CREATE, ONLY_IF_NEW = 0x400, 0x200  # NLM_F_CREATE, NLM_F_EXCL
+
+
+def order(kind: int, body: bytes, flags: int = 0) -> None:
     """Have the kernel change something. Raises KernelError with its own words, as far as it has
     any."""
     with connect() as kernel:
         for option in (_CAP_ACK, _EXT_ACK):
             kernel.setsockopt(_SOL_NETLINK, option, 1)
-        kernel.send(message(kind, REQUEST | _ACK, 0, body))
+        kernel.send(message(kind, REQUEST | _ACK | flags, 0, body))
         (answer,) = received(kernel)
     code = -struct.unpack_from("=i", answer.body)[0]
     if code:

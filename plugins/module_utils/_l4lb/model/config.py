@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Union
@@ -104,6 +103,18 @@ class Service:
     def takes_flows(self) -> bool:
         """Whether any backend takes new flows; else they are dropped."""
         return any(backend.share for backend in self.backends)
+
+    @functools.cached_property
+    def places(self) -> dict[Address, int]:
+        """Where the backends are among them all."""
+        return {backend.address: place for place, backend in enumerate(self.backends)}
+
+    @functools.cached_property
+    def candidates(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Places of the backends that could take flows, and of those that do while no other can."""
+        could = [place for place, backend in enumerate(self.backends) if backend.share]
+        backups = tuple(place for place in could if self.backends[place].backup)
+        return tuple(place for place in could if place not in backups), backups
 
     def least_healthy(self, could: int) -> int:
         """With fewer healthy backends all are used that could take flows, which are so many."""
@@ -232,12 +243,6 @@ def _text(network: Network | None) -> str | None:
         return None
     single = network.prefixlen == network.max_prefixlen
     return str(network.network_address if single else network)
-
-
-def is_settled(service: Service) -> bool:
-    """Whether the service needs no lookup table: all new flows have the same backend, or none."""
-    usable = (backend for backend in service.backends if backend.share)
-    return len(list(itertools.islice(usable, 2))) < 2
 
 
 def remembers(service: Service, config: Config) -> bool:

@@ -193,6 +193,19 @@ ROLE = table(
         default=True,
     ),
     Option(
+        "agent",
+        "bool",
+        "run the agent, `l4lb-agent.service`, which checks the backends of services that have a "
+        "`check`; without it such services are refused",
+        default=True,
+    ),
+    Option(
+        "check_user",
+        "str",
+        "user whose rights programs have that check backends",
+        default="nobody",
+    ),
+    Option(
         "skip_unreachable",
         "bool",
         "leave out a host that cannot be reached, and go on with the others; else "

@@ -67,6 +67,9 @@ figures: python ## put what make bench has measured into docs/performance.md
 kernels: ## Debian's kernels in QEMU: programs verified, packets, kernel tunnels (root)
 	@tools/kernels
 
+matrix: ## every version of ansible-core and Python that README.md names; writes its table (root)
+	@tools/matrix
+
 setup: ## the development environment and the packages of the system (root)
 	@tools/setup
 
@@ -77,4 +80,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands gates bench figures kernels setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands gates bench figures kernels matrix setup python clean

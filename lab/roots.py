@@ -1,9 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Userlands for hosts: trees made of a distribution's packages, each once, in build/roots.
-
-python -m lab.roots debian-13    make it, unless it is there
-"""
+"""Userlands for hosts: trees made of a distribution's packages, each once, in build/roots."""
 
 from __future__ import annotations
 
@@ -24,6 +21,8 @@ PACKAGES = """
 python3-bpfcc python3-pyroute2 linux-headers-{architecture}
 iproute2 ethtool procps nginx-light curl iputils-ping
 """
+# A host on which nobody has installed anything yet: what Ansible and the laboratory ask for.
+BARE = "python3 iproute2 ethtool procps"
 # Nobody reads in a host.
 LEFT_OUT = ["/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"]
 # How this machine's apt reaches its archive, which need not be how others would.
@@ -41,7 +40,7 @@ def make(name: str) -> bool:
     with (DIRECTORY / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         contents = DIRECTORY / f"{name}.contents"  # written last: it says that the tree is complete
-        wanted = f"{ROOTS[name]}\n{' '.join(_packages())}\n"
+        wanted = f"{ROOTS[name]}\n{' '.join(_packages(name))}\n"
         if contents.exists() and contents.read_text() == wanted:
             return False
         if not shutil.which("mmdebstrap"):
@@ -55,7 +54,9 @@ def make(name: str) -> bool:
     return True
 
 
-def _packages() -> list[str]:
+def _packages(name: str) -> list[str]:
+    if name.endswith("-bare"):
+        return BARE.split()
     architecture = call(["dpkg", "--print-architecture"]).stdout.strip()
     return PACKAGES.format(architecture=architecture).split()
 
@@ -66,15 +67,15 @@ def _bootstrap(name: str) -> None:
         settings.flush()
         options = [
             *("--quiet", "--mode=root", "--variant=minbase", "--format=directory"),
-            *(f"--include={','.join(_packages())}", f"--aptopt={settings.name}"),
+            *(f"--include={','.join(_packages(name))}", f"--aptopt={settings.name}"),
             *(f"--dpkgopt=path-exclude={paths}" for paths in LEFT_OUT),
         ]
         # What it mounts meanwhile goes with it, however it ends.
         command = ["unshare", "--mount", "mmdebstrap", *options]
-        call([*command, ROOTS[name], str(tree(name)), _archive()])
+        call([*command, ROOTS[name], str(tree(name)), archive()])
 
 
-def _archive() -> str:
+def archive() -> str:
     """Where this machine gets its packages from."""
     fields = ["Created-By: Packages", "Origin: Debian", "Label: Debian"]
     found = call(["apt-get", "indextargets", "--format", "$(REPO_URI)", *fields]).stdout.split()

@@ -16,7 +16,12 @@ Address = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 NAME = re.compile(r"[a-z][a-z0-9-]{0,9}")
 
 # Userlands that hosts may have (lab/roots.py), and what the distribution calls them.
-ROOTS = {"debian-12": "bookworm", "debian-13": "trixie"}
+ROOTS = {
+    "debian-12": "bookworm",
+    "debian-12-bare": "bookworm",
+    "debian-13": "trixie",
+    "debian-13-bare": "trixie",
+}
 
 
 class LabError(Exception):

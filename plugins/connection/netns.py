@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 name: netns
 author:
-  - The xdp.l4lb authors (@xdp-l4lb)
+  - The xdp.l4lb authors (!UNKNOWN)
 short_description: Run tasks on a host made of network, mount and UTS namespaces
 version_added: 0.1.0
 description:

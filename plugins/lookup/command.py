@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 name: command
 author:
-  - The xdp.l4lb authors (@xdp-l4lb)
+  - The xdp.l4lb authors (!UNKNOWN)
 short_description: Build the l4lb command
 version_added: 0.1.0
 description:

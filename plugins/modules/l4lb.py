@@ -25,7 +25,7 @@ requirements:
   - kernel headers on the host, of the running kernel or, as XDP uses the stable API only, of another one
   - Linux 5.15 or newer, root
 author:
-  - The xdp.l4lb authors (@xdp-l4lb)
+  - The xdp.l4lb authors (!UNKNOWN)
 attributes:
   check_mode:
     description: Reports what would change without changing it. Works on a host where nothing is installed yet.
@@ -199,7 +199,7 @@ options:
           - V(ipip) is IP in IP, of either family in either (RFC 2003, 2473, 4213).
           - V(gue) is generic UDP encapsulation, variant 1, with UDP checksum 0. V(gre) is GRE (RFC 2784).
           - V(l2) rewrites the MAC addresses only. The backends must be on the same link, neither behind a router nor at
-            O(gateway_mac); O(services[].backends[].mac) tells where they are if routes do not.
+            O(gateway_mac); O(services.backends[].mac) tells where they are if routes do not.
         type: str
         choices: [ipip, gue, gre, l2]
         default: ipip

@@ -22,7 +22,7 @@ requirements:
   - libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
   - root
 author:
-  - The xdp.l4lb authors (@xdp-l4lb)
+  - The xdp.l4lb authors (!UNKNOWN)
 attributes:
   check_mode:
     description: Changes nothing, does not wait, and predicts what would be changed.
@@ -157,13 +157,28 @@ services:
     before:
       description: What was.
       type: dict
-      sample: {state: enabled, weight: 1, held: false}
+      contains: &backend
+        state:
+          description: V(enabled), V(drained) or V(disabled).
+          type: str
+          sample: drained
+        weight:
+          description: Share of new flows.
+          type: int
+          sample: 1
+        held:
+          description: Whether later configurations do not change the state.
+          type: bool
+          sample: true
+        configured_weight:
+          description: The weight by the configuration.
+          returned: when later configurations do not change the weight
+          type: int
+          sample: 2
     after:
-      description:
-        - What is now, or would be. It is C(held) if later configurations do not change the state. It has a
-          C(configured_weight) if they do not change the weight.
+      description: What is now, or would be.
       type: dict
-      sample: {state: drained, weight: 1, held: true}
+      contains: *backend
     flows:
       description:
         - How many flows are left to a drained backend, that is, sent it a packet within the last O(quiet) seconds. To

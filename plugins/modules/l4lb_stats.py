@@ -17,7 +17,7 @@ requirements:
   - libbpf 1.x on the host, which M(xdp.l4lb.l4lb) needs too
   - root
 author:
-  - The xdp.l4lb authors (@xdp-l4lb)
+  - The xdp.l4lb authors (!UNKNOWN)
 attributes:
   check_mode:
     description: Runs the same in check mode.
@@ -79,37 +79,197 @@ ansible_facts:
           description: Where the program runs, V(native) or V(generic).
           type: str
           returned: always
+          sample: native
         native_refused:
           description: Why mode auto became V(generic), in the words of the kernel.
           type: str
           returned: when it did
+          sample: 'Numerical result out of range (veth: Peer MTU is too large to set XDP)'
         services:
-          description:
-            - Services, by name, each with its C(name), C(address), C(port), C(protocol), C(packets), C(bytes), and
-              C(backends).
-            - A backend has C(address), C(weight), C(state), C(held), C(packets), C(bytes). It is C(held) if an operator
-              set its state, which a new configuration then does not change, and has C(configured_weight) if an operator
-              set its weight.
-            - Both have C(packets_per_second) and C(bits_per_second) if O(interval) is greater than 0.
-            - Bytes are those of transmitted Ethernet frames, encapsulation included.
+          description: Services, sorted by name.
           type: list
           elements: dict
           returned: always
+          contains:
+            name:
+              description: Its name.
+              type: str
+              sample: web
+            address:
+              description: Address that clients talk to.
+              type: str
+              sample: 192.0.2.10
+            port:
+              description: Port that clients talk to, V(0) for every one that no other service has.
+              type: int
+              sample: 80
+            protocol:
+              description: V(tcp) or V(udp).
+              type: str
+              sample: tcp
+            packets:
+              description: Packets sent to backends, to those too that are gone.
+              type: int
+              sample: 12000
+            bytes:
+              description: Bytes of these as transmitted Ethernet frames, encapsulation included.
+              type: int
+              sample: 888000
+            packets_per_second:
+              description: Packets a second during O(interval).
+              type: float
+              returned: when O(interval) is greater than 0
+              sample: 5000.0
+            bits_per_second:
+              description: Bits a second during O(interval).
+              type: float
+              returned: when O(interval) is greater than 0
+              sample: 29600000.0
+            backends:
+              description: Its backends.
+              type: list
+              elements: dict
+              contains:
+                address:
+                  description: Address of the server.
+                  type: str
+                  sample: 203.0.113.21
+                weight:
+                  description: Share of new flows.
+                  type: int
+                  sample: 1
+                state:
+                  description: V(enabled), V(drained) or V(disabled).
+                  type: str
+                  sample: enabled
+                held:
+                  description: Whether an operator set the state, which a new configuration then does not change.
+                  type: bool
+                  sample: false
+                configured_weight:
+                  description: Its weight by the configuration, which it has again once it is enabled.
+                  type: int
+                  returned: when an operator set its weight
+                  sample: 3
+                packets:
+                  description: Packets sent to it.
+                  type: int
+                  sample: 6000
+                bytes:
+                  description: Bytes of these as transmitted Ethernet frames, encapsulation included.
+                  type: int
+                  sample: 444000
+                packets_per_second:
+                  description: Packets a second during O(interval).
+                  type: float
+                  returned: when O(interval) is greater than 0
+                  sample: 5000.0
+                bits_per_second:
+                  description: Bits a second during O(interval).
+                  type: float
+                  returned: when O(interval) is greater than 0
+                  sample: 29600000.0
         drops:
           description: Packets to a service that were not forwarded, by reason.
           type: dict
           returned: always
-          sample: {malformed: 0, fragment: 0, no_backend: 0}
+          contains:
+            malformed:
+              description: >-
+                Header lengths contradict each other or the frame, or what would be answered has a wrong header
+                checksum, options that cannot be read, a source route, or comes from a group's MAC address.
+              type: int
+              sample: 0
+            fragment:
+              description: A fragment has no ports to balance by.
+              type: int
+              sample: 0
+            no_backend:
+              description: The service has no enabled backend with a weight.
+              type: int
+              sample: 0
+            no_route:
+              description: The host has no route to the backend.
+              type: int
+              sample: 0
+            no_neighbour:
+              description: The next hop does not answer ARP or neighbour discovery.
+              type: int
+              sample: 0
+            forwarding_off:
+              description: >-
+                net.ipv4.conf.lo.forwarding, or its IPv6 sister, is 0, so the kernel answers no route lookups.
+              type: int
+              sample: 0
+            too_big:
+              description: >-
+                Does not fit the path to the backend with its outer header, and the sender cannot be told: it may be
+                fragmented, is an ICMP error, or would have to be shorter than 576 bytes, 1280 of IPv6.
+              type: int
+              sample: 0
+            no_room:
+              description: The driver left no room before the frame for the outer header.
+              type: int
+              sample: 0
+            bad_source:
+              description: >-
+                The source address is one that no host may have: loopback, multicast, unspecified, broadcast, or the
+                service's own.
+              type: int
+              sample: 0
+            ttl_expired:
+              description: The TTL or hop limit was used up on the way here.
+              type: int
+              sample: 0
+            no_service:
+              description: >-
+                To a service's address, but to no service, and the host would have forwarded it, to come back again.
+              type: int
+              sample: 0
+            limited:
+              description: Pings beyond echo_rate, or packets that do not fit beyond too_big_rate.
+              type: int
+              sample: 0
+            no_egress:
+              description: >-
+                The route to the backend leaves by an interface that takes no packets from here, or that was not there
+                at the last run.
+              type: int
+              sample: 0
         answers:
           description: Packets to a service that the balancer answered itself, by kind.
           type: dict
           returned: always
-          sample: {echo_reply: 0, packet_too_big: 0}
+          contains:
+            echo_reply:
+              description: Pings of a service's address.
+              type: int
+              sample: 0
+            packet_too_big:
+              description: Packets that do not fit the path to the backend with their outer header.
+              type: int
+              sample: 0
         flow_table:
-          description: What the flow table did. C(hits) are packets of remembered flows.
+          description: What the flow table did.
           type: dict
           returned: always
-          sample: {hits: 0, misses: 0, replacements: 0, evictions: 0}
+          contains:
+            hits:
+              description: Packets of remembered flows.
+              type: int
+              sample: 0
+            misses:
+              description: 'Packets of flows that were not, or no longer, remembered: new ones.'
+              type: int
+              sample: 0
+            replacements:
+              description: Misses that took the place of another flow.
+              type: int
+              sample: 0
+            evictions:
+              description: Replacements of established flows, which are forgotten.
+              type: int
+              sample: 0
 """
 
 import time

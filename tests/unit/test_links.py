@@ -89,8 +89,8 @@ def pages() -> list[Path]:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection as it ships."""
     folder = tmp_path_factory.mktemp("installed").resolve()
-    galaxy = Path(sys.executable).with_name("ansible-galaxy")
-    build = [str(galaxy), "collection", "build", "--output-path", str(folder)]
+    galaxy = [sys.executable, "-m", "ansible.cli.galaxy"]  # ansible-test has no commands on PATH
+    build = [*galaxy, "collection", "build", "--output-path", str(folder)]
     subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
     (archive,) = folder.glob("*.tar.gz")
     root = folder / "collection"

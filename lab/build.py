@@ -18,7 +18,7 @@ from lab import namespace, network
 from lab.topology import HostPlan, LabError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from lab.host import Host
 
@@ -60,10 +60,10 @@ def build(hosts: dict[str, Host]) -> None:
         _each(hosts, lambda host: _add_links(host, hosts, cables))
         _each(hosts, lambda host: _start_links(host, cables))
         _each(hosts, lambda host: host.ip(network.addresses_and_routes(host.plan)))
-        _each(hosts, _start_services)
+        _each(hosts, start_services)
         attach()
     _each(hosts, _await_links)
-    _each(hosts, _await_services)
+    _each(hosts, await_services)
 
 
 def _each(hosts: dict[str, Host], step: Callable[[Host], None]) -> None:
@@ -106,8 +106,10 @@ def _steering(host: Host, links: list[str]) -> list[str]:
     ]
 
 
-def _start_services(host: Host) -> None:
-    for name, service in host.plan.services.items():
+def start_services(host: Host, names: Iterable[str] | None = None) -> None:
+    """All that run on a host, or some of them."""
+    for name in host.plan.services if names is None else names:
+        service = host.plan.services[name]
         host.start(name, [word.replace("{lab}", str(LAB)) for word in service.command])
 
 
@@ -120,7 +122,8 @@ def _await_links(host: Host) -> None:
         time.sleep(0.02)
 
 
-def _await_services(host: Host) -> None:
+def await_services(host: Host) -> None:
+    """Until all listen. Raises LabError if one does not."""
     deadline = time.monotonic() + PATIENCE
     for name, service in host.plan.services.items():
         while not all(host.listening(port) for port in service.ports):

@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from lab import DEFAULT, TOPOLOGY, Lab, LabError  # noqa: E402
+from lab.build import await_services, start_services  # noqa: E402
 from lab.host import ENVIRONMENT  # noqa: E402
 
 
@@ -51,6 +52,23 @@ def execute(lab: Lab, arguments: argparse.Namespace) -> int:
     os.execvpe(command[0], command, environment)  # noqa: S606 (no shell wanted)
 
 
+def start(lab: Lab, arguments: argparse.Namespace) -> int:
+    host = lab.host(arguments.host)
+    if arguments.command:
+        host.start(arguments.process, arguments.command)
+        return 0
+    if arguments.process not in host.plan.services:
+        raise LabError(f"{host.name} has no service {arguments.process}; give a command")
+    start_services(host, [arguments.process])
+    await_services(host)
+    return 0
+
+
+def stop(lab: Lab, arguments: argparse.Namespace) -> int:
+    lab.host(arguments.host).stop(arguments.process)
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default=DEFAULT, help="its name; $L4LB_LAB, else %(default)s")
@@ -66,6 +84,17 @@ def main() -> int:
     command.add_argument("host", metavar="HOST")
     command.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
     command.set_defaults(run=execute)
+    command = commands.add_parser(
+        "start", help="start a command in a host, which goes on; or a service that it has"
+    )
+    command.add_argument("host", metavar="HOST")
+    command.add_argument("process", metavar="NAME")
+    command.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
+    command.set_defaults(run=start)
+    command = commands.add_parser("stop", help="end what was started by this name")
+    command.add_argument("host", metavar="HOST")
+    command.add_argument("process", metavar="NAME")
+    command.set_defaults(run=stop)
     arguments = parser.parse_args()
     if getattr(arguments, "command", [])[:1] == ["--"]:
         arguments.command.pop(0)

@@ -45,9 +45,25 @@ STATES = "choose one of enabled, drained, disabled"
 UNKNOWN = "no such option; "
 OF_A_SERVICE = (
     UNKNOWN + "use name, address, port, protocol, scheduler, affinity, encapsulation, "
-    "flow_table, backends"
+    "flow_table, check, on_unhealthy, min_healthy, slow_start, backends"
 )
-OF_A_BACKEND = UNKNOWN + "use address, weight, state, mac, mtu, held"
+OF_A_BACKEND = UNKNOWN + "use address, weight, state, mac, mtu, backup, held"
+TYPES = "choose one of tcp, http, https, dns, udp, command"
+FROM_1_TO_100 = "give a whole number from 1 to 100"
+INTERVALS = "give a number of seconds from 0.1 to 3600"
+TIMEOUTS = "give a number of seconds from 0.01 to 60"
+STATUS = "give the least and the most, from 100 to 599, as in [200, 299]"
+PATH = "begin with /, as in /health?full=1, and write a space as %20 and others likewise"
+HOST = "not a host name, as in www.example.com; others are written in ASCII, as xn--…"
+QUERY = "give a name and a type, as in www.example.com A; types are A, NS, CNAME, SOA, PTR"
+QUOTES = "YAML does not take this for text; put it in quotes"
+BYTES = "use up to 1024 bytes of text"
+PROGRAM = "give the absolute path of a program, as in /usr/local/bin/check"
+WORDS = "give a list of the program's path and its arguments; there is no shell"
+HEALTHY = "give a whole number from 0 to 65535, or a percentage up to 100%"
+NO_CHECK = "without a check all backends count as healthy; give one, or leave this out"
+TWICE_AND_THRICE = {"rise": 2, "fall": 3}
+NO_HTTP = "; leave it out, or use type http or https"
 VIP, SERVER = "give one that is routed to the balancer", "give the server's own"
 
 SETTINGS: list[tuple[str, Any, str]] = [
@@ -227,7 +243,26 @@ SERVICES: list[tuple[str, Any, str]] = [
     ("Port", 80, UNKNOWN + "did you mean port?"),
     ("backend", [], UNKNOWN + "did you mean backends?"),
     ("vip", "192.0.2.10", OF_A_SERVICE),
-    ("check", {"type": "tcp"}, OF_A_SERVICE),
+    ("check", "tcp", MAPPING),
+    ("check", ["tcp"], MAPPING),
+    ("check", True, MAPPING),
+    ("on_unhealthy", "drop", "choose one of auto, move, keep"),
+    ("on_unhealthy", True, "choose one of auto, move, keep"),
+    ("on_unhealthy", "move", NO_CHECK),
+    ("min_healthy", "half", HEALTHY),
+    ("min_healthy", "101%", HEALTHY),
+    ("min_healthy", "50 percent", HEALTHY),
+    ("min_healthy", "-1%", HEALTHY),
+    ("min_healthy", -1, HEALTHY),
+    ("min_healthy", 65536, HEALTHY),
+    ("min_healthy", 0.5, HEALTHY),
+    ("min_healthy", True, HEALTHY),
+    ("min_healthy", [1], HEALTHY),
+    ("min_healthy", "50%", NO_CHECK),
+    ("slow_start", -1, "give a whole number from 0 to 3600"),
+    ("slow_start", 3601, "give a whole number from 0 to 3600"),
+    ("slow_start", "30s", "give a whole number from 0 to 3600"),
+    ("slow_start", 30, NO_CHECK),
     ("True", 1, OF_A_SERVICE),
     ("x" * 200, 1, OF_A_SERVICE),
     ("backends", "203.0.113.21", "give a list of backends; on a command line, write it as JSON"),
@@ -269,6 +304,9 @@ BACKENDS: list[tuple[str, Any, str]] = [
     ("mtu", "1400 bytes", MTUS),
     ("mtu", True, MTUS),
     ("mtu", {"bytes": 1400}, MTUS),
+    ("backup", "perhaps", TRUTH),
+    ("backup", 1, TRUTH),
+    ("backup", [], TRUTH),
     ("held", True, "only drained and disabled backends are held"),
     ("held", "maybe", TRUTH),
     ("wieght", 1, UNKNOWN + "did you mean weight?"),
@@ -276,6 +314,152 @@ BACKENDS: list[tuple[str, Any, str]] = [
     ("ip", "203.0.113.21", OF_A_BACKEND),
 ]
 """Of the first backend of the service web."""
+
+CHECKS: list[tuple[Options, str, str]] = [
+    ({}, "type", TYPES),
+    ({"type": "ping"}, "type", TYPES),
+    ({"type": "HTTP"}, "type", TYPES),
+    ({"type": ["tcp"]}, "type", TYPES),
+    ({"type": "tcp", "tiemout": 1}, "tiemout", UNKNOWN + "did you mean timeout?"),
+    (
+        {"type": "tcp", "retries": 1},
+        "retries",
+        UNKNOWN + "use type, via, port, interval, timeout, rise",
+    ),
+    (
+        {"type": "tcp", "status": [200, 299]},
+        "status",
+        "a check of type tcp has no status" + NO_HTTP,
+    ),
+    ({"type": "dns", "status": 200}, "status", "a check of type dns has no status" + NO_HTTP),
+    ({"type": "udp", "path": "/"}, "path", "a check of type udp has no path" + NO_HTTP),
+    ({"type": "tcp", "host": "a.example"}, "host", "a check of type tcp has no host" + NO_HTTP),
+    (
+        {"type": "http", "verify": True},
+        "verify",
+        "a check of type http has no verify; leave it out, or use type https",
+    ),
+    (
+        {"type": "tcp", "verify": "yes"},
+        "verify",
+        "a check of type tcp has no verify; leave it out, or use type https",
+    ),
+    (
+        {"type": "http", "query": "a.example A"},
+        "query",
+        "a check of type http has no query; leave it out, or use type dns",
+    ),
+    (
+        {"type": "http", "send": "GET / HTTP/1.0"},
+        "send",
+        "a check of type http has no send; leave it out, or use type tcp or udp",
+    ),
+    (
+        {"type": "command", "command": ["/bin/true"], "expect": "ok"},
+        "expect",
+        "a check of type command has no expect; leave it out, or use type tcp or http or https",
+    ),
+    (
+        {"type": "tcp", "command": ["/bin/true"]},
+        "command",
+        "a check of type tcp has no command; leave it out, or use type command",
+    ),
+    ({"type": "tcp", "via": "vip"}, "via", "choose one of tunnel, address"),
+    ({"type": "tcp", "via": True}, "via", "choose one of tunnel, address"),
+    (
+        {"type": "command", "command": ["/bin/true"], "via": "tunnel"},
+        "via",
+        "what a command sends is not known, so it cannot go there; use via: address",
+    ),
+    ({"type": "tcp", "port": 0}, "port", FROM_1),
+    ({"type": "tcp", "port": 65536}, "port", FROM_1),
+    ({"type": "tcp", "port": "https"}, "port", FROM_1),
+    ({"type": "tcp", "interval": 0}, "interval", INTERVALS),
+    ({"type": "tcp", "interval": 0.05}, "interval", INTERVALS),
+    ({"type": "tcp", "interval": 3601}, "interval", INTERVALS),
+    ({"type": "tcp", "interval": "2s"}, "interval", INTERVALS),
+    ({"type": "tcp", "interval": True}, "interval", INTERVALS),
+    ({"type": "tcp", "interval": float("nan")}, "interval", INTERVALS),
+    ({"type": "tcp", "interval": "1e3"}, "interval", INTERVALS),
+    ({"type": "tcp", "timeout": 0}, "timeout", TIMEOUTS),
+    ({"type": "tcp", "timeout": 61}, "timeout", TIMEOUTS),
+    ({"type": "tcp", "timeout": "１"}, "timeout", TIMEOUTS),
+    (
+        {"type": "tcp", "timeout": 3},
+        "timeout",
+        "longer than the interval of 2 s; shorten it, or lengthen that",
+    ),
+    (
+        {"type": "https", "timeout": "1.5", "interval": 0.5},
+        "timeout",
+        "longer than the interval of 0.5 s; shorten it, or lengthen that",
+    ),
+    ({"type": "tcp", "rise": 0}, "rise", FROM_1_TO_100),
+    ({"type": "tcp", "rise": 101}, "rise", FROM_1_TO_100),
+    ({"type": "tcp", "rise": 1.5}, "rise", FROM_1_TO_100),
+    ({"type": "tcp", "fall": 0}, "fall", FROM_1_TO_100),
+    ({"type": "tcp", "fall": "many"}, "fall", FROM_1_TO_100),
+    ({"type": "http", "path": "health"}, "path", PATH),
+    ({"type": "http", "path": "/a b"}, "path", PATH),
+    ({"type": "http", "path": "/a\r\nX: y"}, "path", PATH),
+    ({"type": "http", "path": "http://www.example.com/"}, "path", PATH),
+    ({"type": "https", "path": "/é"}, "path", PATH),
+    ({"type": "https", "path": 1}, "path", PATH),
+    ({"type": "http", "path": "/" * 1025}, "path", PATH),
+    ({"type": "http", "host": "www example"}, "host", HOST),
+    ({"type": "http", "host": "a\r\nX: y"}, "host", HOST),
+    ({"type": "https", "host": "bücher.example"}, "host", HOST),
+    ({"type": "https", "host": "https://www.example.com"}, "host", HOST),
+    ({"type": "https", "host": 1}, "host", HOST),
+    ({"type": "https", "verify": "perhaps"}, "verify", TRUTH),
+    ({"type": "https", "verify": 1}, "verify", TRUTH),
+    ({"type": "http", "status": []}, "status", STATUS),
+    ({"type": "http", "status": [200, 299, 301]}, "status", STATUS),
+    ({"type": "http", "status": [299, 200]}, "status", STATUS),
+    ({"type": "http", "status": [0, 299]}, "status", STATUS),
+    ({"type": "http", "status": [200, 600]}, "status", STATUS),
+    ({"type": "http", "status": "2xx"}, "status", STATUS),
+    ({"type": "http", "status": "200-299"}, "status", STATUS),
+    ({"type": "http", "status": True}, "status", STATUS),
+    ({"type": "http", "status": {"least": 200}}, "status", STATUS),
+    ({"type": "dns"}, "query", QUERY),
+    ({"type": "dns", "query": ""}, "query", QUERY),
+    ({"type": "dns", "query": "www.example.com ANY"}, "query", QUERY),
+    ({"type": "dns", "query": "www.example.com A AAAA"}, "query", QUERY),
+    ({"type": "dns", "query": "www..example.com"}, "query", QUERY),
+    ({"type": "dns", "query": "x" * 64 + ".example A"}, "query", QUERY),
+    ({"type": "dns", "query": "x." * 126 + "xx A"}, "query", QUERY),
+    ({"type": "dns", "query": "www/example A"}, "query", QUERY),
+    ({"type": "dns", "query": ["www.example.com", "A"]}, "query", QUERY),
+    ({"type": "tcp", "send": 1}, "send", QUOTES),
+    ({"type": "tcp", "send": "x" * 1025}, "send", BYTES),
+    ({"type": "http", "expect": 200}, "expect", QUOTES),
+    ({"type": "http", "expect": ["ok"]}, "expect", QUOTES),
+    ({"type": "dns", "query": "a.example", "expect": "ä" * 600}, "expect", BYTES),
+    ({"type": "command"}, "command", WORDS),
+    ({"type": "command", "command": []}, "command", WORDS),
+    ({"type": "command", "command": "/bin/check {address}"}, "command", WORDS),
+    ({"type": "command", "command": {"path": "/bin/true"}}, "command", WORDS),
+    ({"type": "command", "command": ["/bin/check", None]}, "command[1]", QUOTES),
+    ({"type": "command", "command": ["/bin/check", True]}, "command[1]", QUOTES),
+    ({"type": "command", "command": ["/bin/check", 1.5]}, "command[1]", QUOTES),
+    ({"type": "command", "command": ["check"]}, "command[0]", PROGRAM),
+    ({"type": "command", "command": ["./check"]}, "command[0]", PROGRAM),
+    ({"type": "command", "command": ["/bin/"]}, "command[0]", PROGRAM),
+    ({"type": "command", "command": [""]}, "command[0]", PROGRAM),
+    (
+        {"type": "command", "command": ["/bin/check", "{host}"]},
+        "command[1]",
+        "{host} stands for nothing; use {address} or {port}",
+    ),
+    ({"type": "command", "command": ["/bin/check", "a\0b"]}, "command[1]", BYTES + " without NUL"),
+    (
+        {"type": "command", "command": ["/bin/check", *["x" * 1000] * 2]},
+        "command",
+        "use up to 1024 bytes together",
+    ),
+]
+"""The check of the service web: option, and what is said of it."""
 
 
 def service(**options: Any) -> Options:
@@ -340,6 +524,14 @@ WHOLE: list[tuple[Options, str]] = [
         f"services[0].name: '{'x' * 64}': use up to 63 bytes of printable text",
     ),
     (wanted(service(name="x" * 9999)), "services[0].name: 'xxx"),
+    (
+        wanted(service(port=0, check={"type": "tcp"})),
+        "services[web].check.port: None: the service has every port; give the one to check",
+    ),
+    (
+        wanted(service(port=0, check={"type": "command", "command": ["/bin/check", "{port}"]})),
+        "services[web].check.port: None: the service has every port; give the one to check",
+    ),
     (
         wanted(service(), service(port=81)),
         "services: 'web': two services have this name; rename one",
@@ -496,6 +688,80 @@ ODD: list[tuple[Options, Options]] = [
     (wanted(service(port=0)), {"port": 0}),
     (wanted(service(flow_table="no")), {"flow_table": False}),
     (wanted(service(flow_table="Yes")), {"flow_table": True}),
+    (wanted(service(check=None, on_unhealthy="auto", min_healthy="1", slow_start="0")), {}),
+    (
+        wanted(service(check={"type": "http", "path": " /health", "host": "WWW.example.com"})),
+        {
+            "check": {
+                "type": "http",
+                "via": "tunnel",
+                "port": 80,
+                "interval": 2,
+                "timeout": 1,
+                **TWICE_AND_THRICE,
+                "path": "/health",
+                "host": "www.example.com",
+                "status": [200, 299],
+            }
+        },
+    ),
+    (
+        wanted(
+            service(check={"type": "https", "status": "204", "verify": "yes", "timeout": "2.5"})
+        ),
+        {
+            "check": {
+                "type": "https",
+                "via": "tunnel",
+                "port": 80,
+                "interval": 5,
+                "timeout": 2.5,
+                **TWICE_AND_THRICE,
+                "path": "/",
+                "status": [204, 204],
+                "verify": True,
+            }
+        },
+    ),
+    (
+        wanted(service(check={"type": "dns", "query": "WWW.Example.com. aaaa", "interval": "0.5"})),
+        {
+            "check": {
+                "type": "dns",
+                "via": "tunnel",
+                "port": 80,
+                "interval": 0.5,
+                "timeout": 0.5,
+                **TWICE_AND_THRICE,
+                "query": "www.example.com AAAA",
+            }
+        },
+    ),
+    (
+        wanted(
+            service(
+                port=0,
+                check={
+                    "type": "command",
+                    "command": ["/bin/check", "{address}", 7],
+                    "verify": "no",
+                },
+            )
+        ),
+        {
+            "check": {
+                "type": "command",
+                "via": "address",
+                "interval": 2,
+                "timeout": 1,
+                **TWICE_AND_THRICE,
+                "command": ["/bin/check", "{address}", "7"],
+            }
+        },
+    ),
+    (wanted(service(check={"type": "tcp"}, min_healthy="50%")), {"min_healthy": "50 %"}),
+    (wanted(service(check={"type": "tcp"}, min_healthy=" 007 % ")), {"min_healthy": "7 %"}),
+    (wanted(service(check={"type": "tcp"}, min_healthy="2")), {"min_healthy": 2}),
     (wanted(service(backends=[])), {"backends": []}),
     (
         wanted(
@@ -528,6 +794,13 @@ def _cases() -> list[Case]:
         Case(wanted({**GOOD, option: value}), at(f"services[web].{option}", value, remedy))
         for option, value, remedy in SERVICES
     ]
+    for check, option, remedy in CHECKS:
+        value = f"{len(check['command'])} words" if "together" in remedy else check.get(option)
+        if option.startswith("command["):
+            value = check["command"][int(option[8:-1])]
+        where = f"services[web].check.{option}"
+        begin = at(where, value, remedy) if len(repr(value)) < 80 else f"{where}: "
+        found.append(Case(wanted(service(check=check)), begin))
     found += [
         Case(
             wanted(service(backends=[{"address": "203.0.113.21", option: value}])),

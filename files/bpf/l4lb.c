@@ -24,6 +24,7 @@
 #include "choose/backend.h"
 #include "choose/flow.h"
 #include "choose/hash.h"
+#include "choose/record.h"
 #include "choose/service.h"
 #include "choose/source.h"
 #include "send/encap.h"

@@ -20,7 +20,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import 
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.inventory import address_of, hosts_of
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.misspelt import PREFIX, warn_of_misspelt
 
-OF_A_HOST = ("weight", "state", "mac", "mtu")
+OF_A_HOST = ("weight", "state", "mac", "mtu", "backup")
 """Options of a backend that are variables of the host, besides its address."""
 
 

@@ -209,6 +209,103 @@ options:
           - Without it packets are balanced a little faster.
         type: bool
         default: true
+      check:
+        description:
+          - How the host finds out which backends are healthy. An unhealthy one gets no new flows. Without a check all are
+            healthy.
+        type: dict
+        suboptions:
+          type:
+            description:
+              - V(tcp) opens a connection and resets it, or sends and expects something by it.
+              - V(http) and V(https) ask for a page. V(dns) asks for a record over UDP. V(udp) sends a packet. V(command) runs a
+                program.
+            type: str
+            choices: [tcp, http, https, dns, udp, command]
+            required: true
+          via:
+            description:
+              - V(tunnel) is to the address of the service, encapsulated as clients' packets are, and to this backend alone. So
+                it tells what clients meet. It cannot be where that address is the host's own.
+              - V(address) is to the address of the backend itself.
+              - Without it, V(address) for a V(command), which knows no other, and else V(tunnel).
+            type: str
+            choices: [tunnel, address]
+          port:
+            description: Port to check, from 1 to 65535. Without it the service's. A service with every port needs it.
+            type: int
+          interval:
+            description: Seconds from one check of a backend to the next, from 0.1 to 3600. Without it 5 for V(https), and else 2.
+            type: float
+          timeout:
+            description: Seconds that an answer may take, from 0.01 to 60, and no more than the interval.
+            type: float
+            default: 1
+          rise:
+            description: So many good checks on end, from 1 to 100, make a backend healthy.
+            type: int
+            default: 2
+          fall:
+            description: So many bad checks on end, from 1 to 100, make a backend unhealthy.
+            type: int
+            default: 3
+          path:
+            description: Of V(http) and V(https). What to ask for. Without it C(/).
+            type: str
+          host:
+            description:
+              - Of V(http) and V(https). The name to ask for, in the header C(Host) and for TLS (SNI).
+              - Without it the address that is asked.
+            type: str
+          status:
+            description: Of V(http) and V(https). The least and the most that is good. Without it from 200 to 299.
+            type: list
+            elements: int
+          verify:
+            description: Of V(https). The certificate must be valid for the host, and of an authority that the system trusts.
+            type: bool
+            default: false
+          query:
+            description: Of V(dns), which requires it. Name and type of a record, as in C(www.example.com A).
+            type: str
+          send:
+            description: Of V(tcp) and V(udp). What to send.
+            type: str
+          expect:
+            description:
+              - Of all but V(command). Text that must be in the answer. Of V(dns) it must be the whole of one of the records, as
+                an address.
+              - Without it, any answer of a V(dns) server is good but SERVFAIL and REFUSED. With V(udp) silence is good, too, as
+                long as no ICMP error comes, for many servers answer only what they know.
+            type: str
+          command:
+            description:
+              - Of V(command), which requires it. The absolute path of a program, and its arguments. No shell reads them.
+              - In them C({address}) and C({port}) stand for those of the backend.
+              - It must end with 0 before the timeout, when it is killed with all of its process group. The first line that it
+                prints is shown as the reason.
+            type: list
+            elements: str
+      on_unhealthy:
+        description:
+          - What becomes of the flows of a backend that is unhealthy.
+          - V(auto) keeps them there if it answered, but not as it should, and gives them to others if it did not answer.
+          - V(move) gives them to others. V(keep) leaves them there.
+        type: str
+        choices: [auto, move, keep]
+        default: auto
+      min_healthy:
+        description:
+          - With fewer healthy backends, all are used that could take flows. For then it may be the check that is wrong, or all
+            is too much for the few.
+          - A number from 0 to 65535, or a percentage as in V(50%), rounded up. With V(0) packets are dropped while no backend
+            is healthy.
+        type: raw
+        default: 1
+      slow_start:
+        description: Seconds over which the share of a backend grows that is healthy again, from 0 to 3600. With V(0) at once.
+        type: int
+        default: 0
       backends:
         description: Servers behind the service. A service without any drops its packets.
         type: list
@@ -243,6 +340,10 @@ options:
               - To be set where the path is narrower than the MTU of the host's interface and of its route. What the network
                 says about it is not believed, for anyone can forge that.
             type: int
+          backup:
+            description: Takes flows only while no backend can that is none.
+            type: bool
+            default: false
   replace:
     description: Take over an interface that carries an XDP program of someone else. Without it that is an error.
     type: bool

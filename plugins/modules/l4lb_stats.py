@@ -125,6 +125,11 @@ ansible_facts:
               type: float
               returned: when O(interval) is greater than 0
               sample: 29600000.0
+            fails_open:
+              description: Whether too few backends are healthy, so that all are used.
+              type: bool
+              returned: when the service has a check
+              sample: false
             backends:
               description: Its backends.
               type: list
@@ -151,6 +156,26 @@ ansible_facts:
                   type: int
                   returned: when an operator set its weight
                   sample: 3
+                healthy:
+                  description: Whether its checks are good.
+                  type: bool
+                  returned: when the service has a check
+                  sample: false
+                reason:
+                  description: Why it is not healthy.
+                  type: str
+                  returned: when it is not healthy
+                  sample: HTTP 503
+                unhealthy_since:
+                  description: Since when, in seconds since 1970.
+                  type: int
+                  returned: when it is not healthy
+                  sample: 1795672002
+                share_percent:
+                  description: How much of its share it has, while that grows.
+                  type: int
+                  returned: while it is healthy again, of a service with C(slow_start)
+                  sample: 30
                 packets:
                   description: Packets sent to it.
                   type: int

@@ -200,10 +200,14 @@ def when(inside: list[str], unit: str, moment: str) -> int:
 def test_a_reboot(lb1: Host) -> None:
     with booted(lb1) as inside:
         predicted = play(inside, "deploy", "--check")
-        assert play(inside, "deploy") == predicted == 7, "command, unit file, unit, balancer, start"
+        # command, agent and its file, unit and its file, balancer, start
+        assert play(inside, "deploy") == predicted == 9
         assert play(inside, "deploy") == 0
         assert run(inside, "systemctl", "is-active", "l4lb@eth0") == "active"
         assert run(inside, "systemctl", "is-enabled", "l4lb@eth0") == "enabled"
+        assert run(inside, "systemctl", "is-active", "l4lb-agent") == "active"
+        shown = run(inside, "systemctl", "show", "--value", "--property=StatusText", "l4lb-agent")
+        assert shown == "0 backends checked, 0 unhealthy"
 
     lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])
     lb1.run(["sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0"])
@@ -215,6 +219,7 @@ def test_a_reboot(lb1: Host) -> None:
         online = when(inside, "network-online.target", "ActiveEnterTimestamp")
         assert 0 < balances <= online
         assert "web on eth0 (native), " in run(inside, "l4lb", "status")
+        assert run(inside, "systemctl", "is-active", "l4lb-agent") == "active"
         assert play(inside, "deploy", "--skip-tags", "packages") == 0
 
         # A removal that fails leaves what it found, and so it does for the next boot.
@@ -225,7 +230,7 @@ def test_a_reboot(lb1: Host) -> None:
         assert run(inside, "systemctl", "is-enabled", "l4lb@eth0") == "enabled"
         run(inside, "umount", "/etc/l4lb")
 
-        assert play(inside, "remove", "--check") == play(inside, "remove") == 3
+        assert play(inside, "remove", "--check") == play(inside, "remove") == 4
         assert play(inside, "remove") == 0
         assert run(inside, "find", "/etc/systemd", "-name", "l4lb*") == ""
 

@@ -118,13 +118,28 @@ def test_readme_shows_what_it_prints(shown: str) -> None:
         assert line == "…" or line in lines, line
 
 
+def answers(shown: str) -> list[dict[str, int]]:
+    """Who answered how many of a thousand requests, each time."""
+    blocks = shown.split("  who answered\n")[1:]
+    rows = (re.findall(r"^ +(\d+) (web\d|in all)$", block, re.M) for block in blocks)
+    return [{name: int(number) for number, name in found} for found in rows]
+
+
 def test_every_server_answers(shown: str) -> None:
-    answers = {name: int(n) for n, name in re.findall(r"^ +(\d+) (web\d|in all)$", shown, re.M)}
-    assert answers.pop("in all") == 1000
-    assert answers.keys() == {"web1", "web2", "web3", "web4"}
-    assert sum(answers.values()) == 1000
-    # Four shares of 250 by chance, with a standard deviation of 14.
-    assert all(170 < number < 330 for number in answers.values())
+    first, _without, again = answers(shown)
+    for found in (first, again):
+        assert found.pop("in all") == 1000
+        assert found.keys() == {"web1", "web2", "web3", "web4"}
+        assert sum(found.values()) == 1000
+        # Four shares of 250 by chance, with a standard deviation of 14.
+        assert all(170 < number < 330 for number in found.values())
+
+
+def test_nobody_misses_a_server_that_is_dead(shown: str) -> None:
+    _first, without, _again = answers(shown)
+    assert without.pop("in all") == 1000
+    assert without.keys() == {"web1", "web3", "web4"}
+    assert all(230 < number < 430 for number in without.values())
 
 
 def test_totals_agree(shown: str) -> None:
@@ -154,7 +169,7 @@ def test_the_scenario_it_started_from(shown: str) -> None:
 
 
 def test_steps_are_timed(shown: str) -> None:
-    assert len(re.findall(r"^\S.* +\d+\.\d s$", shown, re.M)) == 11
+    assert len(re.findall(r"^\S.* +\d+\.\d s$", shown, re.M)) == 19
     assert re.search(r"^Done in \d+ s\.", shown, re.M)
 
 
@@ -171,10 +186,13 @@ def test_what_to_try_next_works(shown: str) -> None:
     commands = re.findall(r"^    (\S.*)$", shown.partition("try next")[2], re.M)
     assert commands.pop() == "make demo-clean"
     outputs = [call(NAME, "sh", "-c", command, typed="hostname\n") for command in commands]
-    assert [each.returncode for each in outputs] == [0] * 6, outputs
+    assert [each.returncode for each in outputs] == [0] * 9, outputs
     assert not any("WARNING" in each.stdout for each in outputs), outputs
-    request, facts, _edited, check, deploy, shell = (each.stdout for each in outputs)
+    request, _stopped, status, _started, facts, _edited, check, deploy, shell = (
+        each.stdout for each in outputs
+    )
     assert re.fullmatch(r"web[1-4]\n", request)
+    assert status.startswith("web on eth0"), status
     assert facts.count("name: web") == 2
     assert facts.count("address: 203.0.113.2") == 8
     for output in (check, deploy):

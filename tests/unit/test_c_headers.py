@@ -17,7 +17,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources impo
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 SOURCES = {name: text for name, text in read_sources(BPF).items() if name != "decap.c"}
-HEADERS = sorted(SOURCES.keys() - {"l4lb.c"})
+PROGRAMS = {"l4lb.c", "probe.c"}
+HEADERS = sorted(SOURCES.keys() - PROGRAMS)
 KERNEL = "base/kernel.h"
 """What every file includes."""
 MOST_LINES = 400
@@ -61,7 +62,7 @@ def needed(name: str, sources: Mapping[str, str]) -> set[str]:
     return {KERNEL} - {name} | {
         other
         for other, text in sources.items()
-        if other not in (name, KERNEL)
+        if other not in (name, KERNEL, *PROGRAMS)
         and any(re.search(pattern, code) for pattern in defined(text))
     }
 

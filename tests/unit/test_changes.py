@@ -20,6 +20,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.changes im
     Observed,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image, numbering
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.check import Check
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Backend,
     Config,
@@ -33,6 +34,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import 
 
 REMEMBERED = 10
 """Flows of every backend in the flow table."""
+
+PAGE = {"type": "http"}
 
 
 def config(*services: dict[str, Any], **options: Any) -> Config:
@@ -130,6 +133,41 @@ WORDS: dict[str, tuple[Config, Config, list[str]]] = {
         config(web(backend(1, state="drained"))),
         config(web(backend(1, state="drained", held=True))),
         ["web: hold of 10.0.0.1 off -> on, no flow moves"],
+    ),
+    "a check comes": (
+        config(web(1)),
+        config(web(1, check=PAGE)),
+        ["web: check added, no flow moves"],
+    ),
+    "a check goes": (
+        config(web(1, check=PAGE, slow_start=30)),
+        config(web(1)),
+        ["web: check removed, slow start: 30 -> 0, no flow moves"],
+    ),
+    "another check": (
+        config(web(1, check=PAGE)),
+        config(web(1, check={**PAGE, "path": "/health", "interval": 5})),
+        ["web: check changed (interval, path), no flow moves"],
+    ),
+    "a check of another type": (
+        config(web(1, check={"type": "tcp"})),
+        config(web(1, check={"type": "http"})),
+        ["web: check changed (type, path, status), no flow moves"],
+    ),
+    "the same check in other words": (
+        config(web(1, check=PAGE)),
+        config(web(1, check={**PAGE, "port": "80", "path": "/", "timeout": 1.0, "verify": "no"})),
+        [],
+    ),
+    "another minimum": (
+        config(web(1, check=PAGE)),
+        config(web(1, check=PAGE, min_healthy="50%")),
+        ["web: minimum of healthy backends: 1 -> 50 %, no flow moves"],
+    ),
+    "what becomes of flows, and a slow start": (
+        config(web(1, check=PAGE)),
+        config(web(1, check=PAGE, on_unhealthy="keep", slow_start=30)),
+        ["web: flows of unhealthy backends: auto -> keep, slow start: 0 -> 30, no flow moves"],
     ),
     "another encapsulation, without a flow table": (
         config(web(1, 2, flow_table=False)),
@@ -325,6 +363,8 @@ def test_every_difference_has_words() -> None:
         "affinity": "source",
     }
     others |= {"encapsulation": "gue", "backends": ()}
+    check = Check(type="tcp", via="tunnel", port=80, interval=2.0)
+    others |= {"check": check, "on_unhealthy": "move", "min_healthy": 2, "slow_start": 30}
     assert others.keys() == Service.__dataclass_fields__.keys()
     for name, value in others.items():
         after = Config("eth0", services=(replace(one, **{name: value}),))
@@ -334,6 +374,7 @@ def test_every_difference_has_words() -> None:
         "state": "disabled",
         "mac": "52:54:00:00:00:0b",
         "mtu": 1400,
+        "backup": True,
         "held": True,
         "configured_weight": 3,
     }

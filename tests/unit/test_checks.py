@@ -202,6 +202,73 @@ def test_weights_that_count_for_nothing(
     assert found == Findings([], [told] * warned)
 
 
+# Health
+
+TUNNEL = {"type": "tcp"}
+
+
+@pytest.mark.parametrize(
+    ("via", "allowed", "told"),
+    [
+        ("tunnel", True, f"{OWN} is this host's own, so it would ask itself; use via: address"),
+        ("address", True, None),
+    ],
+)
+def test_a_tunnel_to_the_host_itself(via: str, allowed: bool, told: str | None) -> None:
+    """A service may have an address of the host, but then it does not leave the host."""
+    service = web(address=OWN, check={**TUNNEL, "via": via})
+    found = check(service, allow_own_address=allowed)
+    begin = f"services[web].check.via: {via!r}: "
+    assert [str(one) for one in found.refusals] == ([begin + told] if told else [])
+    assert check(web(check={**TUNNEL, "via": via})) == Findings([], [])
+
+
+@pytest.mark.parametrize(
+    ("least", "warned"), [(1, False), (2, False), (3, True), ("100%", False), (0, False)]
+)
+def test_a_minimum_that_is_never_there(least: int | str, warned: bool) -> None:
+    told = (
+        f"services[web].min_healthy: {least}: more than its 2 backends, so that health never "
+        "counts; choose less"
+    )
+    service = web("10.0.0.1", "10.0.0.2", check=TUNNEL, min_healthy=least)
+    assert check(service) == Findings([], [told] * warned)
+
+
+@pytest.mark.parametrize(
+    ("kind", "interval", "count", "told"),
+    [
+        ("tcp", 0.5, 2000, None),
+        ("tcp", 0.5, 2001, "all checks together would take 0.8 cores, and have one; give 0.6"),
+        ("tcp", 0.1, 4000, "all checks together would take 8.0 cores, and have one; give 1"),
+        ("https", 5, 2667, "all checks together would take 0.8 cores, and have one; give 5.1"),
+        ("http", 2, 3200, None),
+    ],
+)
+def test_more_checks_than_a_core_can_do(
+    kind: str, interval: float, count: int, told: str | None
+) -> None:
+    backends = [f"10.0.{number >> 8}.{number & 255}" for number in range(1, count + 1)]
+    options = {"type": kind, "interval": interval}
+    found = check(web(*backends, check=options), host=None).refusals
+    begin = f"services[web].check.interval: {float(interval)!r}: "
+    ending = ", and the others in proportion"
+    assert [str(one) for one in found] == ([f"{begin}{told}{ending}"] if told else [])
+
+
+def test_the_check_that_takes_most_is_named() -> None:
+    few = [f"10.0.0.{number}" for number in range(1, 9)]
+    many = [f"10.1.{number >> 8}.{number & 255}" for number in range(1, 5001)]
+    found = check(
+        web(*few, name="a", check={"type": "http", "interval": 0.1}),
+        web(*many, name="b", port=81, check={"type": "http", "interval": 1}),
+        web(*many, name="c", port=82, check={"type": "tcp", "interval": 1}),
+        host=None,
+    )
+    assert [one.option for one in found.refusals] == ["services[b].check.interval"]
+    assert "give 4.5" in found.refusals[0].remedy
+
+
 # Sources of tunnels
 
 ELSE = "give an address of the host, or leave this option out"

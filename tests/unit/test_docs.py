@@ -26,6 +26,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import
     FLOW_EVENTS,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import Verdict
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -89,15 +90,19 @@ BALANCER = text_of("l4lb_stats", "RETURN")["ansible_facts"]["contains"]["l4lb"][
 def test_facts_are_those_documented() -> None:
     backend = {"address": "10.0.0.1", "weight": 2, "configured_weight": 1}
     service = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
-    config = parse_config({"interface": "eth0", "services": [{**service, "backends": [backend]}]})
-    sent = {("web", ip_address("10.0.0.1")): Count()}
-    counted = Statistics({"web": Count()}, sent, drops={})
-    found = facts(config, "native", counted, counted, 2.0)
+    service = {**service, "check": {"type": "tcp"}, "backends": [backend]}
+    config = parse_config({"interface": "eth0", "services": [service]})
+    address = ip_address("10.0.0.1")
+    counted = Statistics({"web": Count()}, {("web", address): Count()}, drops={})
+    bad, back = ({"web": {address: Verdict(True, "HTTP 503", 7, share)}} for share in (0, 30))
+    found = facts(config, "native", counted, counted, 2.0, verdicts=bad)
+    growing = facts(config, "native", counted, counted, 2.0, verdicts=back)
 
     documented = keys_of(BALANCER)
     assert found.keys() | {"native_refused"} == documented.keys()
     assert found["services"][0].keys() == documented["services"].keys()
     (of_a_backend,) = found["services"][0]["backends"]
+    of_a_backend.update(growing["services"][0]["backends"][0])
     assert of_a_backend.keys() == documented["services"]["backends"].keys()
 
 

@@ -22,6 +22,7 @@ HOSTVARS: dict[str, dict[str, Any]] = {
         "ansible_facts": {"default_ipv4": {"address": "203.0.113.22"}},
         "l4lb_backend_state": "drained",
         "l4lb_backend_mac": "52:54:00:00:00:16",
+        "l4lb_backend_backup": "true",
     },
     "203.0.113.5": {},
 }
@@ -49,6 +50,7 @@ def test_a_group_brings_its_hosts_and_their_variables() -> None:
             "weight": 1,
             "state": "drained",
             "mac": "52:54:00:00:00:16",
+            "backup": True,
         },
     ]
 

@@ -35,7 +35,6 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
     Address,
     Config,
     Service,
-    is_settled,
     remembers,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import (
@@ -44,6 +43,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface imp
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import MAX_SERVICES
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import standing
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 INGRESS = Ingress(
@@ -76,7 +76,7 @@ def follow(desired: Config, before: Manifest | None, capacity: int) -> Manifest:
             0,
         )
         for one in desired.services
-        if one.name not in after.tables and not is_settled(one)
+        if one.name not in after.tables and not standing(one).is_settled
     }
     return replace(after, tables={**after.tables, **tables})
 
@@ -173,7 +173,7 @@ def test_numbers_stay_with_what_they_number(seed: int) -> None:
         assert after.generation == (before.generation if before else 0) + 1
         names = set(after.service_ids)
         assert names == set(after.numbers) == set(after.past)
-        with_table = {one.name for one in after.config.services if not is_settled(one)}
+        with_table = {one.name for one in after.config.services if not standing(one).is_settled}
         assert with_table == set(after.tables)
 
 
@@ -472,7 +472,7 @@ def test_a_service_of_one_backend_needs_no_table(scheduler: str) -> None:
     for backends, number in (([], 0), (others, 0), ([*others, usable], None)):
         desired = config(service(scheduler=scheduler, backends=backends))
         manifest = follow(desired, None, 1024)
-        assert is_settled(only(desired)) and not manifest.tables
+        assert standing(only(desired)).is_settled and not manifest.tables
         entry = next(iter(image.service_entries(manifest)))
         assert entry.flags & service_table.SERVICE_SETTLED
         numbers = manifest.numbers["web"]

@@ -29,7 +29,9 @@ FLOORS: dict[str, set[str]] = {
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
-FLOORS["command"] = {*FLOORS["operations"], "operations"}
+FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
+FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes"}
+FLOORS["command"] = {*FLOORS["agent"], "agent"}
 """Folder -> those that its modules may import."""
 
 FACES = {"command"}
@@ -68,16 +70,21 @@ def imports(tree: ast.Module, folders: tuple[str, ...]) -> Iterator[Import]:
         elif isinstance(node, ast.ImportFrom):
             kept = folders[: len(folders) - node.level + 1]
             path = (*kept, *(node.module.split(".") if node.module else ()))
-            names = [path[0]] if path else [alias.name for alias in node.names]
-            for name in names:
-                yield Import(node.lineno, True, name if name in FLOORS else "", at_once)
+            for alias in node.names:
+                yield Import(node.lineno, True, floor_of((*path, alias.name)), at_once)
+
+
+def floor_of(path: tuple[str, ...]) -> str:
+    """The folder that a name of the library is in; "" beside them."""
+    floors = ("/".join(path[:length]) for length in range(len(path), 0, -1))
+    return next((floor for floor in floors if floor in FLOORS), "")
 
 
 def problems(text: str, folder: str) -> list[str]:
     """What a module in this folder does and must not do, with the line."""
     tree = ast.parse(text)
     found = []
-    for one in imports(tree, (folder,) if folder else ()):
+    for one in imports(tree, tuple(folder.split("/")) if folder else ()):
         if one.own and one.name not in {folder, "", *FLOORS[folder]}:
             found.append(f"{one.line}: {folder or 'the ground'} imports {one.name}")
         if not one.own and one.name in OUTSIDE and one.at_once:
@@ -137,6 +144,8 @@ def test_there_is_no_circle() -> None:
         ("", "from .kernel import bpf", "1: the ground imports kernel"),
         ("model", "def f():\n    from .. import balancer", "2: model imports balancer"),
         ("network", "from .. import errors, datapath", "1: network imports datapath"),
+        ("agent/probes", "from .. import loop", "1: agent/probes imports agent"),
+        ("operations", "from ..agent.probes import dns", "1: operations imports agent/probes"),
         ("kernel", "import bcc", "1: imports bcc before it is needed"),
         ("network", "from pyroute2.netlink import nla", "1: imports pyroute2 before it is needed"),
         ("operations", "import yaml", "1: imports yaml, which hosts need not have"),
@@ -153,6 +162,8 @@ def test_a_wrong_arrow_is_seen(folder: str, text: str, told: str) -> None:
     ("folder", "text"),
     [
         ("balancer", "from ..network import link\nfrom ..errors import L4lbError\nimport json"),
+        ("agent/probes", "from . import dns\nfrom ...model.check import Check"),
+        ("agent", "from .probes.answer import Answer\nfrom . import probes"),
         ("kernel", "def f():\n    import bcc"),
         ("command", "import sys\nprint(1)\nsys.exit(2)"),
         ("maps", "from . import layout\nfrom .. import printable"),

@@ -20,6 +20,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import (
     egress_record,
     flow_table,
     layout,
+    probe_record,
     service_table,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.backend_record import (
@@ -180,6 +181,8 @@ SIZES = {
     "egress": egress_record.EGRESS_SIZE,
     "bucket": layout.BUCKET_SIZE,
     "flow_events": 8 * len(FLOW_EVENTS),
+    "probe": probe_record.PROBE_SIZE,
+    "probe_count": probe_record.COUNT_SIZE,
 }
 
 
@@ -517,10 +520,11 @@ def test_the_head_of_a_service_table() -> None:
         too_big_rate=20000,
         own_macs=("02:00:00:00:00:01", "02:00:00:00:00:02"),
         receivers={0: 7, 4095: 0x01020304, 4096 + 1: 8},
+        health=78,
     )
     packed = service_table.pack_service_table(header, [])
     assert len(packed) == service_table.SERVICE_TABLE_SIZE
-    assert service_table.unpack_layout(packed) == (layout.VERSION, 77)
+    assert service_table.unpack_layout(packed) == (layout.VERSION, 77, 78)
     assert service_table.unpack_receivers(packed) == (header.own_macs, header.receivers)
     receivers = bytearray(4 * (4096 + 64))
     for place, index in header.receivers.items():
@@ -537,7 +541,8 @@ def test_the_head_of_a_service_table() -> None:
     }
     texts = {
         "own_macs": bytes.fromhex("0200000000010000 0200000000020000").ljust(512, b"\0"),
-        "padding": bytes(32),
+        "health": native(78, 4),
+        "padding": bytes(28),
         "receivers": bytes(receivers),
         "slots": bytes(32 * service_table.SERVICE_SLOTS),
     }

@@ -44,7 +44,7 @@ def test_it_is_yaml_that_says_the_same(name: str) -> None:
     backends = [
         {"address": "10.0.0.1"},
         {"address": "2001:db8::1", "weight": 3, "mac": "52:54:00:12:34:56", "mtu": 1400},
-        {"address": "1:2:3:4:5:6:7:8", "state": "drained", "held": True},
+        {"address": "1:2:3:4:5:6:7:8", "state": "drained", "backup": True, "held": True},
     ]
     service = {"name": name, "address": "2001:db8::10", "port": 0, "protocol": "udp"}
     state = config(
@@ -57,6 +57,19 @@ def test_it_is_yaml_that_says_the_same(name: str) -> None:
         hash_seed=2**64 - 1,
     )
     assert parse_config(yaml.safe_load(listing(state))).dump() == state
+
+
+@pytest.mark.parametrize(
+    "text", ["a: b, {c}", "\0\x7f\x85\u2028\U0001f600\U000e0001", "é\r\n'\"\\", "no"]
+)
+def test_a_check_is_a_line(text: str) -> None:
+    check = {"type": "http", "path": "/{a,b}", "timeout": 0.5, "expect": text}
+    service = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
+    state = config(services=[{**service, "check": check, "min_healthy": "50%"}])
+    found = listing(state)
+    assert parse_config(yaml.safe_load(found)).dump() == state
+    assert all(line.isprintable() for line in found.split("\n"))
+    assert [line.split(":")[0] for line in found.splitlines() if "http" in line] == ["  check"]
 
 
 def test_a_backend_is_a_line() -> None:

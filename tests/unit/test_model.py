@@ -318,6 +318,12 @@ WRONG = {
         "192.0.2.10 80/tcp",
         "service web has this address, port and protocol already; merge them",
     ),
+    "what cannot be sent": (
+        options(service(check={"type": "tcp", "send": "\udc80"})),
+        "services[web].check.send",
+        "\udc80",
+        "use up to 1024 bytes of text",
+    ),
     # Backends.
     "backends is no list": (
         options(service(backends="10.0.0.1")),
@@ -438,6 +444,19 @@ def test_a_mistake_names_option_value_and_remedy(
     assert remedy in str(error)
 
 
+CHECKS: list[dict[str, Any]] = [
+    {"type": "tcp", "send": "PING\r\n", "expect": "+PONG"},
+    {
+        "type": "http",
+        "path": "/health?full=1",
+        "host": "www.example.com:8080",
+        "status": [200, 399],
+    },
+    {"type": "https", "verify": True, "timeout": 0.25, "expect": "\u2028 é\x7f"},
+    {"type": "dns", "query": "_sip._tcp.example.com SRV"},
+    {"type": "udp", "send": "\0"},
+    {"type": "command", "command": ["/bin/check", "{address}", "a b", '{"c": 1}', ""]},
+]
 RIGHT: dict[str, dict[str, Any]] = {
     "no services": {"interface": "eth0"},
     "services is null": {"interface": "eth0", "services": None},
@@ -512,6 +531,18 @@ RIGHT: dict[str, dict[str, Any]] = {
         echo_rate=0,
         too_big_rate=2**32 - 1,
     ),
+    **{f"a check: {one['type']}": options(service(check=one)) for one in CHECKS},
+    "a check of every port": options(service(port=0, check={"type": "tcp", "port": 443})),
+    "a command without a port": options(service(port=0, check=CHECKS[-1])),
+    "all of health": options(
+        service(
+            check={"type": "tcp", "via": "address", "interval": 0.1, "rise": 100, "fall": 1},
+            on_unhealthy="move",
+            min_healthy="33 %",
+            slow_start=3600,
+            backends=[*backends(2), {"address": "fd00::1", "backup": "yes"}],
+        )
+    ),
     "empty texts are no values": options(
         service(), source_address="", source_address6="", gateway_mac=""
     ),
@@ -567,13 +598,40 @@ def test_a_seed_that_no_scheduler_knows(schedulers: list[str], seed: int, wasted
 
 def test_dump_has_every_option() -> None:
     held = {"address": "10.0.0.1", "state": "disabled", "held": True, "configured_weight": 2}
-    dumped = parse_config(options(service(backends=[held]))).dump()
+    check = {"type": "tcp"}
+    dumped = parse_config(options(service(backends=[{**held, "backup": True}], check=check))).dump()
     for model, names in (
         (Config, dumped),
         (Service, dumped["services"][0]),
         (Backend, dumped["services"][0]["backends"][0]),
     ):
         assert list(names) == [one.name for one in dataclasses.fields(model)]
+
+
+def test_without_a_check_the_dump_says_nothing_of_health() -> None:
+    """What was written before there were checks compares as equal."""
+    dumped = parse_config(options(service())).dump()["services"][0]
+    assert not dumped.keys() & {"check", "on_unhealthy", "min_healthy", "slow_start"}
+    assert "backup" not in dumped["backends"][0]
+
+
+@pytest.mark.parametrize(
+    ("given", "could", "least"),
+    [
+        (1, 10, 1),
+        (0, 10, 0),
+        (3, 2, 3),
+        ("50%", 10, 5),
+        ("50%", 11, 6),
+        ("1%", 3, 1),
+        ("100 %", 7, 7),
+        ("0%", 7, 0),
+        ("50%", 0, 0),
+    ],
+)
+def test_the_least_that_must_be_healthy(given: int | str, could: int, least: int) -> None:
+    config = parse_config(options(service(check={"type": "tcp"}, min_healthy=given)))
+    assert config.services[0].least_healthy(could) == least
 
 
 def test_defaults() -> None:

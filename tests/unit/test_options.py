@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.check import CHECK, Check
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import (
     Backend,
     Config,
@@ -59,6 +60,7 @@ MODULE, SPECS = documented(), specified()
 FACES = [
     ("module", MODULE, {**CONFIG, **RUN}, OF_THE_MODULE),
     ("module, service", MODULE["services"]["suboptions"], SERVICE, set()),
+    ("module, check", MODULE["services"]["suboptions"]["check"]["suboptions"], CHECK, set()),
     (
         "module, backend",
         MODULE["services"]["suboptions"]["backends"]["suboptions"],
@@ -67,6 +69,7 @@ FACES = [
     ),
     ("role", SPECS, {**CONFIG, **RUN, **ROLE}, set()),
     ("role, service", SPECS["services"]["options"], SERVICE, OF_A_GROUP),
+    ("role, check", SPECS["services"]["options"]["check"]["options"], CHECK, set()),
     ("role, backend", SPECS["services"]["options"]["backends"]["options"], BACKEND, set()),
 ]
 
@@ -81,7 +84,7 @@ def differences(
         if name not in found:
             continue
         given = found[name]
-        default = [*option.default] if option.kind == "list" else option.default
+        default = [*option.default] if isinstance(option.default, tuple) else option.default
         if name == "services":  # required, unless there is to be no balancer
             default = None
         expected = {
@@ -115,7 +118,8 @@ def differences(
         named = {*actual["choices"], *re.findall(r"V\((\w+)\)", text)}
         unnamed = sorted({*option.choices} - named)
         problems += [f"{face}: {name} is described without {one}" for one in unnamed]
-        numbers = {int(number) for number in re.findall(r"\d+", text)}
+        found_numbers = re.findall(r"\d+(?:\.\d+)?", text)
+        numbers = {float(one) if "." in one else int(one) for one in found_numbers}
         least, most = option.range or (0, 0)
         if option.range and not {max(least, 1) if name == "port" else least, most} <= numbers:
             problems.append(f"{face}: {name} is described without its range {option.range}")
@@ -153,7 +157,7 @@ def test_a_difference_is_named(change: dict[str, Any], told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "table"), [(Config, CONFIG), (Service, SERVICE), (Backend, BACKEND)]
+    ("model", "table"), [(Config, CONFIG), (Service, SERVICE), (Check, CHECK), (Backend, BACKEND)]
 )
 def test_the_model(model: Any, table: Mapping[str, Option]) -> None:
     fields = {field.name: field for field in dataclasses.fields(model)}
@@ -192,6 +196,7 @@ def meanings(heading: str) -> dict[str, str]:
     [
         ("variable", {**CONFIG, **RUN, **ROLE}, set()),
         ("of a service", SERVICE, OF_A_GROUP),
+        ("of a check", CHECK, set()),
         ("of a backend", BACKEND, set()),
     ],
 )

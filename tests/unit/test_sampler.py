@@ -29,7 +29,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def at_work(places: Any) -> tuple[Any, None, None]:
         if places.interface not in names:
             raise L4lbError(f"no balancer is attached to {places.interface}")
-        return SimpleNamespace(config=CONFIG, mode="native"), None, None
+        return SimpleNamespace(manifest=None, config=CONFIG, mode="native"), None, None
 
     counted = Statistics({"web": Count(1, 60)}, {}, {})
     monkeypatch.setattr(sampler, "at_work", at_work)

@@ -6,11 +6,11 @@
 #include "base/kernel.h"
 #include "base/checksum.h"
 #include "base/counters.h"
+#include "base/ip.h"
 #include "base/verdict.h"
 #include "parse/address.h"
 #include "parse/icmp.h"
 #include "parse/packet.h"
-#include "send/ttl.h"
 
 static __always_inline void swap_macs(void *eth)
 {

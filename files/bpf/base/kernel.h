@@ -13,6 +13,7 @@
 #include <uapi/linux/ipv6.h>
 #include <uapi/linux/icmp.h>
 #include <uapi/linux/icmpv6.h>
+#include <uapi/linux/pkt_cls.h>
 #include <uapi/linux/tcp.h>
 #include <uapi/linux/udp.h>
 #else
@@ -23,6 +24,7 @@
 #include <linux/ipv6.h>
 #include <linux/icmp.h>
 #include <linux/icmpv6.h>
+#include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #endif
@@ -65,6 +67,9 @@ static __u64 (*bpf_jiffies64)(void) = (void *)BPF_FUNC_jiffies64;
 static int (*bpf_redirect)(int ifindex, __u32 flags) = (void *)BPF_FUNC_redirect;
 static int (*bpf_csum_diff)(void *from, __u64 from_size, void *to, __u64 to_size,
 			    __u64 seed) = (void *)BPF_FUNC_csum_diff;
+static __u32 (*bpf_get_hash_recalc)(void *ctx) = (void *)BPF_FUNC_get_hash_recalc;
+static int (*bpf_skb_adjust_room)(void *ctx, int difference, __u32 mode,
+				  __u64 flags) = (void *)BPF_FUNC_skb_adjust_room;
 static int (*bpf_xdp_adjust_head)(void *ctx, int offset) = (void *)BPF_FUNC_xdp_adjust_head;
 static int (*bpf_xdp_adjust_tail)(void *ctx, int offset) = (void *)BPF_FUNC_xdp_adjust_tail;
 static int (*bpf_fib_lookup)(void *ctx, void *params, int size,

@@ -21,6 +21,7 @@
 #include "parse/ports.h"
 #include "choose/backend.h"
 #include "choose/hash.h"
+#include "choose/record.h"
 #include "choose/service.h"
 
 #define FLOW_WAYS 4 /* a set fills a cache line */

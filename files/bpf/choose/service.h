@@ -57,7 +57,8 @@ struct service_table {
 	__u32 echo_rate; /* answers a second and CPU */
 	__u32 too_big_rate;
 	__u64 own_macs[OWN_MACS]; /* of frames to the balancer, in six bytes each */
-	__u64 padding[4]; /* slots lie within cache lines */
+	__u32 health; /* id of a map, as manifest, of what checks have found; 0: nothing */
+	__u32 padding[7]; /* slots lie within cache lines */
 	__u32 receivers[VLANS + OWN_MACS]; /* interfaces, by VLAN, then by place in own_macs */
 	struct service slots[SERVICE_SLOTS];
 };

@@ -5,13 +5,10 @@
 
 #include "base/kernel.h"
 #include "base/counters.h"
+#include "base/ip.h"
 #include "parse/address.h"
 #include "parse/cursor.h"
 #include "parse/packet.h"
-
-#define IP_OFFSET_MASK 0x1fff
-#define IP_MORE_FRAGMENTS 0x2000
-#define IP_DONT_FRAGMENT 0x4000
 
 /* Fills in the IPv4 header and skips it; 0: nothing that could be to a service. Of a `quoted` packet
  * only the head is there, so its length means nothing; but a first fragment is as good as a whole

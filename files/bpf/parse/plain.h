@@ -4,9 +4,9 @@
 #pragma once
 
 #include "base/kernel.h"
+#include "base/ip.h"
 #include "parse/address.h"
 #include "parse/cursor.h"
-#include "parse/ipv4.h"
 #include "parse/packet.h"
 #include "parse/ports.h"
 

@@ -8,6 +8,7 @@
 #include "parse/address.h"
 #include "parse/packet.h"
 #include "choose/backend.h"
+#include "choose/record.h"
 #include "choose/service.h"
 #include "send/nexthop.h"
 #include "send/resolve.h"

@@ -7,12 +7,12 @@
 
 #include "base/kernel.h"
 #include "base/counters.h"
+#include "base/ip.h"
 #include "base/verdict.h"
 #include "parse/address.h"
 #include "parse/icmp.h"
 #include "parse/packet.h"
 #include "choose/service.h"
-#include "send/nexthop.h"
 #include "receive/own.h"
 
 #define IP6_FLOWINFO_MASK 0x0fffffff

@@ -5,9 +5,8 @@
 
 #include "base/kernel.h"
 #include "base/checksum.h"
+#include "base/ip.h"
 #include "parse/address.h"
-#include "parse/ipv4.h"
-#include "send/ttl.h"
 
 static __always_inline __u32 sum_of_address(const struct address *address)
 {

@@ -5,18 +5,15 @@
 
 #include "base/kernel.h"
 #include "base/counters.h"
+#include "base/ip.h"
 #include "base/verdict.h"
 #include "parse/packet.h"
 #include "choose/backend.h"
+#include "choose/record.h"
 #include "choose/service.h"
 #include "send/egress.h"
 #include "send/resolve.h"
 
-#ifndef AF_INET
-#define AF_INET 2
-#define AF_INET6 10
-#endif
-#define LOOPBACK_IFINDEX 1
 #define NO_EGRESS 256 /* beyond what bpf_fib_lookup answers (BPF_FIB_LKUP_RET_...) */
 
 /* Why the kernel's routing has no next hop, as a drop. */

@@ -8,7 +8,7 @@
 #include "base/verdict.h"
 #include "parse/icmp.h"
 #include "parse/packet.h"
-#include "choose/backend.h"
+#include "choose/record.h"
 #include "send/icmp.h"
 
 /* Has the kernel find the MAC address of a next hop, which a program cannot ask it to. The packet,

@@ -10,6 +10,7 @@
 #include "parse/link.h"
 #include "parse/packet.h"
 #include "choose/backend.h"
+#include "choose/record.h"
 
 /* Gives a frame the tags of its egress in place of those that it came with. */
 static __always_inline verdict_t retag(struct xdp_md *ctx, const struct packet *packet,

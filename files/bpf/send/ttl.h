@@ -10,8 +10,6 @@
 #include "base/checksum.h"
 #include "parse/packet.h"
 
-#define OUTER_TTL 64 /* of what the balancer itself writes */
-
 /* Whether a packet may not be sent on: this was its last hop. */
 static __always_inline int is_expired(struct xdp_md *ctx, const struct packet *packet)
 {

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 COMMAND = ["/usr/lib/l4lb", "/usr/lib/l4lb/l4lb", "/usr/sbin/l4lb"]
 UNIT = "/etc/systemd/system/l4lb@.service"
+AGENT = "l4lb-agent.service"
 
 
 def loads(module, attribute):
@@ -65,9 +66,13 @@ def first_name(interface):
 def unit(interface):
     """The unit that restores its balancer, as systemd knows it."""
     name = output("systemd-escape", "--template=l4lb@.service", "--", interface).strip()
+    return dict(state(name), name=name)
+
+
+def state(name):
+    """What systemd knows of a unit."""
     shown = output("systemctl", "show", "--property=UnitFileState,ActiveState", "--", name).split()
     return {
-        "name": name,
         "enabled": "UnitFileState=enabled" in shown,
         "active": "ActiveState=active" in shown,
     }
@@ -90,6 +95,8 @@ print(
             "command": {path: described(path) for path in COMMAND},
             "systemd": systemd,
             "unit_file": described(UNIT),
+            "agent_file": described("/etc/systemd/system/" + AGENT),
+            "agent": state(AGENT) if systemd else None,
             "names": names,
             "units": {name: unit(name) for name in names.values() if systemd},
             # The bcc of PyPI is something else, and has no BPF.

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..datapath import build, counters, egresses, staging
+from ..datapath.build import SHARED
 from ..datapath.program import DataPath
 from ..datapath.staging import Staged
 from ..errors import L4lbError
@@ -219,38 +220,33 @@ class Setup(Change):
         new = build.load(self.sources, self.desired, room, [pin_dir])
         if former:
             self._copied = counters.copy(new, former)
-        self._staged = staging.stage(
-            new,
-            self.desired,
-            self.ingress,
-            plan.build,
-            plan.live.manifest,
-            plan.repair,
-            shared.keys(),
-            self._route_mtus,
-            undo,
-        )
-        self.staging.set("manifest", self._staged.manifest_map)
+        self._staged = self._write(undo, new, shared.keys())
+        self.staging.set_all(self._staged.maps)
         staging.switch(new, self._staged)  # its own service table, which no packet meets yet
         self.staging.set("program", new.program)
         self._data_path = new
 
     def _stage(self, undo: Undo, data_path: DataPath) -> None:
         """Write the new state beside the old one."""
+        self._staged = self._write(undo, data_path, SHARED)
+        self.pins.set_all(self._staged.maps, "%next")
+        if not self.plan.live.attached:
+            staging.switch(data_path, self._staged, undo)
+
+    def _write(self, undo: Undo, data_path: DataPath, shared: Collection[str]) -> Staged:
         plan = self.plan
-        self._staged = staging.stage(
+        return staging.stage(
             data_path,
             self.desired,
             self.ingress,
             plan.build,
             plan.live.manifest,
             plan.repair,
-            route_mtus=self._route_mtus,
-            undo=undo,
+            shared,
+            self._route_mtus,
+            undo,
+            plan.newcomer,
         )
-        self.pins.set("manifest%next", self._staged.manifest_map)
-        if not plan.live.attached:
-            staging.switch(data_path, self._staged, undo)
 
     # Switching
 

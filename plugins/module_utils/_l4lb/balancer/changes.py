@@ -21,6 +21,7 @@ from ..maps.manifest import Manifest
 from ..model.config import Address, Backend, Config, Service, remembers
 from ..model.interface import Ingress
 from ..model.options import STATES
+from ..model.standing import Standing, Verdict, standing, verdicts_after
 from ..schedulers.candidate import JHASH_SLOTS, MAGLEV_SLOTS
 
 _SERVICE_OPTIONS = (
@@ -32,6 +33,12 @@ _SERVICE_OPTIONS = (
     "encapsulation",
     "flow_table",
 )
+_HEALTH_OPTIONS = {
+    "on_unhealthy": "flows of unhealthy backends",
+    "min_healthy": "minimum of healthy backends",
+    "slow_start": "slow start",
+}
+"""And what they are called."""
 _DROPPED = "new flows are dropped"
 _MOST_NAMED = 3
 """Of more backends only the number is told."""
@@ -62,12 +69,14 @@ class Observed:
     """What the kernel does now.
 
     slots: the lookup table of a service: slot -> number of a backend, 0 for none.
+    newcomer: as of `verdicts_after`.
     flows: how many established flows are remembered, by (id of the service, number of the backend).
     """
 
     manifest: Manifest
     slots: Callable[[Service], Sequence[int]]
     flows: Callable[[], Mapping[tuple[int, int], int]]
+    newcomer: Verdict | None = None
 
 
 @dataclass
@@ -177,6 +186,7 @@ def _differences(was: Service, becomes: Service) -> list[str]:
         before, after = getattr(was, option), getattr(becomes, option)
         if before != after:
             parts.append(_change(option.replace("_", " "), before, after))
+    parts += _health_differences(was, becomes)
     parts += _counted("added", [address for address in new if address not in old])
     parts += _counted("removed", [address for address in old if address not in new])
     for state in STATES:
@@ -186,10 +196,25 @@ def _differences(was: Service, becomes: Service) -> list[str]:
     parts += _changed(kept, "weight", "weight")
     parts += _changed(kept, "mac", "MAC address")
     parts += _changed(kept, "mtu", "MTU")
+    parts += _changed(kept, "backup", "backup")
     parts += _changed(kept, "held", "hold")
     parts += _changed(kept, "configured_weight", "configured weight")
     if [a.address for a, unused in kept] != [a for a in old if a in new]:
         parts.append("backends in another order")
+    return parts
+
+
+def _health_differences(was: Service, becomes: Service) -> list[str]:
+    """What differs in how the backends' health is found out, and what follows from it."""
+    parts = []
+    if not was.check or not becomes.check:
+        parts += ["check added"] if becomes.check else ["check removed"] if was.check else []
+    elif names := was.check.differences(becomes.check):
+        parts.append(f"check changed ({', '.join(names)})")
+    for option, words in _HEALTH_OPTIONS.items():
+        before, after = getattr(was, option), getattr(becomes, option)
+        if before != after:
+            parts.append(_change(f"{words}:", before, after))
     return parts
 
 
@@ -254,7 +279,10 @@ def _move(now: Observed, was: Service, becomes: Service, after: Config) -> Move:
     before = now.manifest.config
     length = JHASH_SLOTS if becomes.scheduler == "jhash" else MAGLEV_SLOTS
     old = now.slots(was)
-    new = _slots_after(becomes, after.hash_seed, now.manifest.numbers[was.name], length)
+    verdicts = now.manifest.verdicts.get(was.name, {})
+    stands = standing(becomes, verdicts_after(was, becomes, verdicts, now.newcomer))
+    known = now.manifest.numbers[was.name]
+    new = _slots_after(becomes, after.hash_seed, known, length, stands)
     if _hash(was, before) == _hash(becomes, after):
         slots = sum(map(ne, old, new))
         share = slots / length
@@ -270,14 +298,14 @@ def _move(now: Observed, was: Service, becomes: Service, after: Config) -> Move:
 
 
 def _slots_after(
-    service: Service, seed: int, known: Mapping[Address, int], length: int
+    service: Service, seed: int, known: Mapping[Address, int], length: int, stands: Standing
 ) -> Sequence[int]:
     """The lookup table that a service will have: slot -> number, that which a backend has already,
     or one that no other has."""
     taken = set(known.values())
     spare = (number for number in range(1, 1 << 16) if number not in taken)
     numbers = {b.address: known.get(b.address) or next(spare) for b in service.backends}
-    return array("H", image.lookup_table(service, seed, numbers)[: length * 2])
+    return array("H", image.lookup_table(service, seed, numbers, stands)[: length * 2])
 
 
 def _hash(service: Service, config: Config) -> tuple[object, ...]:

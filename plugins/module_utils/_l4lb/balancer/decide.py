@@ -159,6 +159,7 @@ class _Decision:
             repair=tuple(name for name in wrong if name in tables),
             sysctls=self.sysctls,
             needs=seen.needs,
+            newcomer=seen.newcomer,
         )
 
     def _checked(self) -> list[str]:
@@ -252,7 +253,9 @@ class _Decision:
             return changes.additions(self.desired)
         if manifest is None:
             return Changes()
-        return changes.compare(changes.Observed(manifest, maps.slots, maps.flows), self.desired)
+        return changes.compare(
+            changes.Observed(manifest, maps.slots, maps.flows, self.seen.newcomer), self.desired
+        )
 
     def _outdated(self, wrong: Iterable[str], other_steps: bool) -> bool:
         """Whether the host has something otherwise than at the last run."""

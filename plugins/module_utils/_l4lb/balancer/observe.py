@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
@@ -14,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from ..datapath import build, compare, egresses, flows
 from ..datapath.build import Machine
 from ..datapath.program import DataPath
-from ..kernel import requirements
+from ..kernel import lock, requirements
 from ..kernel.requirements import Memory
 from ..maps import image
 from ..maps.image import Image
@@ -23,6 +24,7 @@ from ..maps.sizes import Room
 from ..model.checks import Host
 from ..model.config import Config, Service
 from ..model.interface import Ingress
+from ..model.standing import NOT_CHECKED, Verdict
 from ..network import ethtool, neighbour_table, neighbours
 from ..network.link import Link
 from ..network.neighbour_table import Limits
@@ -84,6 +86,7 @@ class Observed:
     strips_tags: the interface has VLANs, and takes tags off frames before a program sees them.
     saved: whether the file says this; asked when that is known.
     hint: that mode native may work by now, in words.
+    newcomer: as of `verdicts_after`.
     """
 
     live: Live
@@ -100,6 +103,7 @@ class Observed:
     saved: Callable[[Config], bool]
     tools: Tools
     hint: str | None = None
+    newcomer: Verdict | None = None
 
     @property
     def manifest(self) -> Manifest | None:
@@ -146,7 +150,15 @@ def observe(
         saved=places.saved.holds,
         tools=Tools() if sources is None else _tools(sources),
         hint=modes.hint(live) if wanted.mode == "auto" else None,
+        newcomer=_newcomer(places),
     )
+
+
+def _newcomer(places: Places) -> Verdict | None:
+    """If somebody checks, new backends wait for that, though not for ever: the agent tells."""
+    if not lock.agent_is_there(places.paths):
+        return None
+    return Verdict(answered=True, reason=NOT_CHECKED, since=int(time.time()))
 
 
 def ingress_of(interface: Link, config: Config) -> Ingress:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..model.config import Config
 from ..model.interface import Ingress
+from ..model.standing import Verdict
 from ..routing.ways import Ways
 from .changes import Move
 from .live import Live
@@ -46,6 +47,8 @@ class Plan:
     sysctls: Mapping[str, int] = field(default_factory=dict)
     """What is to be set for that, by name."""
     needs: Needs = field(default_factory=Needs)
+    newcomer: Verdict | None = None
+    """As of `verdicts_after`."""
     """What of the host it takes, there already or not."""
 
     @property

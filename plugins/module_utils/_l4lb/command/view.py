@@ -10,15 +10,19 @@ import contextlib
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ..balancer import modes, saved
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live
 from ..errors import ConfigError, IdleError, L4lbError
-from ..kernel.paths import require_root
+from ..kernel import lock
+from ..kernel.paths import Paths, require_root
 from ..model.config import Backend
+from ..model.standing import Verdict
 from ..operations import here
+from ..operations.report import health
 from ..operations.sampler import Sampler
 from ..operations.table import table, title
 from ..printable import clipped, printable
@@ -81,12 +85,14 @@ def status(options: argparse.Namespace) -> int:
                 "attached": live.attached,
                 "mode": live.mode,
                 "native_refused": modes.refusal(live),
+                "health": _health(live),
                 "outdated": outdated[name],
             }
             for name, live in lives.items()
         }
         show_json(states)
     else:
+        show(line for live in lives.values() for line in _troubles(live))
         show([line for live in lives.values() for line in _listing(live)] or [_NOTHING])
         show(line for live in lives.values() for line in modes.lines(live))
         show(
@@ -99,6 +105,38 @@ def status(options: argparse.Namespace) -> int:
     return OUTDATED if any(outdated.values()) else 0
 
 
+def _troubles(live: Live) -> Iterator[str]:
+    """What is wrong with the health of the services of an interface."""
+    if live.manifest is None:
+        return
+    checked = [service for service in live.config.services if service.check]
+    if checked and not lock.agent_is_there(Paths()):
+        yield (
+            f"No agent is at work on this host, so nothing is checked: {checked[0].name} on "
+            f"{live.link.name} goes by what is known; run systemctl start l4lb-agent"
+        )
+    for service in checked:
+        verdicts = live.manifest.verdicts.get(service.name, {}).values()
+        if bad := [one for one in verdicts if not one.share]:
+            count = f"{len(bad)} of {len(service.backends)} backends unhealthy"
+            is_open = live.manifest.standings[service.name].fails_open
+            rest = "; these are too few, so all are used" if is_open else ""
+            yield f"{service.name} on {live.link.name}: {count}{rest}"
+
+
+def _health(live: Live) -> dict[str, dict[str, Any]]:
+    """Service -> address of a backend -> what is known of its health, of those that are checked."""
+    verdicts = live.manifest.verdicts if live.manifest else {}
+    return {
+        service.name: {
+            str(one.address): health(verdicts.get(service.name, {}).get(one.address))
+            for one in service.backends
+        }
+        for service in live.config.services
+        if service.check
+    }
+
+
 def _listing(live: Live) -> list[str]:
     """The services of an interface, and their backends."""
     services = live.remembered.services
@@ -107,11 +145,22 @@ def _listing(live: Live) -> list[str]:
     column = max(map(len, addresses), default=0)
     for service in services:
         lines += title(vars(service), live.link.name, _mode(live))
+        bad = live.manifest.verdicts.get(service.name, {}) if live.manifest else {}
         lines += [
             f"  {backend.address!s:{column}}  weight {_weight(backend)}, {_state(backend)}"
+            f"{_healthy(bad.get(backend.address)) if service.check else ''}"
             for backend in service.backends
         ] or ["  no backends"]
     return lines
+
+
+def _healthy(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ", healthy"
+    if verdict.share:
+        return f", healthy, with {verdict.share} % of its share"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(verdict.since))
+    return f", unhealthy since {since}: {verdict.reason}"
 
 
 def _weight(backend: Backend) -> str:

@@ -17,8 +17,8 @@ def differences(data_path: DataPath, expected: Image) -> list[str]:
     """Where the maps do not hold what they should: names of services, "services" for the service
     table, "backends" for their records."""
     found = []
-    number = data_path.manifest_map.id if data_path.manifest_map else 0
-    if data_path.service_table() != expected.service_table(number):
+    numbers = (map_.id if map_ else 0 for map_ in (data_path.manifest_map, data_path.health_map))
+    if data_path.service_table() != expected.service_table(*numbers):
         found.append("services")
     for name, table in expected.manifest.tables.items():
         if checksum(data_path.lookup_tables.lookup(table.index) or b"") != table.checksum:

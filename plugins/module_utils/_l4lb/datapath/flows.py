@@ -17,7 +17,7 @@ from ..maps import image
 from ..maps.flow_table import FLOW_BLOCK_FLOWS, FlowOwner, RememberedFlow, confirmed_owner, flows_of
 from ..maps.layout import LOOKUP_TABLE_SIZE, TABLE_SLOTS
 from ..maps.manifest import Manifest
-from ..model.config import Service, is_settled
+from ..model.config import Service
 from ..schedulers.candidate import JHASH_SLOTS
 from .program import DataPath
 
@@ -60,7 +60,7 @@ def silences(data_path: DataPath, owners: Collection[FlowOwner]) -> dict[FlowOwn
 def slots(data_path: DataPath, service: Service, manifest: Manifest) -> Sequence[int]:
     """The lookup table of a service: slot -> number of a backend, 0 for none."""
     length = JHASH_SLOTS if service.scheduler == "jhash" else TABLE_SLOTS
-    if is_settled(service):
+    if manifest.standings[service.name].is_settled:
         return array("H", [image.only_number(service, manifest)]) * length
     content = data_path.lookup_tables.lookup(manifest.tables[service.name].index)
     return array("H", (content or bytes(LOOKUP_TABLE_SIZE))[: 2 * length])

@@ -13,6 +13,7 @@ from ..errors import L4lbError
 from ..kernel.bpf import Program
 from ..kernel.maps import Array, ArrayOfMaps, Map, PerCpuArray, array_by_id, maps_of
 from ..maps import layout, service_table
+from ..maps.health import Health
 from ..maps.manifest import Manifest
 from ..maps.sizes import Room
 
@@ -33,6 +34,7 @@ class DataPath:
         self.program = program
         self.maps = dict(maps)
         self.manifest_map: Array | None = None
+        self.health_map: Array | None = None
 
     @classmethod
     def of(cls, program: Program) -> DataPath | None:
@@ -51,6 +53,8 @@ class DataPath:
         maps = dict(self.maps)
         if self.manifest_map:
             maps["manifest"] = self.manifest_map
+        if self.health_map:
+            maps["health"] = self.health_map
         return maps
 
     @property
@@ -120,16 +124,21 @@ class DataPath:
         content = self.service_table()
         if content is None:
             return None
-        version, number = service_table.unpack_layout(content)
+        version, number, health = service_table.unpack_layout(content)
         manifest_map = array_by_id(number) if version == layout.VERSION else None
-        if manifest_map is None:
+        health_map = array_by_id(health) if health else None
+        if manifest_map is None or (health and health_map is None):
             return None
-        text = manifest_map.lookup(0) or b""  # where that fails, nothing is said of the maps
+        # where a look-up fails, nothing is said of the maps
+        text = manifest_map.lookup(0) or b""
+        more = (health_map.lookup(0) or b"") if health_map else None
         try:
             manifest = Manifest.load(text)
+            if more is not None:
+                manifest = Health.load(more).onto(manifest)
         except L4lbError:
             return None
-        self.manifest_map = manifest_map
+        self.manifest_map, self.health_map = manifest_map, health_map
         return manifest
 
     def run(self, frame: bytes, index: int = 0) -> tuple[int, bytes]:

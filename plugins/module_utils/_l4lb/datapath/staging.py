@@ -18,10 +18,12 @@ from typing import Any
 from ..kernel.maps import Array
 from ..kernel.undo import Undo
 from ..maps import backend_record, image, numbering
+from ..maps.health import Health
 from ..maps.image import Image
 from ..maps.manifest import Manifest, Refusal
 from ..model.config import Address, Config
 from ..model.interface import Ingress
+from ..model.standing import Verdict
 from . import counters
 from .build import SHARED
 from .compare import unlike
@@ -37,6 +39,13 @@ class Staged:
 
     image: Image
     manifest_map: Array
+    health_map: Array | None = None
+
+    @property
+    def maps(self) -> dict[str, Array]:
+        """Those that come with it, by the name of the pin."""
+        health = {"health": self.health_map} if self.health_map else {}
+        return {"manifest": self.manifest_map, **health}
 
     @property
     def manifest(self) -> Manifest:
@@ -59,6 +68,7 @@ def stage(
     shared: Collection[str] = SHARED,
     route_mtus: Mapping[Address, int] | None = None,
     undo: Undo | None = None,
+    newcomer: Verdict | None = None,
 ) -> Staged:
     """Write all of `config` that no packet can see before `switch`.
 
@@ -67,11 +77,12 @@ def stage(
     shared: names of the maps that hold the current state, and so may be in use by packets.
     route_mtus: of the routes to backends that have one.
     undo: gets what puts everything back that a plan would find to differ.
+    newcomer: as of `verdicts_after`.
     """
     in_use = before if "backends" in shared else None
     if in_use:
         _let_go(data_path, in_use)
-    manifest = numbering.place(config, build or {}, before, data_path.room.backends)
+    manifest = numbering.place(config, build or {}, before, data_path.room.backends, newcomer)
     keep = "lookup_tables" in shared
     manifest, tables = numbering.with_tables(manifest, before, repair, keep)
     refusal = before.refusal if before else None
@@ -89,7 +100,14 @@ def stage(
         data_path.backends.update_many(becomes.items())
     else:
         data_path.backends.update_many((n, record * 2) for n, record in new.records.items())
-    return Staged(new, Array.create("manifest", new.manifest.dump() + bytes(_ROOM)))
+    manifest_map = Array.create("manifest", new.manifest.dump() + bytes(_ROOM))
+    return Staged(new, manifest_map, health_map_of(new.manifest))
+
+
+def health_map_of(manifest: Manifest) -> Array | None:
+    """A map that says what checks have found; None if that is nothing."""
+    health = Health.of(manifest)
+    return Array.create("health", health.dump()) if health else None
 
 
 def note(manifest_map: Array, manifest: Manifest, refusal: Refusal | None) -> Manifest:
@@ -105,16 +123,19 @@ def note(manifest_map: Array, manifest: Manifest, refusal: Refusal | None) -> Ma
 
 def switch(data_path: DataPath, staged: Staged, undo: Undo | None = None) -> None:
     """Make the staged state current for this program: one atomic exchange."""
-    table = Array.create("service_table", staged.image.service_table(staged.manifest_map.id))
+    numbers = (map_.id for map_ in staged.maps.values())
+    table = Array.create("service_table", staged.image.service_table(*numbers))
     before = data_path.services.inner(0)
     if undo and before:
-        undo.add(_exchange, data_path, before, data_path.manifest_map)
-    _exchange(data_path, table, staged.manifest_map)
+        undo.add(_exchange, data_path, before, data_path.manifest_map, data_path.health_map)
+    _exchange(data_path, table, staged.manifest_map, staged.health_map)
 
 
-def _exchange(data_path: DataPath, table: Array, manifest_map: Array | None) -> None:
+def _exchange(
+    data_path: DataPath, table: Array, manifest_map: Array | None, health_map: Array | None
+) -> None:
     data_path.services.set_inner(0, table)
-    data_path.manifest_map = manifest_map
+    data_path.manifest_map, data_path.health_map = manifest_map, health_map
 
 
 def finish(data_path: DataPath, staged: Staged) -> None:

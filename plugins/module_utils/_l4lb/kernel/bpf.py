@@ -204,6 +204,42 @@ class Program(Object):
         return options.retval, out.raw[: options.data_size_out]
 
 
+class _LinkInfo(ctypes.Structure):
+    """The head of struct bpf_link_info, for programs on an interface."""
+
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
+        ("ifindex", ctypes.c_uint32),
+    ]
+
+
+class AttachedLink(Object):
+    """What keeps a program attached to an interface, as long as it is open."""
+
+    @classmethod
+    def create(cls, program: Program, interface: int, kind: int) -> AttachedLink:
+        """Attach a program. Raises KernelError, also where the kernel knows no such kind.
+
+        kind: of enum bpf_attach_type.
+        """
+        fd = libbpf().bpf_link_create(program.fd, interface, kind, None)
+        return cls(check(fd, f"attach {program.name} to interface {interface}"))
+
+    @property
+    def holds(self) -> bool:
+        """Whether nobody has detached it, and the interface is still there."""
+        info = _LinkInfo()
+        read_info(self.fd, info)
+        return bool(info.ifindex)
+
+    def close(self) -> None:
+        """Detach."""
+        self.__del__()
+
+
 def require() -> None:
     """Raises HostError if libbpf is missing."""
     libbpf()

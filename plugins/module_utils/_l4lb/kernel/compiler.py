@@ -26,21 +26,25 @@ from .requirements import require_tools
 # In C, addresses do not overflow. Clang concludes that one check of a packet's end implies another,
 # and leaves that out; the verifier concludes no such thing, and refuses. So let them overflow.
 _DIALECT = ["-fno-strict-overflow"]
+XDP, SCHED_CLS = "XDP", "SCHED_CLS"
+"""Kinds of programs, as bcc calls them."""
 _ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64", "ppc64le": "powerpc", "s390x": "s390"}
 
 
-def load(text: str, flags: Sequence[str], function: str) -> Program:
-    """Compile `text` with -D... `flags` and load its XDP program `function`.
+def load(text: str, flags: Sequence[str], function: str, kind: str = XDP) -> Program:
+    """Compile `text` with -D... `flags` and load its program `function`.
 
     Raises HostError if bcc or headers are missing, CompileError (with the log) if clang or the
     verifier refuse.
     """
-    program, module = load_by_bcc(text, flags, function)
+    program, module = load_by_bcc(text, flags, function, kind)
     close(module)
     return program
 
 
-def load_by_bcc(text: str, flags: Sequence[str], function: str) -> tuple[Program, Any]:
+def load_by_bcc(
+    text: str, flags: Sequence[str], function: str, kind: str = XDP
+) -> tuple[Program, Any]:
     """The same, with the object of bcc that has all that was loaded; `close` is its end."""
     headers = require_tools()
     try:
@@ -53,7 +57,8 @@ def load_by_bcc(text: str, flags: Sequence[str], function: str) -> tuple[Program
         except Exception as e:
             raise CompileError(f"clang refused {function}: {_first_error(log())}", log()) from e
         try:
-            return Program(os.dup(module.load_func(function.encode(), BPF.XDP).fd)), module
+            loaded = module.load_func(function.encode(), getattr(BPF, kind))
+            return Program(os.dup(loaded.fd)), module
         except Exception as e:
             close(module)
             raise CompileError(

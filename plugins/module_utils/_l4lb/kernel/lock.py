@@ -27,6 +27,7 @@ from .pins import decode, encode
 
 _PATIENCE = 60.0
 _TRIES_PER_SECOND = 20
+_AGENT = "agent"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,31 @@ def notes(paths: Paths) -> dict[str, bytes]:
             if not _try(file.fileno(), fcntl.LOCK_SH):
                 found[decode(path.stem)] = file.read()
     return found
+
+
+@contextlib.contextmanager
+def of_agent(paths: Paths) -> Iterator[None]:
+    """Be the agent of this host. Raises HostError if another is."""
+    path = paths.run / _AGENT
+    fd = _try_file(path)
+    if fd is None:
+        raise HostError(f"{path} is held{_by_whom(path)}: another agent is at work")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+            paths.run.rmdir()
+        os.close(fd)
+
+
+def agent_is_there(paths: Paths) -> bool:
+    """Whether an agent is at work on this host."""
+    try:
+        with (paths.run / _AGENT).open("rb") as file:
+            return not _try(file.fileno(), fcntl.LOCK_SH)
+    except OSError:
+        return False
 
 
 def _file(interface: str, paths: Paths) -> Path:

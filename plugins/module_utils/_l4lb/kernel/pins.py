@@ -124,6 +124,11 @@ class Pins:
             thing.pin(str(new))
             new.rename(path)
 
+    def set_all(self, things: Mapping[str, Map], suffix: str = "") -> None:
+        """The same for several, whose names get the suffix."""
+        for name, thing in things.items():
+            self.set(name + suffix, thing)
+
     def complete(self, program: Program, maps: Mapping[str, Map]) -> bool:
         """Whether the pins are those of `program` and `maps`, and no others."""
         if not self.directory.is_dir():

@@ -23,6 +23,7 @@ IPPROTO_GRE = 47
 _BACKEND = struct.Struct("=16s16s4sH26s")  # the last is _ROUTE
 _ROUTE = struct.Struct("=HHH6s6sHBB4x")
 _HALVES = struct.Struct("=2H")
+_FLAGS = struct.Struct("=H")
 COUNTER = struct.Struct("=QQ")
 BACKEND_CPU_SIZE = 56
 _NEXT_HOP = struct.Struct("=28xH2xI20x")
@@ -108,6 +109,18 @@ def overhead(encapsulation: str, version: int) -> int:
 def both_records(element: bytes) -> tuple[bytes, bytes]:
     """Those of a backend, from its element in the map of backends."""
     return element[:BACKEND_SIZE], element[BACKEND_SIZE:]
+
+
+def with_flows(record: bytes, keeps: bool, takes: bool) -> bytes:
+    """A struct backend that differs only in whether it gets packets of flows that it has, and new
+    flows."""
+    if not any(record):
+        return record  # of nobody
+    flags = _ROUTE.unpack(_BACKEND.unpack_from(record)[4])[0]
+    flags &= ~(BACKEND_KEEPS_FLOWS | BACKEND_TAKES_FLOWS)
+    flags |= (BACKEND_KEEPS_FLOWS if keeps else 0) | (BACKEND_TAKES_FLOWS if takes else 0)
+    at = BACKEND_SIZE - _ROUTE.size
+    return record[:at] + _FLAGS.pack(flags) + record[at + _FLAGS.size :]
 
 
 def service_of(record: bytes) -> int:

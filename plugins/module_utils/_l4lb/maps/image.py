@@ -15,12 +15,15 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
+from typing import NamedTuple
 
 from ..errors import ConfigError
-from ..model.config import Address, Backend, Config, Network, Service, is_settled, remembers
+from ..model.config import Address, Backend, Config, Network, Service, remembers
 from ..model.interface import Ingress, Receivers
 from ..model.options import PROTOCOLS
+from ..model.standing import Standing, standing
 from ..schedulers.candidate import Candidate
+from ..schedulers.fallback import fallback
 from ..schedulers.jhash import jhash
 from ..schedulers.maglev import maglev
 from . import backend_record, layout, service_table
@@ -38,8 +41,8 @@ class Image:
     ingress: Ingress
     records: Mapping[int, bytes]
 
-    def service_table(self, manifest_map: int) -> bytes:
-        """A struct service_table, which names the map that holds the manifest."""
+    def service_table(self, manifest_map: int, health_map: int = 0) -> bytes:
+        """A struct service_table, which names the maps that hold the manifest and its health."""
         config, ingress = self.manifest.config, self.ingress
         macs = own_macs(config, ingress)
         header = service_table.ServiceHeader(
@@ -52,6 +55,7 @@ class Image:
             too_big_rate=config.too_big_rate,
             own_macs=macs,
             receivers=receivers(macs, ingress),
+            health=health_map,
         )
         return service_table.pack_service_table(header, service_entries(self.manifest))
 
@@ -89,30 +93,76 @@ def draw(manifest: Manifest, ingress: Ingress) -> Image:
     return Image(manifest, ingress, backend_records(manifest, ingress))
 
 
-def table_digest(service: Service, seed: int, numbers: Mapping[Address, int]) -> str:
-    """Names all that a lookup table is made from."""
-    parts = [service.scheduler, str(seed)]
-    parts += (f"{b.address}={b.share}:{numbers[b.address]}" for b in service.backends)
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+class Deal(NamedTuple):
+    """What a lookup table is dealt from: the scheduler, addresses and shares of the backends in
+    their order, and the seed."""
+
+    scheduler: str
+    candidates: tuple[tuple[str, int], ...]
+    seed: int
 
 
-def lookup_table(service: Service, seed: int, numbers: Mapping[Address, int]) -> bytes:
-    """A struct lookup_table for the service."""
-    positions = _positions(
-        service.scheduler, tuple((str(b.address), b.share) for b in service.backends), seed
-    )
-    by_position = [0, *(numbers[backend.address] for backend in service.backends)]
-    table = array("H", map(by_position.__getitem__, positions))
-    return table.tobytes().ljust(layout.LOOKUP_TABLE_SIZE, b"\0")
+def deal(service: Service, seed: int, stands: Standing | None = None) -> Deal:
+    """That of a service."""
+    shares = (stands or standing(service)).shares(service)
+    candidates = zip((str(backend.address) for backend in service.backends), shares)
+    return Deal(service.scheduler, tuple(candidates), seed)
+
+
+def positions(dealt: Deal, stands: Standing) -> Sequence[int]:
+    """The lookup table by the places of backends, from 1 on; 0 for none."""
+    if stands.is_whole:
+        return _dealt(dealt)
+    return _inherited(dealt, stands.usable, tuple(stands.partly.items()))
 
 
 @functools.lru_cache(maxsize=64)
-def _positions(scheduler: str, candidates: tuple[tuple[str, int], ...], seed: int) -> Sequence[int]:
+def _dealt(dealt: Deal) -> Sequence[int]:
     """The scheduler's table; services often have the same servers."""
-    named = [Candidate(*each) for each in candidates]
-    if scheduler == "jhash":
-        return jhash(named)
-    return maglev(named, seed)
+    candidates = [Candidate(*each) for each in dealt.candidates]
+    return jhash(candidates) if dealt.scheduler == "jhash" else maglev(candidates, dealt.seed)
+
+
+@functools.lru_cache(maxsize=4)
+def _inherited(
+    dealt: Deal, usable: tuple[int, ...], partly: tuple[tuple[int, int], ...]
+) -> Sequence[int]:
+    """usable, partly: by place, from 0 on, as in a Standing."""
+    positions = [place + 1 for place in usable]
+    return fallback(_dealt(dealt), positions, {place + 1: share for place, share in partly})
+
+
+def table_digest(
+    service: Service, seed: int, numbers: Mapping[Address, int], stands: Standing | None = None
+) -> str:
+    """Names all that a lookup table is made from."""
+    dealt = deal(service, seed, stands)
+    parts = [dealt.scheduler, str(seed)]
+    parts += (
+        f"{address}={share}:{numbers[backend.address]}"
+        for (address, share), backend in zip(dealt.candidates, service.backends)
+    )
+    digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+    return digest_without(digest, stands) if stands else digest
+
+
+def digest_without(digest: str, stands: Standing) -> str:
+    """Of a table that was dealt alike, whoever was absent: of that for these."""
+    dealt = digest.partition("-")[0]
+    if stands.is_whole:
+        return dealt
+    words = [*map(str, stands.absent), *(f"{n}:{share}" for n, share in stands.partly.items())]
+    return f"{dealt}-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:32]}"
+
+
+def lookup_table(
+    service: Service, seed: int, numbers: Mapping[Address, int], stands: Standing | None = None
+) -> bytes:
+    """A struct lookup_table for the service."""
+    found = positions(deal(service, seed, stands), stands or standing(service))
+    by_position = [0, *(numbers[backend.address] for backend in service.backends)]
+    table = array("H", map(by_position.__getitem__, found))
+    return table.tobytes().ljust(layout.LOOKUP_TABLE_SIZE, b"\0")
 
 
 def service_entries(manifest: Manifest) -> Iterator[service_table.ServiceEntry]:
@@ -155,11 +205,12 @@ def _has_no_backend(entry: service_table.ServiceEntry) -> bool:
 def only_number(service: Service, manifest: Manifest) -> int:
     """The number of the backend that all new flows of a settled service have; 0 for none."""
     numbers = manifest.numbers[service.name]
-    return sum(numbers[backend.address] for backend in service.backends if backend.share)
+    usable = manifest.standings[service.name].usable
+    return sum(numbers[service.backends[place].address] for place in usable)
 
 
 def _choice(service: Service, manifest: Manifest) -> int:
-    if is_settled(service):
+    if manifest.standings[service.name].is_settled:
         return only_number(service, manifest)
     return manifest.tables[service.name].index
 
@@ -168,7 +219,8 @@ def _service_flags(service: Service, manifest: Manifest) -> int:
     flags = service_table.SERVICE_JHASH if service.scheduler == "jhash" else 0
     flags |= service_table.SERVICE_BY_SOURCE if service.affinity == "source" else 0
     flags |= service_table.SERVICE_FLOW_TABLE if remembers(service, manifest.config) else 0
-    flags |= service_table.SERVICE_SETTLED if is_settled(service) else 0
+    settled = manifest.standings[service.name].is_settled
+    flags |= service_table.SERVICE_SETTLED if settled else 0
     flags |= service_table.SERVICE_SECOND if service.name in manifest.second else 0
     return flags
 
@@ -238,7 +290,7 @@ def backend_records(manifest: Manifest, ingress: Ingress) -> dict[int, bytes]:
     for service in config.services:
         numbers = manifest.numbers[service.name].values()
         packers: dict[tuple[object, ...], Callable[[Address], bytes]] = {}
-        for backend, number in zip(service.backends, numbers):
+        for backend, number in zip(manifest.standings[service.name].backends, numbers):
             mac = backend.mac or config.gateway_mac
             limits = (ingress.mtu if mac else routes.get(backend.address), backend.mtu)
             mtu = min(filter(None, limits), default=0)

@@ -9,13 +9,16 @@ import functools
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
 from ..errors import L4lbError
 from ..model.config import Address, Config
 from ..model.parse import parse_config
+from ..model.standing import Standing, Verdicts, standing
+
+_UNCHANGED = ("backend_numbers", "all_numbers")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Manifest:
     generation: int = 0
     service_ids: Mapping[str, int] = field(default_factory=dict)
     tables: Mapping[str, LookupTable] = field(default_factory=dict)
-    """Of services that have one; see `is_settled`."""
+    """Of services that have one; see `Standing.is_settled`."""
     numbers: Mapping[str, Mapping[Address, int]] = field(default_factory=dict)
     """Of the backends of each service, in their order."""
     past: Mapping[str, int] = field(default_factory=dict)
@@ -61,6 +64,17 @@ class Manifest:
     """Of the interface, then: a limit on the way to MAC addresses that are given."""
     refusal: Refusal | None = None
     """Why the program is not attached in mode native, if that was tried."""
+    verdicts: Mapping[str, Verdicts] = field(default_factory=dict)
+    """Of services that have unhealthy backends. They are not in the manifest's own map: see
+    `health`."""
+
+    @functools.cached_property
+    def standings(self) -> Mapping[str, Standing]:
+        """How packets meet the backends of each service."""
+        return {
+            service.name: standing(service, self.verdicts.get(service.name))
+            for service in self.config.services
+        }
 
     @functools.cached_property
     def backend_numbers(self) -> frozenset[int]:
@@ -71,6 +85,19 @@ class Manifest:
     def all_numbers(self) -> frozenset[int]:
         """Every number that is in use."""
         return self.backend_numbers | set(self.past.values())
+
+    def judged(self, verdicts: Mapping[str, Verdicts]) -> Manifest:
+        """The same with other verdicts on the backends of these services. What does not depend on
+        them is not found out again."""
+        after = replace(
+            self,
+            verdicts={name: one for name, one in {**self.verdicts, **verdicts}.items() if one},
+        )
+        services = (one for one in self.config.services if one.name in verdicts)
+        stands = {one.name: standing(one, verdicts[one.name]) for one in services}
+        known = {name: vars(self)[name] for name in _UNCHANGED if name in vars(self)}
+        vars(after).update(known, standings={**self.standings, **stands})
+        return after
 
     def dump(self) -> bytes:
         """As JSON."""

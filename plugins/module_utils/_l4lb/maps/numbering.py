@@ -11,14 +11,19 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import L4lbError
-from ..model.config import Address, Config, is_settled
+from ..model.config import Address, Config, Service
+from ..model.standing import Verdict, Verdicts, verdicts_after
 from . import layout
 from .image import lookup_table, table_digest
 from .manifest import LookupTable, Manifest, checksum
 
 
 def place(
-    config: Config, build: Mapping[str, Any], before: Manifest | None, capacity: int
+    config: Config,
+    build: Mapping[str, Any],
+    before: Manifest | None,
+    capacity: int,
+    newcomer: Verdict | None = None,
 ) -> Manifest:
     """Find numbers for all of `config`; what `before` knows keeps its own.
 
@@ -27,6 +32,7 @@ def place(
     count for the wrong one. `tables` of services that changed are left out: see `with_tables`.
 
     capacity: how many backends the maps hold, number 0 included.
+    newcomer: as of `verdicts_after`.
     """
     before = before or Manifest(Config(config.interface))
     old_services = {service.key: service for service in before.config.services}
@@ -62,10 +68,11 @@ def place(
             mine[backend.address] = number
         numbers[service.name] = mine
 
-    tables = _kept_tables(config, before, old, unchanged, numbers)
     second = frozenset(name for name in old if old[name] in before.second)
-    generation = before.generation + 1
-    return Manifest(config, build, generation, ids, tables, numbers, past, next_number, second)
+    generation, verdicts = before.generation + 1, _verdicts(config, before, newcomer)
+    placed = Manifest(config, build, generation, ids, {}, numbers, past, next_number, second)
+    placed = replace(placed, verdicts=verdicts)
+    return replace(placed, tables=_kept_tables(placed, before, old, unchanged))
 
 
 def _service_ids(old: Mapping[str, str], before: Manifest) -> dict[str, int]:
@@ -77,22 +84,28 @@ def _service_ids(old: Mapping[str, str], before: Manifest) -> dict[str, int]:
     return ids
 
 
+def _verdicts(config: Config, before: Manifest, newcomer: Verdict | None) -> dict[str, Verdicts]:
+    """Of all services that have any."""
+    old = {service.key: service for service in before.config.services}
+    found = {}
+    for service in config.services:
+        was = old.get(service.key)
+        verdicts = before.verdicts.get(was.name, {}) if was else {}
+        if after := verdicts_after(was, service, verdicts, newcomer):
+            found[service.name] = after
+    return found
+
+
 def _kept_tables(
-    config: Config,
-    before: Manifest,
-    old: Mapping[str, str],
-    unchanged: Collection[str],
-    numbers: Mapping[str, Mapping[Address, int]],
+    manifest: Manifest, before: Manifest, old: Mapping[str, str], unchanged: Collection[str]
 ) -> dict[str, LookupTable]:
     """The lookup tables that are still what their services need."""
     tables = {}
-    for service in config.services:
+    for service in manifest.config.services:
         table = before.tables.get(old[service.name])
-        if table is None or is_settled(service):
+        if table is None or manifest.standings[service.name].is_settled:
             continue
-        if service.name in unchanged or table.digest == table_digest(
-            service, config.hash_seed, numbers[service.name]
-        ):
+        if service.name in unchanged or table.digest == digest_of(manifest, service):
             tables[service.name] = table
     return tables
 
@@ -116,12 +129,19 @@ def with_tables(
     spare = spare_tables(table.index for table in (before.tables if before else {}).values())
     contents = {}
     for name, service in services.items():
-        if name in tables or is_settled(service):
+        stands = manifest.standings[name]
+        if name in tables or stands.is_settled:
             continue
         index, seed, numbers = next(spare), manifest.config.hash_seed, manifest.numbers[name]
-        contents[index] = content = lookup_table(service, seed, numbers)
-        tables[name] = LookupTable(index, table_digest(service, seed, numbers), checksum(content))
+        contents[index] = content = lookup_table(service, seed, numbers, stands)
+        tables[name] = LookupTable(index, digest_of(manifest, service), checksum(content))
     return replace(manifest, tables=tables), contents
+
+
+def digest_of(manifest: Manifest, service: Service) -> str:
+    """Names all that the lookup table of a service is made from."""
+    numbers, stands = manifest.numbers[service.name], manifest.standings[service.name]
+    return table_digest(service, manifest.config.hash_seed, numbers, stands)
 
 
 def _spare(in_use: set[int], start: int, capacity: int) -> tuple[int, int]:

@@ -31,7 +31,8 @@ VLANS = 4096
 """Numbers of VLANs, 0 (none) included."""
 TABLE_DROPS_NO_SERVICE = 1
 _MASK_64 = 2**64 - 1
-_HEADER = struct.Struct("=4IQ2I512s32x16640s")  # the last two are _MACS and _RECEIVERS
+_HEADER = struct.Struct("=4IQ2I512sI28x16640s")  # with _MACS and, last, _RECEIVERS
+_HEALTH = struct.Struct("=544xI")
 _MACS = struct.Struct(f"={OWN_MACS * '6s2x'}")
 _RECEIVERS = struct.Struct(f"={VLANS + OWN_MACS}I")
 _SERVICE = struct.Struct("=16sHBBHHHH4x")
@@ -42,7 +43,7 @@ SERVICE_TABLE_SIZE = _HEADER.size + SERVICE_SLOTS * _SERVICE.size
 class ServiceHeader:
     """The head of a service table: all that holds for every packet.
 
-    manifest: id of a map.
+    manifest: id of a map. health: likewise; 0: there is none.
     flags: TABLE_*.
     seed: of the hash that picks backends.
     echo_rate, too_big_rate: answers a second and CPU.
@@ -60,6 +61,7 @@ class ServiceHeader:
     too_big_rate: int = 0
     own_macs: tuple[str, ...] = ()
     receivers: Mapping[int, int] = field(default_factory=dict)
+    health: int = 0
 
     def pack(self) -> bytes:
         """As the head of struct service_table."""
@@ -72,6 +74,7 @@ class ServiceHeader:
             self.echo_rate,
             self.too_big_rate,
             b"".join(pack_mac(mac) + bytes(2) for mac in self.own_macs),
+            self.health,
             _packed_receivers(self.receivers),
         )
 
@@ -85,16 +88,16 @@ def _packed_receivers(receivers: Mapping[int, int]) -> bytes:
 
 def unpack_receivers(table: bytes) -> tuple[tuple[str, ...], dict[int, int]]:
     """`own_macs` and `receivers` of the header, from a struct service_table."""
-    *_others, macs, receivers = _HEADER.unpack_from(table)
+    *_others, macs, _health, receivers = _HEADER.unpack_from(table)
     own_macs = (mac.hex(":") for mac in _MACS.unpack(macs) if any(mac))
     numbers = _RECEIVERS.unpack(receivers)
     return tuple(own_macs), {place: index for place, index in enumerate(numbers) if index}
 
 
-def unpack_layout(table: bytes) -> tuple[int, int]:
-    """The version of the layout, and the id of the manifest, from a struct service_table."""
+def unpack_layout(table: bytes) -> tuple[int, int, int]:
+    """The version of the layout, and the ids of manifest and health, of a struct service_table."""
     version, _generation, manifest = struct.unpack_from("=3I", table)
-    return version, manifest
+    return version, manifest, _HEALTH.unpack_from(table)[0]
 
 
 @dataclass(frozen=True)

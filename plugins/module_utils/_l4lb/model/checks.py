@@ -9,12 +9,14 @@ since then the host may have got other addresses and routes, or a later version 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from operator import attrgetter
 
 from ..errors import ConfigError
+from .check import COSTS, MOST_OF_A_CORE
 from .config import Address, Config, Network, Service
 
 _NOBODYS = (
@@ -80,8 +82,16 @@ def check(config: Config, host: Host | None = None) -> Findings:
         *_of_services(config, host, ends),
         *_of_l2(config, host),
         *_of_backends(config, host, ends, first),
+        *_of_probes(config, host),
+        *_of_rates(config),
     ]
-    return Findings(refusals, [*_class_e(config, first), *_weights(config), *_outages(config)])
+    warnings = [
+        *_class_e(config, first),
+        *_weights(config),
+        *_outages(config),
+        *_least_healthy(config),
+    ]
+    return Findings(refusals, warnings)
 
 
 def destinations(config: Config) -> set[Address]:
@@ -200,6 +210,38 @@ def _of_backends(
             yield ConfigError(option, str(address), f"{problem}; give the server's own")
 
 
+def _of_probes(config: Config, host: Host | None) -> Iterator[ConfigError]:
+    """Through the tunnel to what the host takes itself."""
+    own = host.addresses if host else ()
+    for service in config.services:
+        if service.check and service.check.via == "tunnel" and service.address in own:
+            yield ConfigError(
+                f"services[{service.name}].check.via",
+                service.check.via,
+                f"{service.address} is this host's own, so it would ask itself; use via: address",
+            )
+
+
+def _of_rates(config: Config) -> Iterator[ConfigError]:
+    """More checks than one core can do."""
+    loads = {
+        service.name: (len(service.backends) * COSTS[check.type] / check.interval, check)
+        for service in config.services
+        if (check := service.check)
+    }
+    total = sum(load for load, _check in loads.values())
+    if total > MOST_OF_A_CORE:
+        name = max(loads, key=lambda name: loads[name][0])
+        interval = loads[name][1].interval
+        longer = math.ceil(interval * total / MOST_OF_A_CORE * 10) / 10
+        yield ConfigError(
+            f"services[{name}].check.interval",
+            interval,
+            f"all checks together would take {total:.1f} cores, and have one; give {longer:g}, and "
+            "the others in proportion",
+        )
+
+
 # What is warned of
 
 
@@ -231,6 +273,17 @@ def _outages(config: Config) -> Iterator[str]:
     for service in config.services:
         if not service.takes_flows:
             yield f"{service.name}: no backend takes new flows; they are dropped"
+
+
+def _least_healthy(config: Config) -> Iterator[str]:
+    """Percentages always fit."""
+    for service in config.services:
+        count = len(service.backends)
+        if service.check and count < service.least_healthy(count):
+            yield (
+                f"services[{service.name}].min_healthy: {service.min_healthy}: more than its "
+                f"{count} backends, so that health never counts; choose less"
+            )
 
 
 # What these ask

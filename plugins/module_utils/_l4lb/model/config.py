@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Union
 
+from .check import Check
 from .options import BACKEND, CONFIG, SERVICE
 
 Address = Union[IPv4Address, IPv6Address]
@@ -36,6 +36,8 @@ class Backend:
     mtu: int | None = None
     """Bytes of the longest packet on the way to it, outer headers included, if that is less than
     what interfaces and routes say."""
+    backup: bool = BACKEND["backup"].default
+    """It takes flows only while no backend can that is none."""
     held: bool = BACKEND["held"].default
     """An operator set this state, which is not enabled; a new configuration does not change it."""
     configured_weight: int | None = None
@@ -52,6 +54,8 @@ class Backend:
             "mac": self.mac,
             "mtu": self.mtu,
         }
+        if self.backup:
+            options["backup"] = True
         if self.held:
             options["held"] = True
         if self.configured_weight is not None:
@@ -81,6 +85,13 @@ class Service:
     affinity: str = SERVICE["affinity"].default
     encapsulation: str = SERVICE["encapsulation"].default
     flow_table: bool = SERVICE["flow_table"].default
+    check: Check | None = None
+    """None: all backends count as healthy."""
+    on_unhealthy: str = SERVICE["on_unhealthy"].default
+    min_healthy: int | str = SERVICE["min_healthy"].default
+    """A number of backends, or a percentage as in "50 %"."""
+    slow_start: int = SERVICE["slow_start"].default
+    """Seconds over which the share of a backend grows that is healthy again."""
     backends: tuple[Backend, ...] = ()
 
     @property
@@ -92,6 +103,44 @@ class Service:
     def takes_flows(self) -> bool:
         """Whether any backend takes new flows; else they are dropped."""
         return any(backend.share for backend in self.backends)
+
+    @functools.cached_property
+    def places(self) -> dict[Address, int]:
+        """Where the backends are among them all."""
+        return {backend.address: place for place, backend in enumerate(self.backends)}
+
+    @functools.cached_property
+    def candidates(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Places of the backends that could take flows, and of those that do while no other can."""
+        could = [place for place, backend in enumerate(self.backends) if backend.share]
+        backups = tuple(place for place in could if self.backends[place].backup)
+        return tuple(place for place in could if place not in backups), backups
+
+    def least_healthy(self, could: int) -> int:
+        """With fewer healthy backends all are used that could take flows, which are so many."""
+        if isinstance(self.min_healthy, int):
+            return self.min_healthy
+        return -(-could * int(self.min_healthy.rstrip(" %")) // 100)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but the backends, as plain JSON types; those of health only with a check."""
+        options = {
+            "name": self.name,
+            "address": str(self.address),
+            "port": self.port,
+            "protocol": self.protocol,
+            "scheduler": self.scheduler,
+            "affinity": self.affinity,
+            "encapsulation": self.encapsulation,
+            "flow_table": self.flow_table,
+        }
+        if self.check:
+            options["check"] = self.check.options
+            options["on_unhealthy"] = self.on_unhealthy
+            options["min_healthy"] = self.min_healthy
+            options["slow_start"] = self.slow_start
+        return options
 
 
 @dataclass(frozen=True)
@@ -175,17 +224,7 @@ class Config:
         return {
             **self.options(shown),
             "services": [
-                {
-                    "name": service.name,
-                    "address": str(service.address),
-                    "port": service.port,
-                    "protocol": service.protocol,
-                    "scheduler": service.scheduler,
-                    "affinity": service.affinity,
-                    "encapsulation": service.encapsulation,
-                    "flow_table": service.flow_table,
-                    "backends": [backend.options for backend in service.backends],
-                }
+                {**service.options, "backends": [one.options for one in service.backends]}
                 for service in self.services
             ],
         }
@@ -204,12 +243,6 @@ def _text(network: Network | None) -> str | None:
         return None
     single = network.prefixlen == network.max_prefixlen
     return str(network.network_address if single else network)
-
-
-def is_settled(service: Service) -> bool:
-    """Whether the service needs no lookup table: all new flows have the same backend, or none."""
-    usable = (backend for backend in service.backends if backend.share)
-    return len(list(itertools.islice(usable, 2))) < 2
 
 
 def remembers(service: Service, config: Config) -> bool:

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..printable import printable
+
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*|[0-9]+(\.[0-9]+){3}(/[0-9]+)?")
 """Words and IPv4 addresses, which mean themselves without quotes."""
 _WORDS = frozenset(["true", "false", "yes", "no", "on", "off", "null", "y", "n"])
@@ -49,6 +51,8 @@ def _service(service: Mapping[str, Any]) -> Iterable[str]:
 def _text(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_scalar, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_text(one)}' for name, one in value.items())}}}"
     return _scalar(value)
 
 
@@ -56,4 +60,4 @@ def _text(value: object) -> str:
 def _scalar(value: object) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return printable(json.dumps(value, ensure_ascii=False))

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The options: what they are called, what they may be, and what they mean.
 
-This is the only place that says so. Parsing, the module's argument spec and all defaults follow it;
-tests/unit/test_options.py holds documentation, role and README against it.
+This is the only place that says so, with check.py for those of a check. Parsing, the module's
+argument spec and all defaults follow it; tests/unit/test_options.py holds documentation, role and
+README against it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ SCHEDULERS = ("maglev", "jhash")
 AFFINITIES = ("flow", "source")
 ENCAPSULATIONS = ("ipip", "gue", "gre", "l2")
 STATES = ("enabled", "drained", "disabled")
+ON_UNHEALTHY = ("auto", "move", "keep")
 PRESENCE = ("present", "absent")
 NO_SERVICE = ("drop", "pass")
 MAX_SERVICES = 4096
@@ -30,9 +32,9 @@ MAX_OWN_MACS = 32
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a configuration, a service or a backend.
+    """An option of a configuration, a service, its check, or a backend.
 
-    kind: as Ansible calls it. range: of a whole number, the least and the most.
+    kind: as Ansible calls it. range: of a number, the least and the most.
     """
 
     name: str
@@ -41,14 +43,14 @@ class Option:
     required: bool = False
     default: Any = None
     choices: tuple[str, ...] = ()
-    range: tuple[int, int] | None = None
+    range: tuple[float, float] | None = None
 
 
-def _table(*options: Option) -> Mapping[str, Option]:
+def table(*options: Option) -> Mapping[str, Option]:
     return {option.name: option for option in options}
 
 
-CONFIG = _table(
+CONFIG = table(
     Option(
         "interface",
         "str",
@@ -166,7 +168,7 @@ CONFIG = _table(
     ),
 )
 
-RUN = _table(
+RUN = table(
     Option(
         "state",
         "str",
@@ -183,12 +185,25 @@ RUN = _table(
 )
 """What is asked of a run, and not part of the configuration."""
 
-ROLE = _table(
+ROLE = table(
     Option(
         "manage_packages",
         "bool",
         "install what is missing; if `false`, that is an error",
         default=True,
+    ),
+    Option(
+        "agent",
+        "bool",
+        "run the agent, `l4lb-agent.service`, which checks the backends of services that have a "
+        "`check`; without it such services are refused",
+        default=True,
+    ),
+    Option(
+        "check_user",
+        "str",
+        "user whose rights programs have that check backends",
+        default="nobody",
     ),
     Option(
         "skip_unreachable",
@@ -206,7 +221,7 @@ ROLE = _table(
 )
 """Of the role alone."""
 
-SERVICE = _table(
+SERVICE = table(
     Option(
         "name",
         "str",
@@ -266,6 +281,36 @@ SERVICE = _table(
         default=True,
     ),
     Option(
+        "check",
+        "dict",
+        "how it is found out which backends are healthy, see below; if not given, all are",
+    ),
+    Option(
+        "on_unhealthy",
+        "str",
+        "what becomes of the flows of a backend that is unhealthy: `move` gives them to others, "
+        "`keep` leaves them there, and `auto` moves them if the backend did not answer at all, and "
+        "keeps them if it answered, but not as it should",
+        default="auto",
+        choices=ON_UNHEALTHY,
+    ),
+    Option(
+        "min_healthy",
+        "raw",
+        "with fewer healthy backends, all are used that could take flows: a number of them, or a "
+        "percentage as in `50%`; with `0` never, and packets are dropped while none is healthy",
+        default=1,
+        range=(0, MAX_BACKENDS),
+    ),
+    Option(
+        "slow_start",
+        "int",
+        "seconds over which the share of a backend grows that is healthy again, up to 3600; `0` "
+        "is at once",
+        default=0,
+        range=(0, 3600),
+    ),
+    Option(
         "backends",
         "list",
         "list of backends, see below, in addition to those of the group",
@@ -273,7 +318,7 @@ SERVICE = _table(
     ),
 )
 
-BACKEND = _table(
+BACKEND = table(
     Option(
         "address",
         "str",
@@ -308,6 +353,12 @@ BACKEND = _table(
         "bytes of the longest packet that the path takes, outer headers included, where that "
         "is less than what the interface and the route say",
         range=(576, 65535),
+    ),
+    Option(
+        "backup",
+        "bool",
+        "takes flows only while no backend can that is none",
+        default=False,
     ),
     Option(
         "held",

@@ -15,6 +15,7 @@ from ..schedulers.candidate import JHASH_SLOTS
 from . import values
 from .config import Backend, Config, Service, ServiceKey
 from .options import BACKEND, CONFIG, MAX_BACKENDS, MAX_SERVICES, RUN, SERVICE
+from .parse_check import parse_health
 
 
 @dataclass(frozen=True)
@@ -125,15 +126,18 @@ def _service(raw: object, where: str) -> Service:
             )
     else:
         backends.sort(key=lambda backend: backend.order)
+    address = values.unicast_address(options.get("address"), f"{where}.address")
+    port = values.integer(options, SERVICE["port"], where)
     return Service(
         name=name,
-        address=values.unicast_address(options.get("address"), f"{where}.address"),
-        port=values.integer(options, SERVICE["port"], where),
+        address=address,
+        port=port,
         protocol=values.choice(options, SERVICE["protocol"], where),
         scheduler=scheduler,
         affinity=values.choice(options, SERVICE["affinity"], where),
         encapsulation=values.choice(options, SERVICE["encapsulation"], where),
         flow_table=values.boolean(options, SERVICE["flow_table"], where),
+        **parse_health(options, port, where),
         backends=tuple(backends),
     )
 
@@ -172,17 +176,19 @@ def _checked_backend(
     state: object,
     mac: object,
     mtu: object,
+    backup: object,
     held: object,
     configured_weight: object,
 ) -> Backend:
-    options = {"weight": weight, "state": state, "mac": mac, "mtu": mtu, "held": held}
-    options["configured_weight"] = configured_weight
+    options = {"weight": weight, "state": state, "mac": mac, "mtu": mtu, "backup": backup}
+    options |= {"held": held, "configured_weight": configured_weight}
     backend = _same_backend(
         values.unicast_address(address, values.join(where, "address")),
         values.integer(options, BACKEND["weight"], where),
         values.choice(options, BACKEND["state"], where),
         values.optional(options, "mac", where, values.mac),
         values.optional(options, "mtu", where, values.mtu),
+        values.boolean(options, BACKEND["backup"], where),
         values.boolean(options, BACKEND["held"], where),
         values.optional(options, "configured_weight", where, values.weight),
     )

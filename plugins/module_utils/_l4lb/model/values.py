@@ -27,6 +27,7 @@ _BOOLEANS = {
 """As text that came from a template, the command line or an INI inventory."""
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACE = re.compile(r"[^\s/:]{1,127}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _MOST_DIGITS = 32
 """Of a number that is text, leading zeros included: none that fits has as many."""
 _BASE, _PAIRS = 60, 6
@@ -103,6 +104,17 @@ def whole(value: object, where: str, option: Option) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
         raise ConfigError(where, value, f"give a whole number from {low} to {high}")
     return number
+
+
+def seconds(value: object, where: str, option: Option) -> float:
+    """A number in the range of the option, which may be a fraction. Raises ConfigError."""
+    low, high = option.range or (0, 0)
+    given = value
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        given = float(value)
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not low <= given <= high:
+        raise ConfigError(where, value, f"give a number of seconds from {low} to {high}")
+    return float(given)
 
 
 def seed(options: Mapping[str, Any]) -> int:

@@ -93,6 +93,9 @@ def dumped(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> l
     )
 
 
+CREATE, ONLY_IF_NEW = 0x400, 0x200  # NLM_F_CREATE, NLM_F_EXCL
+
+
 def order(kind: int, body: bytes, flags: int = 0, protocol: int = socket.NETLINK_ROUTE) -> None:
     """Have the kernel change something. Raises KernelError with its own words, as far as it has
     any.

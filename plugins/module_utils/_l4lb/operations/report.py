@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..datapath.counters import Count, Statistics
 from ..model.config import Backend, Config
+from ..model.standing import Verdict, Verdicts, standing
 
 
 def rates(before: Count, after: Count, seconds: float) -> dict[str, float]:
@@ -25,6 +27,15 @@ def held_weight(backend: Backend) -> dict[str, int]:
     return {} if configured is None else {"configured_weight": configured}
 
 
+def health(verdict: Verdict | None) -> dict[str, Any]:
+    """What to add to the state of a backend that is checked."""
+    if verdict is None:
+        return {"healthy": True}
+    if verdict.share:
+        return {"healthy": True, "share_percent": verdict.share}
+    return {"healthy": False, "reason": verdict.reason, "unhealthy_since": verdict.since}
+
+
 def facts(
     config: Config,
     mode: str | None,
@@ -32,11 +43,13 @@ def facts(
     before: Statistics | None = None,
     seconds: float = 0.0,
     service: str | None = None,
+    verdicts: Mapping[str, Verdicts] | None = None,
 ) -> dict[str, Any]:
     """The state and counters of one balancer, shaped as the documentation of l4lb_stats says.
 
     before, seconds: an earlier sample and its age; with them there are rates.
     service: only the service of this name.
+    verdicts: of services that have unhealthy backends.
     """
 
     def counters(old: Count | None, new: Count) -> dict[str, Any]:
@@ -50,6 +63,7 @@ def facts(
         if service not in (None, each.name):
             continue
         old = before.services.get(each.name) if before else None
+        bad = (verdicts or {}).get(each.name, {})
         backends = []
         for backend in each.backends:
             key = (each.name, backend.address)
@@ -60,6 +74,7 @@ def facts(
                     "state": backend.state,
                     "held": backend.held,
                     **held_weight(backend),
+                    **(health(bad.get(backend.address)) if each.check else {}),
                     **counters(before.backends.get(key) if before else None, now.backends[key]),
                 }
             )
@@ -69,6 +84,7 @@ def facts(
                 "address": str(each.address),
                 "port": each.port,
                 "protocol": each.protocol,
+                **({"fails_open": standing(each, bad).fails_open} if each.check else {}),
                 **counters(old, now.services[each.name]),
                 "backends": backends,
             }

@@ -60,6 +60,7 @@ class Sampler:
         at = time.monotonic()
         then, before = self._before.get(name, (at, None))
         self._before[name] = (at, now)
-        found = facts(live.config, live.mode, now, before, at - then, self._service)
+        verdicts = live.manifest.verdicts if live.manifest else {}
+        found = facts(live.config, live.mode, now, before, at - then, self._service, verdicts)
         refusal = modes.refusal(live)
         return {**found, "native_refused": refusal} if refusal else found

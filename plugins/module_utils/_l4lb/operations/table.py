@@ -84,6 +84,7 @@ def _balancer(interface: str, balancer: Mapping[str, Any]) -> list[_Line]:
         for backend in service["backends"]:
             state = backend.get("state", "enabled")
             remark = "" if state == "enabled" else f" {state}"
+            remark += "" if backend.get("healthy", True) else " unhealthy"
             lines.append(_Row(f"{backend['address']}{remark}", _Counters.of(backend)))
         lines.append(_Row("total", _sum(service["backends"])))
     if len(services) > 1:

@@ -31,7 +31,7 @@ from ..kernel.maps import PerCpuArray
 from ..maps import backend_record, flow_table, layout
 from ..maps.manifest import Manifest
 from ..maps.reasons import ANSWERS, DROPS
-from ..model.config import Address, Backend, Service, is_settled
+from ..model.config import Address, Backend, Service
 from ..model.options import PROTOCOLS
 from ..network.link import Link
 from ..routing.path_mtu import Limit
@@ -162,7 +162,11 @@ def find_out(balancer: Balancer, flow: Flow) -> Finding:
         return Finding(
             service=service,
             new=new,
-            slot=None if service is None or is_settled(service) else flow.slot(service, seed),
+            slot=(
+                None
+                if service is None or manifest.standings[service.name].is_settled
+                else flow.slot(service, seed)
+            ),
             remembered={cpu: verdict for cpu, verdict, hit in trial.run(cpus) if hit},
             other_sources=manifest.build.get("sources") != digest,
         )

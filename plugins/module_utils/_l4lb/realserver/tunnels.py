@@ -28,7 +28,6 @@ from .ruleset import DEVICES
 from .state import Device, Tunnel
 
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _DELADDR = 16, 17, 18, 20, 21
-_CREATE, _EXCLUSIVE = 0x400, 0x200
 _LINK = struct.Struct("=B3xiII")  # struct ifinfomsg: family, index, flags, which of these
 _ADDRESS = struct.Struct("=4Bi")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_INFO_DATA = 3, 18, 1, 2
@@ -118,7 +117,7 @@ def _add(tunnel: Tunnel, name: str) -> None:
     body = _LINK.pack(0, 0, 0, 0) + netlink.attribute(_IFLA_IFNAME, name.encode() + b"\0")
     body += netlink.attribute(_IFLA_LINKINFO | _NESTED, info)
     try:
-        netlink.order(_NEWLINK, body, _CREATE | _EXCLUSIVE)
+        netlink.order(_NEWLINK, body, netlink.CREATE | netlink.ONLY_IF_NEW)
     except KernelError as e:
         text = f"add a {tunnel.kind} device for {tunnel.local}: {e}"
         if e.code == errno.EEXIST:
@@ -153,7 +152,9 @@ def _rp_filter(name: str, paths: Paths) -> Path:
 def add_address(address: Address, index: int = _LO, scope: int = _SCOPE_GLOBAL) -> None:
     """Give an interface an address; that it has it is fine. Raises KernelError."""
     try:
-        netlink.order(_NEWADDR, _address(address, index, scope), _CREATE | _EXCLUSIVE)
+        netlink.order(
+            _NEWADDR, _address(address, index, scope), netlink.CREATE | netlink.ONLY_IF_NEW
+        )
     except KernelError as e:
         if e.code != errno.EEXIST:
             raise KernelError(f"add the address {address}: {e}", e.code) from e

@@ -107,7 +107,7 @@ def _turns(weights: Sequence[int], slots: int) -> list[int]:
     everyone's weight, and if turns shifted with it, slots would change hands without need.
     """
     heaviest = max(weights)
-    quotas = _quotas(weights, slots)
+    quotas = exact_shares(weights, slots)
     last_round = max((quota - 1) * heaviest // weight for weight, quota in zip(weights, quotas))
     rounds: list[list[int]] = [[] for unused in range(last_round + 1)]
     for rank, (weight, quota) in enumerate(zip(weights, quotas)):
@@ -116,7 +116,7 @@ def _turns(weights: Sequence[int], slots: int) -> list[int]:
     return [rank for ranks in rounds for rank in ranks]
 
 
-def _quotas(weights: Sequence[int], slots: int) -> list[int]:
+def exact_shares(weights: Sequence[int], slots: int) -> list[int]:
     """How many slots each gets, all of them in total: by largest remainder, ties to the earlier."""
     total = sum(weights)
     quotas = [slots * weight // total for weight in weights]

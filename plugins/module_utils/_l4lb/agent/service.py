@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent: one process for all balancers of a host.
+
+What balances goes on without it, as it was. When it returns, it takes over the verdicts that the
+data plane has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import signal
+import socket
+from collections.abc import Mapping
+
+from ..balancer.balancer import Balancer
+from ..errors import IdleError, L4lbError
+from ..kernel import lock
+from ..kernel.paths import Paths, require_root
+from ..model.check import Check
+from ..model.config import Address, Config, Service
+from ..operations import here
+from ..operations.judge import Judge
+from .aims import Aims, Seen
+from .journal import Journal
+from .notify import notify, watchdog_interval
+from .probes.answer import Answer
+from .probes.prober import Prober
+from .watch import Watch
+
+_LOOK = 1.0
+"""Seconds after which it looks again for what other runs have changed."""
+
+
+async def serve(
+    journal: Journal,
+    sources: Mapping[str, str],
+    user: str | None = None,
+    paths: Paths | None = None,
+) -> None:
+    """Watch until SIGTERM or SIGINT; SIGHUP has it look at once what has changed.
+
+    sources: files of files/bpf, for the tunnel of checks.
+    user: whose rights commands have that check backends.
+
+    Raises L4lbError if it cannot begin.
+    """
+    require_root()
+    with lock.of_agent(paths or Paths()):
+        prober = Prober(user)
+        try:
+            await _Agent(prober, Aims(prober, sources, journal), journal).run()
+        finally:
+            prober.close()
+
+
+class _Agent:
+    def __init__(self, prober: Prober, aims: Aims, journal: Journal) -> None:
+        self._prober, self._aims, self._journal = prober, aims, journal
+        self._judges: dict[str, Judge] = {}
+        self._watches: dict[str, Watch] = {}
+        self._followed: dict[str, Config] = {}
+        self._look = asyncio.Event()
+        self._over = False
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._look.set)
+        pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
+        try:
+            await self._look_at_all()
+            notify("READY=1")
+            while not self._over:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._look.wait(), pause)
+                self._look.clear()
+                await self._look_at_all()
+                self._aims.keep()
+                notify("WATCHDOG=1", f"STATUS={self._status()}")
+        finally:
+            notify("STOPPING=1")
+            for watch in self._watches.values():
+                await watch.close()
+            await self._aims.close()
+
+    def _end(self) -> None:
+        self._over = True
+        self._look.set()
+
+    async def _look_at_all(self) -> None:
+        """At the balancers that there are by now."""
+        there = here.balancing()
+        for name in self._watches.keys() - there:
+            await self._leave(name)
+        for name in there:
+            trouble = f"the balancer of {name} cannot be watched"
+            try:
+                self._look_at(name)
+                self._journal.calm(trouble)
+            except IdleError:
+                await self._leave(name)
+            except L4lbError as e:
+                self._journal.alarm(trouble, str(e))
+
+    def _look_at(self, name: str) -> None:
+        if name not in self._watches:
+            judge = self._judges[name] = Judge(Balancer(name))
+            probe = functools.partial(self._probe, name)
+            self._watches[name] = Watch(judge, probe, self._journal)
+        judge = self._judges[name]
+        self._watches[name].look()
+        manifest = judge.look()
+        if self._followed.get(name) is not manifest.config and judge.ingress:
+            self._followed[name] = manifest.config
+            index = socket.if_nametoindex(name)
+            self._aims.follow(name, Seen(manifest, index, judge.ingress.mtu, judge.records()))
+
+    async def _leave(self, name: str) -> None:
+        watch = self._watches.pop(name, None)
+        self._judges.pop(name, None)
+        self._followed.pop(name, None)
+        if watch:
+            await watch.close()
+            self._aims.follow(name, None)
+
+    async def _probe(
+        self, interface: str, service: Service, check: Check, address: Address
+    ) -> Answer:
+        target = self._aims.target(interface, service, check, address)
+        return await self._prober.probe(check, target)
+
+    def _status(self) -> str:
+        """A line for systemctl status."""
+        counts = [watch.counts() for watch in self._watches.values()]
+        checked, unhealthy = (sum(each) for each in zip(*counts)) if counts else (0, 0)
+        return f"{checked} backends checked, {unhealthy} unhealthy"

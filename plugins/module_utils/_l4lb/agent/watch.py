@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watching the backends of one balancer: when each is checked, and what becomes of the verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from ..errors import L4lbError
+from ..maps.manifest import Manifest
+from ..model.check import Check
+from ..model.config import Address, Service, ServiceKey
+from ..model.standing import Verdict, Verdicts
+from ..operations.judge import Judge
+from .journal import Journal
+from .probes.answer import Answer, CannotProbe
+from .tally import Tally
+
+Probe = Callable[[Service, Check, Address], Awaitable[Answer]]
+"""Checks a backend of a service once. Raises CannotProbe if that says nothing about it."""
+
+_COALESCE = 0.005
+"""Seconds for which verdicts of the same moment gather, since each switch waits for all CPUs."""
+_AGAIN = 0.1
+"""Seconds after which a switch is tried again, as when another run holds the lock."""
+
+
+@dataclass
+class _Watched:
+    """A backend of a service."""
+
+    tally: Tally
+    task: asyncio.Task[None]
+
+
+class Watch:
+    """All backends of one balancer that are checked."""
+
+    def __init__(self, judge: Judge, probe: Probe, journal: Journal) -> None:
+        self._judge, self._probe, self._journal = judge, probe, journal
+        self._watched: dict[ServiceKey, dict[Address, _Watched]] = {}
+        self._names: dict[ServiceKey, str] = {}
+        self._manifest: Manifest | None = None
+        self._dirty: set[ServiceKey] = set()
+        self._switching: asyncio.Task[None] | None = None
+
+    def look(self) -> None:
+        """Follow what another run has changed, keeping all that is known of backends that are still
+        checked. Raises L4lbError."""
+        manifest = self._judge.look()
+        if manifest is self._manifest:
+            return
+        at_first, self._manifest = self._manifest is None, manifest
+        services = {one.key: one for one in manifest.config.services if one.check}
+        self._names = {key: one.name for key, one in services.items()}
+        for key in self._watched.keys() - services.keys():
+            self._drop(self._watched.pop(key).values())
+        total = sum(len(one.backends) for one in services.values())
+        turns = itertools.count()
+        for key, service in services.items():
+            there = self._watched.setdefault(key, {})
+            gone = there.keys() - {backend.address for backend in service.backends}
+            self._drop(there.pop(address) for address in gone)
+            for backend in service.backends:
+                # evenly over the interval if all of them are new, else at once
+                start = next(turns) / total if at_first else 0.0
+                self._attend_to(there, service, backend.address, start)
+
+    def counts(self) -> tuple[int, int]:
+        """How many backends are checked, and how many of them are unhealthy."""
+        tallies = [one.tally for there in self._watched.values() for one in there.values()]
+        return len(tallies), sum(tally.is_unhealthy for tally in tallies)
+
+    async def close(self) -> None:
+        """Watch no more; verdicts stay as they are."""
+        tasks = [one.task for there in self._watched.values() for one in there.values()]
+        tasks += [self._switching] if self._switching else []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._watched.clear()
+
+    def _drop(self, those: Iterable[_Watched]) -> None:
+        for one in those:
+            one.task.cancel()
+
+    # Checks
+
+    def _attend_to(
+        self, there: dict[Address, _Watched], service: Service, address: Address, start: float
+    ) -> None:
+        """Have a backend checked, if it is not already, in that way.
+
+        start: when the first check is, as a part of the interval.
+        """
+        check, found = service.check, there.get(address)
+        if found:
+            found.tally.slow_start = service.slow_start
+        if check is None or (found and found.tally.check == check):
+            return
+        if found:
+            found.task.cancel()
+            found.tally.check = check
+        verdicts = self._manifest.verdicts.get(service.name, {}) if self._manifest else {}
+        tally = found.tally if found else Tally(check, verdicts.get(address), service.slow_start)
+        attending = self._attend(service, check, address, start * check.interval)
+        there[address] = _Watched(tally, asyncio.create_task(attending))
+
+    async def _attend(self, service: Service, check: Check, address: Address, wait: float) -> None:
+        """Check one backend again and again, each time an interval after the last time."""
+        due = time.monotonic() + wait
+        trouble = f"{service.name}: {address} cannot be checked"
+        while True:
+            await asyncio.sleep(due - time.monotonic())
+            began = time.monotonic()
+            # not twice in a row if the process had no CPU meanwhile
+            due = max(due, began - check.interval) + check.interval
+            try:
+                answer = await self._probe(service, check, address)
+            except CannotProbe as e:
+                self._journal.alarm(trouble, str(e))
+            else:
+                self._journal.calm(trouble)
+                self._hear(service.key, address, answer)
+
+    def _hear(self, key: ServiceKey, address: Address, answer: Answer) -> None:
+        found = self._watched.get(key, {}).get(address)
+        if found is None:
+            return
+        tally, now = found.tally, time.monotonic()
+        was = tally.verdict
+        if not tally.hear(answer, now, time.time()):
+            return
+        if told := _told(tally, was, now):
+            self._journal.tell(f"{self._names[key]}: {address} {told}")
+        self._dirty.add(key)
+        if self._switching is None or self._switching.done():
+            self._switching = asyncio.create_task(self._switch())
+
+    # Verdicts
+
+    async def _switch(self) -> None:
+        """Have the data plane follow, as soon as it can."""
+        trouble = "verdicts cannot be carried out"
+        await asyncio.sleep(_COALESCE)
+        while self._dirty:
+            keys, self._dirty = self._dirty, set()
+            try:
+                self.look()  # services may have come and gone, or have other names
+                self._manifest = self._judge.follow(
+                    {self._names[key]: self._verdicts(key) for key in keys & self._names.keys()}
+                )
+                self._journal.calm(trouble)
+            except L4lbError as e:
+                self._dirty |= keys
+                self._journal.alarm(trouble, str(e))
+                await asyncio.sleep(_AGAIN)
+
+    def _verdicts(self, key: ServiceKey) -> Verdicts:
+        there = self._watched.get(key, {}).items()
+        return {address: one.tally.verdict for address, one in there if one.tally.verdict}
+
+
+def _told(tally: Tally, was: Verdict | None, now: float) -> str | None:
+    """What happened to a backend, in words; None: it goes on to."""
+    verdict = tally.verdict
+    was_unhealthy = was is not None and not was.share
+    if not tally.is_unhealthy:
+        return "is healthy again" if was_unhealthy else None
+    reason = verdict.reason if verdict else ""
+    if was_unhealthy:
+        return f"is still unhealthy: {reason}"
+    flaps = ", again and again" if tally.flaps(now) else ""
+    return f"is unhealthy{flaps}: {reason}"

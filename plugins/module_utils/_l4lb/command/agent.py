@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Being the agent: agent."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from ..printable import printable
+from .change import sources
+
+_NOBODY = "nobody"
+
+
+def add_commands(commands: Any) -> None:
+    """Register it."""
+    command = commands.add_parser(
+        "agent",
+        help="check the backends until it is ended",
+        description="Check the backends of all balancers of this host, and have these follow, "
+        "until it is ended by SIGTERM or Ctrl-C. Under systemd l4lb-agent.service runs it. Without "
+        "it all goes on as it is; when it returns, it takes over what is known.",
+    )
+    command.add_argument(
+        "--check-user",
+        metavar="NAME",
+        default=_NOBODY,
+        help="whose rights commands have that check backends (default: %(default)s)",
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Until it is ended."""
+    import asyncio  # seldom, as it takes time
+
+    from ..agent.journal import Journal
+    from ..agent.service import serve
+
+    prefixed = "JOURNAL_STREAM" in os.environ
+    asyncio.run(serve(Journal(_write, prefixed), sources(), options.check_user))
+    return 0
+
+
+def _write(line: str) -> None:
+    sys.stderr.write(f"{printable(line)}\n")
+    sys.stderr.flush()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from .rtnetlink import LinkEntry
 
 _SIOCETHTOOL = 0x8946
+_NETLINK_GENERIC = 16
 _ETHTOOL_GDRVINFO, _ETHTOOL_GFLAGS = 0x3, 0x25
 _ETH_FLAG_RXVLAN = 1 << 8
 _DRIVER_INFO = struct.Struct("=I32s160x")  # of struct ethtool_drvinfo: command, driver
@@ -43,7 +44,9 @@ def _ethtool(name: str, command: bytes) -> bytes:
     or the interface has gone."""
     answer = array.array("B", command)
     request = struct.pack("16sP", os.fsencode(name), answer.buffer_info()[0])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    # of a family that a unit at boot may use; the kernel takes this by any socket
+    family, kind, protocol = socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_GENERIC
+    with socket.socket(family, kind, protocol) as any_socket:
         try:
             fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
         except OSError:

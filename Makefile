@@ -23,7 +23,7 @@ demo-clean: python ## remove what make demo left behind (root)
 	@lab/demo clean
 
 test: ## everything below, in order, with the time of each stage (root)
-	@tools/stages lint unit sanity packet fleet molecule userlands
+	@tools/stages lint unit sanity packet fleet molecule userlands machine
 
 lint: python ## style and types of Python, C, YAML, shell and Ansible content
 	@tools/lint
@@ -55,6 +55,10 @@ userlands: ## balancers with the files of Debian 13: its compiler, its Python, i
 	@tools/setup userlands
 	@python -m pytest tests/userlands
 
+machine: ## a machine of Debian 13 in QEMU: deployed, rebooted, and a balancer again (root)
+	@tools/setup machines
+	@python -m pytest --capture no --durations 0 --durations-min 1 tests/vm
+
 gates: python ## what others judge the collection by; tools/gates NAME runs one
 	@tools/gates
 
@@ -80,4 +84,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands gates bench figures kernels matrix setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands machine gates bench figures kernels matrix setup python clean

@@ -10,6 +10,10 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 GRACE = 5.0  # seconds between asking a process to end and making it
 
@@ -18,8 +22,17 @@ GRACE = 5.0  # seconds between asking a process to end and making it
 RECORDED = 'cat /proc/$$/stat >"$0" && exec "$@"'
 
 
-def start(command: list[str], environment: dict[str, str], log: Path, record: Path) -> int:
-    """Start a command in the background and write down which process it is."""
+def start(
+    command: list[str],
+    environment: dict[str, str],
+    log: Path,
+    record: Path,
+    descriptors: Collection[int] = (),
+) -> int:
+    """Start a command in the background and write down which process it is.
+
+    descriptors: files that it has open from the beginning.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             ["/bin/sh", "-c", RECORDED, str(record), *command],
@@ -29,6 +42,7 @@ def start(command: list[str], environment: dict[str, str], log: Path, record: Pa
             stderr=subprocess.STDOUT,
             start_new_session=True,
             umask=0o022,
+            pass_fds=descriptors,
         )
     while running(record) is None and process.poll() is None:
         time.sleep(0.001)

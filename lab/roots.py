@@ -25,7 +25,7 @@ iproute2 ethtool procps nginx-light curl iputils-ping
 BARE = "python3 iproute2 ethtool procps"
 # Nobody reads in a host.
 LEFT_OUT = ["/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*"]
-# How this machine's apt reaches its archive, which need not be how others would.
+# Which need not be how others would.
 FORWARDED = re.compile(r"^Acquire::(?:https?::|Check-).*$", re.MULTILINE)
 
 
@@ -49,7 +49,7 @@ def make(name: str) -> bool:
         # What an interrupted run may have left.
         call(["rm", "-rf", "--one-file-system", str(tree(name))])
         print(f"roots: making {tree(name)}, which takes minutes", file=sys.stderr, flush=True)
-        _bootstrap(name)
+        bootstrap(ROOTS[name], tree(name), _packages(name), LEFT_OUT)
         contents.write_text(wanted)
     return True
 
@@ -57,22 +57,33 @@ def make(name: str) -> bool:
 def _packages(name: str) -> list[str]:
     if name.endswith("-bare"):
         return BARE.split()
-    architecture = call(["dpkg", "--print-architecture"]).stdout.strip()
-    return PACKAGES.format(architecture=architecture).split()
+    return PACKAGES.format(architecture=architecture()).split()
 
 
-def _bootstrap(name: str) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings:
-        settings.write("\n".join(FORWARDED.findall(call(["apt-config", "dump"]).stdout)))
-        settings.flush()
+def architecture() -> str:
+    """Of this machine's packages."""
+    return call(["dpkg", "--print-architecture"]).stdout.strip()
+
+
+def settings() -> list[str]:
+    """How this machine's apt reaches its archive, as lines of its settings."""
+    return FORWARDED.findall(call(["apt-config", "dump"]).stdout)
+
+
+def bootstrap(suite: str, tree: Path, packages: list[str], left_out: list[str], *more: str) -> None:
+    """Make a tree of packages, without the files that are left out; more options of mmdebstrap."""
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write("\n".join(settings()))
+        file.flush()
         options = [
             *("--quiet", "--mode=root", "--variant=minbase", "--format=directory"),
-            *(f"--include={','.join(_packages(name))}", f"--aptopt={settings.name}"),
-            *(f"--dpkgopt=path-exclude={paths}" for paths in LEFT_OUT),
+            *(f"--include={','.join(packages)}", f"--aptopt={file.name}"),
+            *(f"--dpkgopt=path-exclude={paths}" for paths in left_out),
+            *more,
         ]
         # What it mounts meanwhile goes with it, however it ends.
         command = ["unshare", "--mount", "mmdebstrap", *options]
-        call([*command, ROOTS[name], str(tree(name)), archive()])
+        call([*command, suite, str(tree), archive()])
 
 
 def archive() -> str:

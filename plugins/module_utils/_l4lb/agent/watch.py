@@ -32,10 +32,10 @@ class _Watched:
     """A backend of a service: there may be very many, so it is a timer most of the time, and a task
     only while it is asked."""
 
-    __slots__ = ("address", "check", "due", "service", "tally", "task", "timer")
+    __slots__ = ("address", "due", "service", "tally", "task", "timer")
 
-    def __init__(self, service: Service, check: Check, address: Address, tally: Tally) -> None:
-        self.service, self.check, self.address, self.tally = service, check, address, tally
+    def __init__(self, service: Service, address: Address, tally: Tally) -> None:
+        self.service, self.address, self.tally = service, address, tally
         self.due = 0.0
         self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
@@ -115,13 +115,13 @@ class Watch:
             return
         if found:
             found.service, found.tally.slow_start = service, service.slow_start
-            if found.check == check:
+            if found.tally.check == check:
                 return
             found.cancel()
             found.tally.check = check
         verdicts = self._manifest.verdicts.get(service.name, {}) if self._manifest else {}
         tally = found.tally if found else Tally(check, verdicts.get(address), service.slow_start)
-        one = there[address] = _Watched(service, check, address, tally)
+        one = there[address] = _Watched(service, address, tally)
         one.due = asyncio.get_running_loop().time() + start * check.interval
         self._wait(one)
 
@@ -135,11 +135,11 @@ class Watch:
     async def _attend(self, one: _Watched) -> None:
         """Check one backend, and have it checked again an interval after this time."""
         trouble = f"{one.service.name}: {one.address} cannot be checked"
-        began = time.monotonic()
+        check, began = one.tally.check, time.monotonic()
         # not twice in a row if the process had no CPU meanwhile
-        one.due = max(one.due, began - one.check.interval) + one.check.interval
+        one.due = max(one.due, began - check.interval) + check.interval
         try:
-            answer = await self._probe(one.service, one.check, one.address)
+            answer = await self._probe(one.service, check, one.address)
         except CannotProbe as e:
             self._journal.alarm(trouble, str(e))
         else:

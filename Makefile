@@ -23,7 +23,7 @@ demo-clean: python ## remove what make demo left behind (root)
 	@lab/demo clean
 
 test: ## everything below, in order, with the time of each stage (root)
-	@tools/stages lint unit sanity packet fleet molecule userlands machine
+	@tools/stages lint unit sanity packet fleet molecule userlands
 
 lint: python ## style and types of Python, C, YAML, shell and Ansible content
 	@tools/lint

@@ -35,8 +35,9 @@ def accelerator() -> list[str]:
     flags = set(Path("/proc/cpuinfo").read_text().split())
     if os.access("/dev/kvm", os.W_OK) and flags & {"vmx", "svm"}:
         return ["-accel", "kvm", "-cpu", "host"]
-    # With more, systemd-networkd stumbles over what is emulated.
-    return ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "qemu64,-svm"]
+    # With more features, systemd-networkd stumbles over what is emulated; with a thread for each
+    # processor, kernels that patch their own code do now and then.
+    return ["-accel", "tcg,thread=single,tb-size=256", "-cpu", "qemu64,-svm"]
 
 
 def plug_in(host: Host, bridge: str, port: str, queues: int) -> list[int]:

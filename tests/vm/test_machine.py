@@ -142,6 +142,7 @@ def test_reboot(lab: Lab, lb1: Machine) -> None:
     # "systemctl is-system-running --wait" ends when all that starts at boot has done so.
     state = lb1.run("systemctl is-system-running --wait; systemctl --failed", check=False).stdout
     assert state.startswith("running\n"), state
+    assert lb1.run("systemctl is-active l4lb@eth1 l4lb-agent").stdout.split() == ["active"] * 2
     print(lb1.run("systemd-analyze; systemd-analyze blame | grep l4lb@").stdout)
     for one in SERVICES:
         assert ask(lab, one).keys() == SERVERS - {"web1"}

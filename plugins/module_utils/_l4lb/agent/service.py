@@ -117,7 +117,10 @@ class _Agent:
         if self._followed.get(name) is not manifest.config and judge.ingress:
             self._followed[name] = manifest.config
             index = socket.if_nametoindex(name)
-            self._aims.follow(name, Seen(manifest, index, judge.ingress.mtu, judge.records()))
+            services = manifest.config.services
+            tunnelled = {one.name for one in services if one.check and one.check.via == "tunnel"}
+            records = judge.records(tunnelled)
+            self._aims.follow(name, Seen(manifest, index, judge.ingress.mtu, records))
 
     async def _leave(self, name: str) -> None:
         watch = self._watches.pop(name, None)

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from ..model.check import Check
 from ..model.standing import Verdict
@@ -22,25 +21,32 @@ STEPS = 10
 _SLOW = "healthy again, with a growing share"
 
 
-@dataclass
 class Tally:
-    """What is known of the health of one backend of a service.
+    """What is known of the health of one backend of a service. There may be very many.
 
     verdict: None: it is healthy, and that is all. Taken over from the data plane, and changed by
         fresh answers only.
     slow_start: seconds over which its share grows when it is healthy again.
     """
 
-    check: Check
-    verdict: Verdict | None = None
-    slow_start: int = 0
-    last: Answer | None = None
-    _good: int = 0
-    _bad: int = 0
-    _silent: int = 0
-    _good_since: float = 0.0
-    _grown: float = 0.0
-    _failures: deque[float] = field(default_factory=deque)
+    __slots__ = (
+        "_bad",
+        "_failures",
+        "_good",
+        "_good_since",
+        "_grown",
+        "_silent",
+        "check",
+        "slow_start",
+        "verdict",
+    )
+
+    def __init__(self, check: Check, verdict: Verdict | None = None, slow_start: int = 0) -> None:
+        self.check, self.verdict, self.slow_start = check, verdict, slow_start
+        self._good = self._bad = self._silent = 0
+        self._good_since = self._grown = 0.0
+        self._failures: tuple[float, ...] = ()
+        """When it failed of late."""
 
     @property
     def is_unhealthy(self) -> bool:
@@ -52,7 +58,6 @@ class Tally:
 
         now: of time.monotonic. clock: of time.time, for people.
         """
-        self.last = answer
         if answer.healthy:
             self._bad = self._silent = 0
             self._good_since = self._good_since if self._good else now
@@ -70,8 +75,7 @@ class Tally:
     def held_back(self, now: float) -> float:
         """Seconds that it must be good before it counts as healthy: twice as many for each failure
         of late, since who flaps costs flows each time; 0 if once is all that it failed."""
-        while self._failures and now - self._failures[0] > _MEMORY:
-            self._failures.popleft()
+        self._failures = tuple(then for then in self._failures if now - then <= _MEMORY)
         count = len(self._failures)
         once = self.check.rise * self.check.interval
         return min(_LONGEST_HOLD, once * 2.0 ** (count - 1)) if count > 1 else 0.0
@@ -104,7 +108,7 @@ class Tally:
 
     def _fails(self, answer: Answer, now: float, clock: float) -> bool:
         """Who answers now and then is there: only silence all the time takes its flows away."""
-        self._failures.append(now)
+        self._failures = (*self._failures, now)
         self.verdict = Verdict(self._silent < self.check.fall, answer.reason, int(clock))
         return True
 

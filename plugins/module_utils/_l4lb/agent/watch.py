@@ -8,7 +8,6 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from ..errors import L4lbError
 from ..maps.manifest import Manifest
@@ -29,12 +28,24 @@ _AGAIN = 0.1
 """Seconds after which a switch is tried again, as when another run holds the lock."""
 
 
-@dataclass
 class _Watched:
-    """A backend of a service."""
+    """A backend of a service: there may be very many, so it is a timer most of the time, and a task
+    only while it is asked."""
 
-    tally: Tally
-    task: asyncio.Task[None]
+    __slots__ = ("address", "due", "service", "tally", "task", "timer")
+
+    def __init__(self, service: Service, address: Address, tally: Tally) -> None:
+        self.service, self.address, self.tally = service, address, tally
+        self.due = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """Have it checked no more."""
+        if self.timer:
+            self.timer.cancel()
+        if self.task:
+            self.task.cancel()
 
 
 class Watch:
@@ -77,16 +88,18 @@ class Watch:
 
     async def close(self) -> None:
         """Watch no more; verdicts stay as they are."""
-        tasks = [one.task for there in self._watched.values() for one in there.values()]
-        tasks += [self._switching] if self._switching else []
-        for task in tasks:
-            task.cancel()
+        all_ = [one for there in self._watched.values() for one in there.values()]
+        self._drop(all_)
+        tasks = [one.task for one in all_ if one.task]
+        if self._switching:
+            self._switching.cancel()
+            tasks.append(self._switching)
         await asyncio.gather(*tasks, return_exceptions=True)
         self._watched.clear()
 
     def _drop(self, those: Iterable[_Watched]) -> None:
         for one in those:
-            one.task.cancel()
+            one.cancel()
 
     # Checks
 
@@ -98,45 +111,50 @@ class Watch:
         start: when the first check is, as a part of the interval.
         """
         check, found = service.check, there.get(address)
-        if found:
-            found.tally.slow_start = service.slow_start
-        if check is None or (found and found.tally.check == check):
+        if check is None:
             return
         if found:
-            found.task.cancel()
+            found.service, found.tally.slow_start = service, service.slow_start
+            if found.tally.check == check:
+                return
+            found.cancel()
             found.tally.check = check
         verdicts = self._manifest.verdicts.get(service.name, {}) if self._manifest else {}
         tally = found.tally if found else Tally(check, verdicts.get(address), service.slow_start)
-        attending = self._attend(service, check, address, start * check.interval)
-        there[address] = _Watched(tally, asyncio.create_task(attending))
+        one = there[address] = _Watched(service, address, tally)
+        one.due = asyncio.get_running_loop().time() + start * check.interval
+        self._wait(one)
 
-    async def _attend(self, service: Service, check: Check, address: Address, wait: float) -> None:
-        """Check one backend again and again, each time an interval after the last time."""
-        due = time.monotonic() + wait
-        trouble = f"{service.name}: {address} cannot be checked"
-        while True:
-            await asyncio.sleep(due - time.monotonic())
-            began = time.monotonic()
-            # not twice in a row if the process had no CPU meanwhile
-            due = max(due, began - check.interval) + check.interval
-            try:
-                answer = await self._probe(service, check, address)
-            except CannotProbe as e:
-                self._journal.alarm(trouble, str(e))
-            else:
-                self._journal.calm(trouble)
-                self._hear(service.key, address, answer)
+    def _wait(self, one: _Watched) -> None:
+        one.timer = asyncio.get_running_loop().call_at(one.due, self._begin, one)
 
-    def _hear(self, key: ServiceKey, address: Address, answer: Answer) -> None:
-        found = self._watched.get(key, {}).get(address)
-        if found is None:
-            return
-        tally, now = found.tally, time.monotonic()
+    def _begin(self, one: _Watched) -> None:
+        one.timer = None
+        one.task = asyncio.get_running_loop().create_task(self._attend(one))
+
+    async def _attend(self, one: _Watched) -> None:
+        """Check one backend, and have it checked again an interval after this time."""
+        trouble = f"{one.service.name}: {one.address} cannot be checked"
+        check, began = one.tally.check, time.monotonic()
+        # not twice in a row if the process had no CPU meanwhile
+        one.due = max(one.due, began - check.interval) + check.interval
+        try:
+            answer = await self._probe(one.service, check, one.address)
+        except CannotProbe as e:
+            self._journal.alarm(trouble, str(e))
+        else:
+            self._journal.calm(trouble)
+            self._hear(one, answer)
+        one.task = None
+        self._wait(one)
+
+    def _hear(self, one: _Watched, answer: Answer) -> None:
+        tally, now, key = one.tally, time.monotonic(), one.service.key
         was = tally.verdict
         if not tally.hear(answer, now, time.time()):
             return
         if told := _told(tally, was, now):
-            self._journal.tell(f"{self._names[key]}: {address} {told}")
+            self._journal.tell(f"{one.service.name}: {one.address} {told}")
         self._dirty.add(key)
         if self._switching is None or self._switching.done():
             self._switching = asyncio.create_task(self._switch())

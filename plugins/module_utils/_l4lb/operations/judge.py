@@ -10,7 +10,7 @@ written, and what is the same for several services is computed once.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress, count
 from operator import ne
@@ -91,10 +91,10 @@ class Judge:
                 return self._known.manifest
             return now
 
-    def records(self) -> dict[str, dict[Address, bytes]]:
-        """The struct backend of each backend of each service, as packets of clients meet it."""
+    def records(self, names: Collection[str]) -> dict[str, dict[Address, bytes]]:
+        """The struct backend of each backend of these services, as packets of clients meet it."""
         manifest = self.look()
-        if self._known is None:
+        if self._known is None or not names:
             return {}
         backends = self._known.data_path.backends
         content = backends.read()
@@ -106,6 +106,7 @@ class Judge:
                 for address, number in numbers.items()
             }
             for name, numbers in manifest.numbers.items()
+            if name in names
         }
 
     @property

@@ -65,8 +65,13 @@ def have_redirects_taken(entry: LinkEntry) -> None:
 def successor(index: int) -> Program | None:
     """What is to take the place of a program on an interface that others redirect to, so that it
     goes on taking that; None: it does so without."""
-    kinds = (entry.kind for entry in rtnetlink.links() if entry.index == index)
-    return Program.load(PASSING, _PASS) if next(kinds, None) in ("", "bond") else None
+    return Program.load(PASSING, _PASS) if is_card(index) else None
+
+
+def is_card(index: int) -> bool:
+    """Whether it is an interface that may take redirects only while it has a program of mode
+    native."""
+    return any(one.index == index and one.kind in ("", "bond") for one in rtnetlink.links())
 
 
 def let_go(entry: LinkEntry) -> None:

@@ -20,7 +20,7 @@ from ..network.ethtool import drivers
 from ..network.link import Link
 from ..network.rtnetlink import LinkEntry
 from ..network.xdp import PASSING, is_passing
-from .egress import TAKES_REDIRECTS, Surroundings
+from .egress import TAKES_REDIRECTS, Surroundings, holder
 
 _PASS = struct.pack("=2Bhi2Bhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
 """return XDP_PASS"""
@@ -44,8 +44,10 @@ def surroundings(links: Sequence[LinkEntry], heard: bool = True) -> Surroundings
 
 
 def passing(links: Iterable[LinkEntry]) -> list[LinkEntry]:
-    """The interfaces that have a program for nothing but to take redirects."""
-    return [one for one in links if _has_passing(one)]
+    """The interfaces that have a program for nothing but to take redirects, which can be taken
+    away: not below another program."""
+    links = list(links)
+    return [one for one in links if _has_passing(one) and not holder(one, links)]
 
 
 def have_redirects_taken(entry: LinkEntry) -> None:

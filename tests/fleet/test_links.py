@@ -183,6 +183,7 @@ def test_a_route_moves_to_another_vlan(lab: Lab, vlans: Balancer) -> None:
     finally:
         vlans.host.ip([f"route delete {address} dev eth0.200"])
         router.ip(["link set web1 master red", f"route delete {address} dev blue"])
+        lab.host("web1").ip(["neigh flush dev eth0"])  # else it asks for its router in blue first
 
 
 def test_vlans_on_a_bridge_that_knows_them(lab: Lab, vlans: Balancer) -> None:

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -33,12 +34,18 @@ SILENT = Answer(False, False, "timeout after 1 s", 0.0)
 INTERVAL = 0.1
 
 
-def manifest(count: int, verdicts: Mapping[str, Verdicts] | None = None, **check: Any) -> Manifest:
-    """Of the service web, with as many backends: 10.0.0.1 and so on."""
+def manifest(
+    count: int,
+    verdicts: Mapping[str, Verdicts] | None = None,
+    services: Sequence[str] = ("web",),
+    **check: Any,
+) -> Manifest:
+    """Of these services, each with as many backends: 10.0.0.1 and so on."""
     check = {"type": "tcp", "via": "address", "interval": INTERVAL, "timeout": 0.05, **check}
-    web = {"name": "web", "address": "192.0.2.1", "port": 80, "protocol": "tcp", "check": check}
     backends = [{"address": f"10.0.0.{n}"} for n in range(1, count + 1)]
-    config = parse_config({"interface": "eth0", "services": [{**web, "backends": backends}]})
+    web = {"address": "192.0.2.1", "protocol": "tcp", "check": check, "backends": backends}
+    listed = [{**web, "name": name, "port": port} for port, name in enumerate(services, 80)]
+    config = parse_config({"interface": "eth0", "services": listed})
     return Manifest(config, verdicts=verdicts or {})
 
 
@@ -166,6 +173,43 @@ def test_what_cannot_be_checked_keeps_its_verdict_and_is_an_alarm() -> None:
         "web: 10.0.0.1 cannot be checked: no route to 192.0.2.1",
         "web: 10.0.0.1 cannot be checked: over",
     ]
+
+
+def test_most_backends_of_several_services_at_once_are_an_alarm() -> None:
+    """It names the balancer, and ends with what it is about."""
+
+    async def act(scene: Scene) -> None:
+        scene.answers = dict.fromkeys(map(ip_address, ("10.0.0.1", "10.0.0.2")), SILENT)
+        await scene.until(lambda: any("at once" in line for line in scene.lines))
+        (said,) = [line for line in scene.lines if "at once" in line]
+        assert f"due to {socket.gethostname()} (eth0): mail, web" in said
+        scene.answers.clear()
+        await scene.until(lambda: any(line.endswith(": over") for line in scene.lines))
+
+    play(Scene(manifest(3, services=("web", "mail"))), act)
+
+
+@pytest.mark.parametrize(
+    ("services", "count", "apart"),
+    [
+        pytest.param(("web",), 3, False, id="one service"),
+        pytest.param(("web", "mail"), 1, False, id="one backend"),
+        pytest.param(("web", "mail"), 3, True, id="one after the other"),
+    ],
+)
+def test_what_is_no_such_alarm(services: tuple[str, ...], count: int, apart: bool) -> None:
+    async def act(scene: Scene) -> None:
+        for number in range(1, count + 1):
+            scene.answers[ip_address(f"10.0.0.{number}")] = SILENT
+            failed = f"10.0.0.{number} is unhealthy"
+            if apart:
+                await scene.until(lambda said=failed: any(said in line for line in scene.lines))
+                await asyncio.sleep(2 * INTERVAL)
+        await scene.until(lambda: len(scene.unhealthy) == count)
+        await asyncio.sleep(INTERVAL)
+        assert not any("at once" in line for line in scene.lines)
+
+    play(Scene(manifest(count, services=services)), act)
 
 
 def test_a_run_that_holds_the_lock_delays_a_verdict_and_no_more() -> None:

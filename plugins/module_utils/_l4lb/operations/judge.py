@@ -117,7 +117,7 @@ class Judge:
     # What is there
 
     def _read(self) -> _Known:
-        found, data_path, manifest = live.at_work(self._places)
+        found, data_path, manifest = live.at_work(self._places, or_paused=True)
         now = observe.ingress_of(found.link, manifest.config)
         table = data_path.services.inner(0)
         return _Known(

@@ -19,7 +19,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.decide imp
     removal,
     with_sources,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import Live
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import (
+    Live,
+    pause_told,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.needs import Needs
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.observe import (
     Maps,
@@ -159,6 +162,8 @@ def plan(wanted: Config, seen: Observed, **terms: Any) -> Plan:
 
 
 DETACHED = replace(deployed().live, program=None, mode=None)
+SINCE = 1795672002
+PAUSED = replace(DETACHED, paused=SINCE)
 NOT_SAVED = deployed(saved=lambda _config: False)
 HOP = Needs(hops=frozenset([(ETH0, ip_address("203.0.113.21"))]))
 LOAD, ATTACH = "compile and load the program", "attach the program to eth0, mode auto"
@@ -195,6 +200,31 @@ STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         virgin(),
         {},
         [LOAD, "attach the program to eth0, mode generic", "web: added with 2 backends"],
+    ),
+    "paused": (WANTED, deployed(live=PAUSED), {}, []),
+    "paused, and deployed": (
+        DRAINED,
+        deployed(live=PAUSED),
+        {},
+        [f"web: 1 backend drained (203.0.113.22), {HALF_MOVES}"],
+    ),
+    "paused, and rebooted": (
+        WANTED,
+        virgin(live=Live(LINK, paused=SINCE)),
+        {},
+        [LOAD, "web: added with 2 backends"],
+    ),
+    "paused for somebody else's program": (
+        WANTED,
+        deployed(live=replace(PAUSED, foreign=THEIRS)),
+        {"replace_foreign": True},
+        [],
+    ),
+    "paused no more": (
+        WANTED,
+        deployed(live=PAUSED),
+        {"resumed": True},
+        ["end the pause of eth0", ATTACH],
     ),
     "another mode": (
         config(mode="generic"),
@@ -404,6 +434,8 @@ WARNINGS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         {},
         ["eth0 was eth9; state: absent for eth9 removes what is left of that"],
     ),
+    "paused": (WANTED, deployed(live=PAUSED), {}, [pause_told("eth0", SINCE)]),
+    "paused no more": (WANTED, deployed(live=PAUSED), {"resumed": True}, []),
     "no next hop": (
         WANTED,
         virgin(ways=ways(unreachable=[ip_address("203.0.113.21")])),
@@ -554,6 +586,11 @@ REFUSALS: dict[str, tuple[Config, Observed, type[Exception], str]] = {
 def test_refusals(wanted: Config, seen: Observed, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         plan(wanted, seen)
+
+
+def test_a_pause_does_not_end_in_place_of_somebody_else_s() -> None:
+    with pytest.raises(ForeignProgramError):
+        plan(WANTED, deployed(live=replace(PAUSED, foreign=THEIRS)), resumed=True)
 
 
 def test_what_was_accepted_once_is_warned_of() -> None:

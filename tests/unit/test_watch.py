@@ -90,6 +90,9 @@ class Scene:
         while not condition():
             await asyncio.sleep(0.005)
 
+    async def until_said(self, words: str) -> None:
+        await self.until(lambda: any(words in line for line in self.lines))
+
     @property
     def unhealthy(self) -> set[str]:
         return {str(one) for one in self.kernel.state.verdicts.get("web", {})}
@@ -180,7 +183,7 @@ def test_most_backends_of_several_services_at_once_are_an_alarm() -> None:
 
     async def act(scene: Scene) -> None:
         scene.answers = dict.fromkeys(map(ip_address, ("10.0.0.1", "10.0.0.2")), SILENT)
-        await scene.until(lambda: any("at once" in line for line in scene.lines))
+        await scene.until_said("at once")
         (said,) = [line for line in scene.lines if "at once" in line]
         assert f"due to {socket.gethostname()} (eth0): mail, web" in said
         scene.answers.clear()
@@ -201,9 +204,8 @@ def test_what_is_no_such_alarm(services: tuple[str, ...], count: int, apart: boo
     async def act(scene: Scene) -> None:
         for number in range(1, count + 1):
             scene.answers[ip_address(f"10.0.0.{number}")] = SILENT
-            failed = f"10.0.0.{number} is unhealthy"
             if apart:
-                await scene.until(lambda said=failed: any(said in line for line in scene.lines))
+                await scene.until_said(f"10.0.0.{number} is unhealthy")
                 await asyncio.sleep(2 * INTERVAL)
         await scene.until(lambda: len(scene.unhealthy) == count)
         await asyncio.sleep(INTERVAL)

@@ -52,6 +52,10 @@ class IdleError(L4lbError):
     """No balancer is attached to the interface."""
 
 
+class PausedError(IdleError):
+    """None is, as the operator has paused it."""
+
+
 class ForeignProgramError(L4lbError):
     """The interface carries an XDP program that is not ours."""
 

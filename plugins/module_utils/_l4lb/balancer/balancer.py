@@ -129,7 +129,7 @@ class Balancer:
 
     def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
         """What `change` would do. Changes nothing. Raises as `change` does."""
-        now, _data_path, manifest = live.at_work(self.places)
+        now, _data_path, manifest = live.at_work(self.places, or_paused=True)
         wanted = self.as_given(replace(edit(manifest.config), interface=self.interface))
         seen = observe.observe(self.places, now, wanted, sources=None)
         return decide(self.places, wanted, seen, Terms(accepted=True, edited=True))
@@ -218,6 +218,18 @@ def change(balancers: Sequence[Balancer], edit: Callable[[Config], Config]) -> l
     Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the host is
     then as before.
     """
+
+    def made(balancer: Balancer, held: lock.Held) -> Change:
+        return balancer._change(balancer.plan_change(edit), held)
+
+    return all_or_none(balancers, made)
+
+
+def all_or_none(
+    balancers: Sequence[Balancer], made: Callable[[Balancer, lock.Held], Change]
+) -> list[Plan]:
+    """Carry out a change of each, which is `made` while it is locked: of all of them, or of none.
+    Returns what was done, in the order given. Raises as `change` does."""
     from .apply import carry_out
 
     require_root()
@@ -226,7 +238,6 @@ def change(balancers: Sequence[Balancer], edit: Callable[[Config], Config]) -> l
             one.interface: stack.enter_context(lock.of_interface(one.interface, one.places.paths))
             for one in sorted(balancers, key=lambda one: one.interface)
         }
-        planned = [(one, one.plan_change(edit)) for one in balancers]
-        steps = [one._change(plan, held[one.interface]) for one, plan in planned]
+        steps = [made(one, held[one.interface]) for one in balancers]
         carry_out([one for one in steps if one.plan.changed])
         return [one.told for one in steps]

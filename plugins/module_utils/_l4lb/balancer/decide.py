@@ -21,7 +21,7 @@ from ..model.interface import Ingress
 from ..routing import crowd, path_mtu
 from . import changes, needs
 from .changes import Changes
-from .live import Live
+from .live import Live, pause_told
 from .needs import Needs
 from .observe import Observed
 from .places import Places
@@ -45,11 +45,13 @@ class Terms:
     replace_foreign: the program of somebody else may be replaced.
     accepted: the state was applied once, so that it is only warned of what cannot be meant.
     edited: it is the live state but for states and weights of backends: the program stays.
+    resumed: a pause ends, which otherwise lasts.
     """
 
     replace_foreign: bool = False
     accepted: bool = False
     edited: bool = False
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,17 @@ def decide(places: Places, wanted: Config, seen: Observed, terms: Terms | None =
     """
     terms = terms or Terms()
     foreign = seen.live.foreign
-    if foreign and not terms.replace_foreign:
+    if foreign and not terms.replace_foreign and not _stays_paused(seen, terms):
         raise ForeignProgramError(
             f"{places.interface} carries the XDP program {foreign.name!r} (id {foreign.id}), which "
             "is not ours; remove it, or set replace: true"
         )
     return _Decision(places, wanted, seen, terms).plan()
+
+
+def _stays_paused(seen: Observed, terms: Terms) -> bool:
+    """Whether nothing is to be attached, so that whoever has a program there keeps it."""
+    return seen.live.paused is not None and not terms.resumed
 
 
 class _Decision:
@@ -109,6 +116,7 @@ class _Decision:
         self.steps: list[str] = []
         self.held: list[str] = []
         self.config = wanted
+        self.is_paused = _stays_paused(seen, terms)
         if not terms.edited:
             self.config, self.held = keep_holds(wanted, seen.live.remembered)
         self.held += self._checked()
@@ -120,8 +128,10 @@ class _Decision:
     def plan(self) -> Plan:
         """All of it."""
         seen = self.seen
-        if seen.live.foreign:
+        if seen.live.foreign and not self.is_paused:
             self.steps.append(f"replace the XDP program {seen.live.foreign.name!r}")
+        if seen.live.paused is not None and not self.is_paused:
+            self.steps.append(f"end the pause of {self.places.interface}")
         build = self._build()
         load = self._load(build)
         attach = self._attach(load)
@@ -226,6 +236,8 @@ class _Decision:
         seen, mode = self.seen, self.config.mode
         if seen.maps and seen.manifest is None and seen.maps.has_flows:
             self.steps.append("flows remembered so far are forgotten")
+        if self.is_paused:
+            return False
         wrong_mode = mode not in ("auto", seen.live.mode)
         if load or not seen.live.attached or wrong_mode:
             pause = "; the link may pause" if seen.live.attached and wrong_mode else ""
@@ -305,6 +317,8 @@ class _Decision:
     def _warn(self) -> None:
         """Of what makes packets fare otherwise than one might think."""
         seen, name = self.seen, self.places.interface
+        if self.is_paused and seen.live.paused is not None:
+            self.warnings.append(pause_told(name, seen.live.paused))
         if not seen.live.link.is_up:
             self.warnings.append(
                 f"interface: {name!r}: is down, so that nothing comes in; run ip link set {name} up"

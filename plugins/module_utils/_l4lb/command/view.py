@@ -15,7 +15,7 @@ from typing import Any
 
 from ..balancer import modes, saved
 from ..balancer.balancer import Balancer
-from ..balancer.live import Live
+from ..balancer.live import Live, pause_told
 from ..errors import ConfigError, IdleError, L4lbError
 from ..kernel import lock
 from ..kernel.paths import Paths, require_root
@@ -84,6 +84,7 @@ def status(options: argparse.Namespace) -> int:
                 **saved.content(balancers[name].as_given(live.remembered).dump(shown=True)),
                 "attached": live.attached,
                 "mode": live.mode,
+                "paused_since": live.paused,
                 "native_refused": modes.refusal(live),
                 "health": _health(live),
                 "outdated": outdated[name],
@@ -92,6 +93,9 @@ def status(options: argparse.Namespace) -> int:
         }
         show_json(states)
     else:
+        show(
+            pause_told(name, live.paused) for name, live in lives.items() if live.paused is not None
+        )
         show(line for live in lives.values() for line in _troubles(live))
         show([line for live in lives.values() for line in _listing(live)] or [_NOTHING])
         show(line for live in lives.values() for line in modes.lines(live))
@@ -174,6 +178,8 @@ def _state(backend: Backend) -> str:
 
 
 def _mode(live: Live) -> str:
+    if live.paused is not None:
+        return "paused"
     if live.foreign:
         return f"not attached ({live.foreign.name} is)"
     if not live.attached:

@@ -150,7 +150,7 @@ class Judge:
         return known
 
     def _read(self) -> Judged:
-        found, data_path, manifest = live.at_work(self._places)
+        found, data_path, manifest = live.at_work(self._places, or_paused=True)
         now = observe.ingress_of(found.link, manifest.config)
         return Judged.found(data_path, manifest, observe.ingress_then(data_path, manifest, now))
 

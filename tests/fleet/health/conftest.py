@@ -79,6 +79,7 @@ class Balancer:
 
     def start_agent(self) -> None:
         self.host.start("agent", ["l4lb", "agent"])
+        self.until(lambda: "No agent" not in l4lb(self.host, "status"))
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import selectors
 import socket
+import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -212,6 +217,63 @@ def test_what_is_no_such_alarm(services: tuple[str, ...], count: int, apart: boo
         assert not any("at once" in line for line in scene.lines)
 
     play(Scene(manifest(count, services=services)), act)
+
+
+class Hurry(asyncio.SelectorEventLoop):
+    """Where nothing is to be waited for but time, it passes at once."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        selector = selectors.SelectSelector()
+        select = selector.select
+
+        def hurry(timeout: float | None = None) -> list[Any]:
+            self.now += timeout or 0
+            return select(0)
+
+        selector.select = hurry  # type: ignore[method-assign]
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.now
+
+
+def test_hours_of_flaps_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four hours in which all backends fail and return again and again, two at other times than the
+    others, while deploys add one and take it away."""
+    loop = Hurry()
+    monkeypatch.setattr(time, "monotonic", loop.time)
+    scene = Scene(manifest(8, interval=4, timeout=1))
+    first, more = scene.kernel.state, manifest(9, interval=4, timeout=1)
+    everyone = [backend.address for backend in more.config.services[0].backends]
+
+    async def hours() -> list[int]:
+        scene.watch.look()
+        sizes = []
+        for minute in range(240):
+            bad = everyone if minute % 2 else everyone[:2]
+            scene.answers = {} if minute % 5 == 4 else dict.fromkeys(bad, SILENT)
+            deployed = more if minute % 7 == 6 else first
+            verdicts = scene.kernel.state.verdicts
+            scene.kernel.state = replace(deployed, verdicts=verdicts)
+            scene.watch.look()
+            await asyncio.sleep(60)
+            if minute % 60 == 59:
+                scene.kernel.orders.clear()
+                scene.lines.clear()
+                gc.collect()
+                sizes.append(tracemalloc.get_traced_memory()[0])
+        await scene.watch.close()
+        return sizes
+
+    tracemalloc.start()
+    try:
+        after_one, *_others, after_four = loop.run_until_complete(hours())
+    finally:
+        tracemalloc.stop()
+        loop.close()
+    assert scene.asked[everyone[0]] > 3500
+    assert after_four - after_one < 4096, "bytes"
 
 
 def test_a_run_that_holds_the_lock_delays_a_verdict_and_no_more() -> None:

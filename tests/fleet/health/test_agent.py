@@ -194,8 +194,9 @@ def test_what_an_operator_holds_stays_so(balancer: Balancer) -> None:
 
 
 def test_an_agent_that_dies_leaves_all_as_it_is(balancer: Balancer) -> None:
-    """And takes it over when it returns."""
+    """And takes it over when it returns. What an operator holds stays so."""
     host = balancer.host
+    l4lb(host, "drain", WEB["web2"], "--service", "pages")
     with not_ready(balancer.lab.host("web1")):
         balancer.until_unhealthy("pages", "web1")
         process = host.running("agent")
@@ -214,6 +215,10 @@ def test_an_agent_that_dies_leaves_all_as_it_is(balancer: Balancer) -> None:
         balancer.start_agent()
         assert balancer.unhealthy("pages") == {"web1"}
         assert "healthy again" not in host.log("agent").read_text()[log:]
+        with Requests(balancer.lab.host("client"), (VIP, 80), kept=False) as requests:
+            requests.await_answers()
+        assert set(requests.answers) == {"web3", "web4"}
+    l4lb(host, "enable", WEB["web2"], "--service", "pages")
 
 
 def test_there_is_one_agent(balancer: Balancer) -> None:

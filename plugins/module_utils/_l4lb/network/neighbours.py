@@ -42,6 +42,11 @@ _PROTOCOL = 214
 Neighbour = tuple  # (interface index, address)
 
 
+def changes() -> rtnetlink.Changes:
+    """Hears of all by which next hops and ways to them may change. Raises KernelError."""
+    return rtnetlink.Changes(_PROTOCOL)
+
+
 def ways(
     addresses: Iterable[Address], sources: Mapping[int, Address]
 ) -> dict[Address, RouteEntry | None]:

@@ -246,6 +246,38 @@ def _port_vlans(entries: Sequence[tuple[int, int]]) -> PortVlans:
     return PortVlans(untagged, frozenset(members), frozenset(without_tag))
 
 
+_NEWNEIGH, _DELNEIGH = 28, 29
+_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25, 32)
+"""RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE,
+_IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF, _NEXTHOP."""
+
+
+class Changes:
+    """Hears of each change of links, addresses, routes, rules and forwarding, and of neighbours of
+    one protocol that are removed. To be asked whenever `socket` can be read."""
+
+    def __init__(self, protocol: int) -> None:
+        """Raises KernelError."""
+        self._protocol = protocol
+        # those of neighbours that come and go by themselves are too many
+        self.socket = netlink.subscribe(_GROUPS, but_for=_NEWNEIGH)
+
+    def heard(self) -> bool:
+        """Whether there was any since the last time; of too many to tell, there was."""
+        try:
+            return any(map(self._counts, netlink.received(self.socket)))
+        except BlockingIOError:
+            return False
+        except OSError:  # ENOBUFS: they were more than it takes
+            return True
+
+    def _counts(self, message: netlink.Message) -> bool:
+        if message.type != _DELNEIGH:
+            return True
+        attributes = netlink.attributes(message.body, _NEIGHBOUR.size)
+        return netlink.number(attributes.get(_NDA_PROTOCOL)) == self._protocol
+
+
 def xdp_features() -> dict[int, int] | None:
     """Index of an interface -> what XDP can do there (enum netdev_xdp_act of linux/netdev.h); None:
     the kernel, before 6.3, does not tell."""

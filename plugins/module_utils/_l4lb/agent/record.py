@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Hashable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..kernel import lock
@@ -54,7 +54,7 @@ class Record:
     """Since a deploy, a program that had gone: that is done once."""
     refusal: str = ""
     """Why that failed."""
-    missed: float | None = field(default=None, compare=False)
+    missed: float | None = None
     """When a program was seen to be gone, of time.monotonic."""
     _sign: Hashable = None
     _not_before: float = 0.0

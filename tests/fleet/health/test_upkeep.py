@@ -136,6 +136,16 @@ def test_next_hops(lab: Lab, lb1: Host) -> None:
     assert not connections.broken
 
 
+def test_a_next_hop_with_a_wrong_address(lab: Lab, lb1: Host) -> None:
+    """The kernel tells nobody; it shows when something else changes, or within a minute."""
+    with repaired(lb1, "have the kernel keep 203.0.113.23 resolved"):
+        lb1.ip([f"neigh replace {WEB['web3']} lladdr {OTHER_MAC} dev eth0 nud reachable"])
+        lb1.ip(["route add 10.99.0.0/16 via 203.0.113.1", "route delete 10.99.0.0/16"])
+    with Connections(lab.host("client"), (VIP, ECHO)) as connections:
+        assert set(connections.servers) == set(WEB)
+    assert not connections.broken
+
+
 def test_a_link_that_was_down(lab: Lab, lb1: Host) -> None:
     """The kernel forgets all neighbours then."""
     with repaired(lb1, "have the kernel keep 203.0.113.21, 203.0.113.22, 203.0.113.23, 203"):

@@ -30,7 +30,8 @@ _IFLA_BR_VLAN_FILTERING, _IFLA_BRPORT_STATE, _IFLA_BRIDGE_VLAN_INFO = 7, 1, 2
 _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 5
 _IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID = 2, 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER, _NDA_PROTOCOL = 1, 2, 5, 9, 12
+_NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER, _NDA_PROTOCOL, _NDA_FLAGS_EXT = 1, 2, 5, 9, 12, 15
+_NTF_EXT_MANAGED = 1
 _NUD_PERMANENT = 0x80
 _BR_STATE_FORWARDING = 3
 _RTEXT_FILTER_BRVLAN = 2
@@ -103,6 +104,8 @@ class NeighbourEntry:
     protocol: int
     mac: bytes = b""
     """Empty if it is not known."""
+    managed: bool = False
+    """The kernel keeps it resolved."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,9 @@ def neighbours() -> list[NeighbourEntry]:
             attributes = netlink.attributes(body, _NEIGHBOUR.size)
             address, owner = ip_address(attributes[_NDA_DST]), attributes.get(_NDA_PROTOCOL)
             mac = attributes.get(_NDA_LLADDR, b"")
-            found.append(NeighbourEntry(index, state, address, netlink.number(owner), mac))
+            managed = bool(netlink.number(attributes.get(_NDA_FLAGS_EXT)) & _NTF_EXT_MANAGED)
+            owned = netlink.number(owner)
+            found.append(NeighbourEntry(index, state, address, owned, mac, managed))
     return found
 
 

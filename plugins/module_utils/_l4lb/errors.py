@@ -48,6 +48,10 @@ class HostError(L4lbError):
     """The host lacks something: a package, kernel headers, a privilege, an interface."""
 
 
+class BusyError(HostError):
+    """Another run holds a lock."""
+
+
 class IdleError(L4lbError):
     """No balancer is attached to the interface."""
 

@@ -28,6 +28,7 @@ from .journal import Journal
 from .notify import notify, watchdog_interval
 from .probes.answer import Answer
 from .probes.prober import Prober
+from .upkeep import Upkeep
 from .watch import Watch
 
 _LOOK = 1.0
@@ -48,17 +49,20 @@ async def serve(
     Raises L4lbError if it cannot begin.
     """
     require_root()
-    with lock.of_agent(paths or Paths()):
+    paths = paths or Paths()
+    with lock.of_agent(paths) as held:
         prober = Prober(user)
+        upkeep = Upkeep(journal, held, paths)
         try:
-            await _Agent(prober, Aims(prober, sources, journal), journal).run()
+            await _Agent(prober, Aims(prober, sources, journal), upkeep, journal).run()
         finally:
             prober.close()
 
 
 class _Agent:
-    def __init__(self, prober: Prober, aims: Aims, journal: Journal) -> None:
+    def __init__(self, prober: Prober, aims: Aims, upkeep: Upkeep, journal: Journal) -> None:
         self._prober, self._aims, self._journal = prober, aims, journal
+        self._upkeep = upkeep
         self._judges: dict[str, Judge] = {}
         self._watches: dict[str, Watch] = {}
         self._followed: dict[str, Config] = {}
@@ -70,6 +74,8 @@ class _Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._look.set)
+        upkeep = loop.create_task(self._upkeep.run())
+        upkeep.add_done_callback(lambda _task: self._look.set())
         pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
         try:
             await self._look_at_all()
@@ -78,11 +84,15 @@ class _Agent:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._look.wait(), pause)
                 self._look.clear()
+                if upkeep.done():
+                    upkeep.result()  # raises what ended it
                 await self._look_at_all()
                 self._aims.keep()
                 notify("WATCHDOG=1", f"STATUS={self._status()}")
         finally:
             notify("STOPPING=1")
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
             for watch in self._watches.values():
                 await watch.close()
             await self._aims.close()

@@ -283,7 +283,8 @@ class Setup(Change):
     def _attach(self, undo: Undo, program: Program) -> tuple[str, str | None]:
         """Attach in place of what is there, at once where the kernel can; returns as xdp.attach
         does."""
-        live, mode = self.plan.live, self.desired.mode
+        live = self.plan.live
+        mode = self.desired.mode if live.attached else live.mode or self.desired.mode
         current = live.link.attached
         there = modes.attached_program(live)
         undo.add(modes.attach_again, live, there, program)

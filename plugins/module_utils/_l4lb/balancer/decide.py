@@ -27,6 +27,8 @@ from .observe import Observed
 from .places import Places
 from .plan import Plan
 
+KEEP_RESOLVED = "have the kernel keep the next hops resolved"
+"""A step, told where there is no other."""
 _REASONS = {
     "sources": "the sources changed",
     "bcc": "bcc changed",
@@ -305,7 +307,7 @@ class _Decision:
             self.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
         self.steps += (f"set {name} to {value}" for name, value in self.sysctls.items())
         if missing.hops and not self.steps:
-            self.steps.append("have the kernel keep the next hops resolved")
+            self.steps.append(KEEP_RESOLVED)
 
     def _warn_of_memory(self) -> None:
         """If there is to be a flow table that takes more than there is."""

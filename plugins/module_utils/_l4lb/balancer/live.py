@@ -32,6 +32,7 @@ class Live:
     program: Program | None = None
     """Ours, attached, whether its maps can be read or not."""
     mode: str | None = None
+    """That it is attached in, or is to be again."""
     foreign: Program | None = None
     manifest: Manifest | None = None
     pinned: bool = False

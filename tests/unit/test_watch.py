@@ -178,8 +178,8 @@ def test_what_cannot_be_checked_keeps_its_verdict_and_is_an_alarm() -> None:
     scene = Scene(manifest(2))
     play(scene, act)
     assert scene.lines == [
-        "web: 10.0.0.1 cannot be checked: no route to 192.0.2.1",
-        "web: 10.0.0.1 cannot be checked: over",
+        "web: not all backends can be checked: 10.0.0.1: no route to 192.0.2.1",
+        "web: not all backends can be checked: over",
     ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import resource
 import signal
 import socket
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from .probes.prober import Prober
 from .upkeep import Upkeep
 from .watch import Watch
 
+_LOST = "nobody knows which balancers there are"
 _LOOK = 1.0
 """Seconds after which it looks again for what other runs have changed."""
 
@@ -49,6 +51,7 @@ async def serve(
     Raises L4lbError if it cannot begin.
     """
     require_root()
+    _allow_sockets()
     paths = paths or Paths()
     with lock.of_agent(paths) as held:
         prober = Prober(user)
@@ -57,6 +60,13 @@ async def serve(
             await _Agent(prober, Aims(prober, sources, journal), upkeep, journal).run()
         finally:
             prober.close()
+
+
+def _allow_sockets() -> None:
+    """As many as are allowed: each check that is under way has one."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # the unit forbids it, and has set it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Agent:
@@ -103,7 +113,12 @@ class _Agent:
 
     async def _look_at_all(self) -> None:
         """At the balancers that there are by now."""
-        there = here.balancing()
+        try:
+            there = here.balancing()
+            self._journal.calm(_LOST)
+        except (L4lbError, OSError) as e:
+            self._journal.alarm(_LOST, str(e))
+            return
         for name in self._watches.keys() - there:
             await self._leave(name)
         for name in there:
@@ -113,7 +128,7 @@ class _Agent:
                 self._journal.calm(trouble)
             except IdleError:
                 await self._leave(name)
-            except L4lbError as e:
+            except (L4lbError, OSError) as e:
                 self._journal.alarm(trouble, str(e))
 
     def _look_at(self, name: str) -> None:

@@ -483,7 +483,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing impor
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import CONFIG, RUN
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_request
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import pyroute
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here, renewal
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
 
 # Where distributions put the Python that their bcc belongs to.
@@ -553,7 +553,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         plan = balancer.plan(desired, replace)
         result: dict[str, Any] = lacks() if desired else {}
     else:
-        outcome = balancer.apply(desired, replace, verify=True)
+        outcome = renewal.apply(balancer, desired, replace, verify=True)
         plan = outcome.plan
         if outcome.left:
             raise L4lbError(

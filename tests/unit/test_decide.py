@@ -54,6 +54,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface imp
     Receivers,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import (
+    NOT_CHECKED,
+    Verdict,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.link import Link
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.neighbour_table import Limits
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.routes import (
@@ -697,3 +701,50 @@ def test_removal(remains: Remains, steps: list[str]) -> None:
     assert [*made.steps] == steps
     assert made.desired is None
     assert made.after == {}
+
+
+CHECK = {"type": "tcp", "interval": 2, "timeout": 1}
+OTHERS = [{"address": f"203.0.113.3{number}"} for number in (1, 2)]
+SERVE_ON = "the old ones serve until a new one is healthy, but no longer than 5 s"
+TRUSTED = "what is new counts as healthy until it is checked"
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "agent", "told", "overlaps"),
+    [
+        pytest.param(BACKENDS, OTHERS, True, SERVE_ON, True, id="all are new"),
+        pytest.param(BACKENDS, [*BACKENDS, *OTHERS], True, None, False, id="some are"),
+        pytest.param(BACKENDS, OTHERS, False, TRUSTED, False, id="and no agent is there"),
+        pytest.param([], OTHERS, True, None, False, id="there were none"),
+        pytest.param(
+            [{**one, "state": "drained"} for one in BACKENDS],
+            OTHERS,
+            True,
+            None,
+            False,
+            id="the old ones took no flows",
+        ),
+        pytest.param(BACKENDS, [], True, None, False, id="there are none any more"),
+    ],
+)
+def test_new_backends_of_a_service_with_a_check(
+    was: list[dict[str, Any]],
+    becomes: list[dict[str, Any]],
+    agent: bool,
+    told: str | None,
+    overlaps: bool,
+) -> None:
+    """Others serve meanwhile, if somebody finds out when they need not."""
+    now, wanted = (
+        config({**SERVICE, "check": CHECK, "backends": listed}) for listed in (was, becomes)
+    )
+    newcomer = Verdict(answered=True, reason=NOT_CHECKED) if agent else None
+    found = plan(wanted, deployed(now, newcomer=newcomer))
+    (step,) = (step for step in found.steps if step.startswith("web: "))
+    assert [words for words in (SERVE_ON, TRUSTED) if words in step] == ([told] if told else [])
+    assert (found.overlap is not None) == overlaps
+    if found.overlap:
+        (both,) = found.overlap.services
+        assert [str(one.address) for one in both.backends] == [
+            one["address"] for one in (*becomes, *was)
+        ]

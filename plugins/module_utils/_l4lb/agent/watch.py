@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -16,6 +17,7 @@ from ..model.config import Address, Service, ServiceKey
 from ..model.standing import Verdict, Verdicts
 from ..operations.judge import Judge
 from .journal import Journal
+from .outage import Outage
 from .probes.answer import Answer, CannotProbe
 from .tally import Tally
 
@@ -55,6 +57,9 @@ class Watch:
         self._judge, self._probe, self._journal = judge, probe, journal
         self._watched: dict[ServiceKey, dict[Address, _Watched]] = {}
         self._names: dict[ServiceKey, str] = {}
+        self._sizes: dict[ServiceKey, tuple[int, float]] = {}
+        self._interface = ""
+        self._outage = Outage()
         self._manifest: Manifest | None = None
         self._dirty: set[ServiceKey] = set()
         self._switching: asyncio.Task[None] | None = None
@@ -66,8 +71,14 @@ class Watch:
         if manifest is self._manifest:
             return
         at_first, self._manifest = self._manifest is None, manifest
+        self._interface = manifest.config.interface
         services = {one.key: one for one in manifest.config.services if one.check}
         self._names = {key: one.name for key, one in services.items()}
+        self._sizes = {
+            key: (len(one.backends), one.check.interval + one.check.timeout)
+            for key, one in services.items()
+            if one.check
+        }
         for key in self._watched.keys() - services.keys():
             self._drop(self._watched.pop(key).values())
         total = sum(len(one.backends) for one in services.values())
@@ -155,9 +166,24 @@ class Watch:
             return
         if told := _told(tally, was, now):
             self._journal.tell(f"{one.service.name}: {one.address} {told}")
+        if tally.is_unhealthy:
+            if was is None or was.share:
+                self._outage.fail(key, one.address, now)
+        else:
+            self._outage.heal(key, one.address)
+        self._look_out(now)
         self._dirty.add(key)
         if self._switching is None or self._switching.done():
             self._switching = asyncio.create_task(self._switch())
+
+    def _look_out(self, now: float) -> None:
+        """For what is this balancer's own fault, as it looks."""
+        host = f"{socket.gethostname()} ({self._interface})"
+        trouble = f"most backends of several services failed at once, as if it were due to {host}"
+        if hit := self._outage.services(self._sizes, now):
+            self._journal.alarm(trouble, ", ".join(sorted(self._names[key] for key in hit)))
+        else:
+            self._journal.calm(trouble)
 
     # Verdicts
 

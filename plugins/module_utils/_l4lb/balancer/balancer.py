@@ -49,6 +49,8 @@ class Outcome:
     """What the maps hold now, if that was drawn."""
     native_refused: str | None = None
     """Why mode auto is generic, in the kernel's words."""
+    pending: bool = False
+    """Whether what was applied is Plan.overlap, so that the plan itself is still to come."""
     left: tuple[str, ...] = ()
     """What a second run would change, if that was looked for."""
 
@@ -155,17 +157,23 @@ class Balancer:
         replace_foreign: bool = False,
         accepted: bool = False,
         verify: bool = False,
+        overlap: bool = False,
     ) -> Outcome:
         """Make the live state what `config` says, but for holds; None: remove the balancer.
 
         accepted: as of `plan`.
         verify: look again what the kernel does then, see `Outcome.left`.
+        overlap: take the first step only if there are two, see `Outcome.pending`.
 
         Raises L4lbError of some kind; the host is then as before.
         """
         require_root()  # here too: it takes root even to lock
         with lock.of_interface(self.interface, self.places.paths) as held:
-            outcome = self._carry_out(self.plan(config, replace_foreign, accepted), held)
+            plan = self.plan(config, replace_foreign, accepted)
+            if overlap and plan.overlap:
+                first = self.plan(plan.overlap, replace_foreign, accepted)
+                return replace(self._carry_out(first, held), plan=plan, pending=True)
+            outcome = self._carry_out(plan, held)
             if verify and outcome.plan.changed and outcome.tidy:
                 again = self._plan(config, Terms(accepted=accepted), outcome.image)
                 return replace(outcome, left=again.steps)

@@ -16,7 +16,7 @@ from ..errors import ForeignProgramError, HostError
 from ..maps import image, layout, sizes
 from ..model import checks
 from ..model.config import Config
-from ..model.edits import keep_holds
+from ..model.edits import keep_holds, overlapped
 from ..model.interface import Ingress
 from ..routing import crowd, path_mtu
 from . import changes, needs
@@ -172,6 +172,7 @@ class _Decision:
             sysctls=self.sysctls,
             needs=seen.needs,
             newcomer=seen.newcomer,
+            overlap=self._overlap(),
         )
 
     def _checked(self) -> list[str]:
@@ -270,6 +271,13 @@ class _Decision:
         return changes.compare(
             changes.Observed(manifest, maps.slots, maps.flows, self.seen.newcomer), self.desired
         )
+
+    def _overlap(self) -> Config | None:
+        """Only somebody who checks the new backends can end it."""
+        seen = self.seen
+        if self.terms.edited or seen.newcomer is None or seen.manifest is None:
+            return None
+        return overlapped(seen.manifest.config, self.config) if seen.live.attached else None
 
     def _outdated(self, wrong: Iterable[str], other_steps: bool) -> bool:
         """Whether the host has something otherwise than at the last run."""

@@ -25,7 +25,7 @@ from ..model.listing import listing
 from ..model.parse import Request, parse_request
 from ..model.values import interface_name
 from ..network import link
-from ..operations import here
+from ..operations import here, renewal
 from .output import show, tell
 from .usage import WOULD_CHANGE
 
@@ -85,7 +85,7 @@ def apply(options: argparse.Namespace) -> int:
     if options.check or len(orders) > 1:  # what is wrong with one keeps all from being changed
         plans = [balancer.plan(one.config, one.replace) for balancer, one in orders]
     if not options.check:
-        plans = [balancer.apply(one.config, one.replace).plan for balancer, one in orders]
+        plans = [renewal.apply(balancer, one.config, one.replace).plan for balancer, one in orders]
     for (balancer, _wanted_of_it), plan in zip(orders, plans):
         warn(plan)
         show([*(_difference(balancer, plan) if options.diff else ()), *steps(balancer, plan)])

@@ -16,6 +16,8 @@ description:
   - What is there already is compared with what is wanted, in the kernel itself. Only differences are applied, and they
     take effect at once or not at all. A change of services or backends does not touch the program.
   - What is wanted is also saved, in C(/etc/l4lb), one file per interface.
+  - An interface that C(l4lb pause) has detached stays so, with a warning, until C(l4lb resume); what is wanted takes
+    effect then.
   - Traffic that is not addressed to a service passes to the host untouched.
   - What cannot be meant is an error before anything changes, also in check mode; the options say what that is. A
     service without a backend that takes new flows is a warning.

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from lab import Lab
-from lab.host import Host
+from lab.host import CHECKOUT, Host
 from tests.fleet.rig.balancers import program
 from tests.fleet.rig.command import DEPLOYED, l4lb, play, service, who
 from tests.fleet.rig.hosts import python
@@ -113,6 +114,16 @@ def test_all_or_none(lb1: Host) -> None:
     assert f"write {MARK}: Read-only file system" in l4lb(lb1, "pause", code=1)
     assert program(lb1) == before
     lb1.run(["umount", "/etc/l4lb"])
+
+
+def test_what_the_page_says(lb1: Host) -> None:
+    page = (CHECKOUT / "docs/upkeep.md").read_text()
+    (commands,) = re.findall(r"```sh\n# on a balancer\n(.*?)```", page, re.DOTALL)
+    attached = []
+    for command in commands.splitlines():
+        lb1.run(["sh", "-c", command], check="status" not in command)
+        attached.append(program(lb1) is not None)
+    assert attached == [False, False, True]
 
 
 def test_it_goes_with_the_balancer(lb1: Host) -> None:

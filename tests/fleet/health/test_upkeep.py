@@ -49,7 +49,7 @@ DEPLOYED: dict[str, Any] = {
     ],
 }
 """Of a service whose backends have MAC addresses, the MTU of the interface is written down."""
-OTHERS = {name: f"to{name}" for name in ("foreign", "paused", "removed")}
+OTHERS = {name: f"to{name}" for name in ("foreign", "paused", "removed", "anew")}
 """Interfaces, and their other ends."""
 
 
@@ -200,11 +200,15 @@ class Flow:
         return self.socket.recv(100) == b"ping\n"
 
 
+def make(host: Host, name: str) -> None:
+    host.ip([f"link add {name} type veth peer name {OTHERS[name]}", f"link set {name} up"])
+
+
 @pytest.fixture
 def others(lb1: Host) -> Iterator[Host]:
     """More balancers on the same host."""
-    for name, end in OTHERS.items():
-        lb1.ip([f"link add {name} type veth peer name {end}", f"link set {name} up"])
+    for name in OTHERS:
+        make(lb1, name)
         given = {"interface": name, "services": [], "mode": "generic"}
         l4lb(lb1, "apply", "-", given=given)
     yield lb1
@@ -226,6 +230,8 @@ def test_programs_that_somebody_detaches(lab: Lab, others: Host) -> None:
     foreign = program(lb1, "foreign")
     l4lb(lb1, "pause", "paused")
     l4lb(lb1, "remove", "removed")
+    lb1.ip(["link delete anew"])
+    make(lb1, "anew")
     lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
     began = time.monotonic()
     with repaired(lb1, "attach the program to eth0, mode auto"):
@@ -239,6 +245,7 @@ def test_programs_that_somebody_detaches(lab: Lab, others: Host) -> None:
     assert time.monotonic() > began + GRACE
     assert all(flow.works() for flow in flows)
     assert upkeep(lb1)["problem"] is None
+    until(lb1, lambda: program(lb1, "anew") is not None)
 
     lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
     until(lb1, lambda: "again, which is left so" in (upkeep(lb1)["problem"] or ""))

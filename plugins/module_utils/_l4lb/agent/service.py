@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent: one process for all balancers of a host.
+"""The agent: one process for all balancers of a host, which has them follow the health of their
+backends, and keeps them as they were deployed.
 
 What balances goes on without it, as it was. When it returns, it takes over the verdicts that the
 data plane has.

@@ -102,6 +102,7 @@ def serve(order: dict[str, Any]) -> None:
 
     def work() -> None:
         with socket.socket(fileno=number) as theirs:
-            socket.send_fds(theirs, [b"x"], [compiler.load(*arguments).fd])
+            loaded = compiler.load(*arguments)  # open as long as it is here
+            socket.send_fds(theirs, [b"x"], [loaded.fd])
 
     answer(work)

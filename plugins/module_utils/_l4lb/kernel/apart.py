@@ -102,6 +102,7 @@ def serve(order: dict[str, Any]) -> None:
 
     def work() -> None:
         with socket.socket(fileno=number) as theirs:
-            socket.send_fds(theirs, [b"x"], [compiler.load(*arguments).fd])
+            program = compiler.load(*arguments)  # open until it is sent
+            socket.send_fds(theirs, [b"x"], [program.fd])
 
     answer(work)

@@ -63,6 +63,14 @@ def test_it_is_attached_again_once() -> None:
     assert not record.attaches(1000)
 
 
+def test_a_pause_lasts() -> None:
+    """However long, and whatever was before."""
+    paused = replace(GONE, paused=True, detached=())
+    record = heard(*ONCE, *((20.0 + hour * 3600, paused) for hour in range(100)))
+    assert not record.attaches(1e6)
+    assert (record.problem, record.repairs) == ("", 1)
+
+
 ENDS = {
     "a deploy": (30, Found(LATER, LATER, "native")),
     "a pause": (30, replace(GONE, paused=True, detached=())),

@@ -113,7 +113,8 @@ class _Agent:
         self._look.set()
 
     async def _look_at_all(self) -> None:
-        """At the balancers that there are by now."""
+        """At the balancers that there are by now. Raises HostError if another process must."""
+        here.require_writable()
         try:
             there = here.balancing()
             self._journal.calm(_LOST)

@@ -26,6 +26,7 @@ from .record import Record, read, trouble
 
 _PAUSE = 1.0
 """Seconds from one moment to the next at which a look may begin."""
+_UNSEEN = "l4lb status does not see what is repaired"
 _FOUND = "was found otherwise than it was left"
 
 
@@ -114,6 +115,11 @@ class Upkeep:
     def _note(self) -> None:
         there = {name: one.dump() for name, one in self._records.items()}
         text = json.dumps({"since": self._since, "balancers": there}).encode()
-        if text != self._noted:
+        if text == self._noted:
+            return
+        try:
             self._held.note(text)
             self._noted = text
+            self._journal.calm(_UNSEEN)
+        except L4lbError as e:
+            self._journal.alarm(_UNSEEN, str(e))

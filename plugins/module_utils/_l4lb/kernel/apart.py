@@ -102,7 +102,7 @@ def serve(order: dict[str, Any]) -> None:
 
     def work() -> None:
         with socket.socket(fileno=number) as theirs:
-            loaded = compiler.load(*arguments)  # open as long as it is here
-            socket.send_fds(theirs, [b"x"], [loaded.fd])
+            program = compiler.load(*arguments)  # open until it is sent
+            socket.send_fds(theirs, [b"x"], [program.fd])
 
     answer(work)

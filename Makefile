@@ -59,6 +59,10 @@ machine: ## a machine of Debian 13 in QEMU: deployed, rebooted, and a balancer a
 	@tools/setup machines
 	@python -m pytest --capture no --durations 0 --durations-min 1 tests/vm
 
+vm: ## balancers of Debian 12 and 13 in QEMU, and a backend with its kernel's tunnels (root)
+	@tools/setup machines
+	@molecule test --scenario-name vm
+
 gates: python ## what others judge the collection by; tools/gates NAME runs one
 	@tools/gates
 
@@ -84,4 +88,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands machine gates bench figures kernels matrix setup python clean
+.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands machine vm gates bench figures kernels matrix setup python clean

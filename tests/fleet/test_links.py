@@ -353,6 +353,9 @@ def test_two_balancers_that_redirect_to_each_other(lab: Lab, cards: Balancer) ->
         assert "error" not in other.do("apply", mine)
         assert other.do("facts")["mode"] == "native"
         works(lab, cards, "card", "web0", "web1")
+        generic = config("card2", "web0", "web1", mode="generic", source_address="198.18.1.2")
+        told = "packets of the balancer on card0 leave by card2, which takes them in mode"
+        assert any(line.startswith(told) for line in other.do("plan", generic)["warnings"])
         assert "error" not in other.do("apply", None)
         assert set(given_programs(lb1)) == {"card0", "card2"}
         works(lab, cards, "card", "web0", "web1")

@@ -430,6 +430,11 @@ HIDDEN = (
     f"network namespace: on the host itself, {V4}2 is to be 2048 and {V4}3 4096 or more"
 )
 
+SENDERS = (
+    "packets of the balancer on eth2 leave by eth0, which takes them in mode native only; set mode "
+    "to generic there, too"
+)
+
 WARNINGS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
     "nothing": (WANTED, deployed(), {}, []),
     "renamed": (
@@ -499,6 +504,12 @@ WARNINGS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         virgin(strips_tags=True),
         {},
         [TAGS],
+    ),
+    "others redirect to it": (
+        config(mode="generic"),
+        deployed(senders=["eth2"]),
+        {},
+        [SENDERS],
     ),
     "fewer next hops than the kernel keeps": (WANTED, crowded({4: 384, 6: 384}), {}, []),
     "higher limits": (WANTED, crowded({4: 7000}, LARGE), {}, []),

@@ -23,6 +23,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.routing.egress impo
     Settled,
     Surroundings,
     has_vlans,
+    holder,
     is_native,
     leading_to_bridges,
     settle,
@@ -114,6 +115,18 @@ CASES: dict[str, tuple[Surroundings, int, Egress | None, str]] = {
         5,
         Egress(ETH2, ((Q, 100),)),
         "program",
+    ),
+    "a VLAN with a program on one that has it already": (
+        over(vlan(5, ETH2, 100, xdp_mode=2, xdp_program=7), passing=[ETH2]),
+        5,
+        Egress(ETH2, ((Q, 100),)),
+        "program",
+    ),
+    "a VLAN with a program on one that takes them with a program": (
+        over(vlan(5, ETH2, 100, xdp_mode=2, xdp_program=7)),
+        5,
+        None,
+        "gets none while vlan5 has one",
     ),
     "a VLAN on one that cannot": (
         over(vlan(5, ETH2, 100), features={ETH2: 0}),
@@ -480,3 +493,21 @@ def test_whether_frames_with_tags_are_for_the_host(
     links: tuple[LinkEntry, ...], expected: bool
 ) -> None:
     assert has_vlans(ETH0, {one.index: one for one in (*HARDWARE, *links)}.values()) is expected
+
+
+@pytest.mark.parametrize(
+    ("links", "name"),
+    [
+        ((vlan(5, ETH0, 100),), None),
+        ((vlan(5, ETH0, 100, xdp_program=7),), "vlan5"),
+        ((vlan(5, ETH1, 100, xdp_program=7),), None),
+        ((link(8, "bridge", xdp_program=7), replace(HARDWARE[0], master=8)), "bridge8"),
+        ((link(8, "veth", lower=ETH0, xdp_program=7),), None),
+    ],
+)
+def test_whose_program_keeps_others_away_below(
+    links: tuple[LinkEntry, ...], name: str | None
+) -> None:
+    host = {one.index: one for one in (*HARDWARE, *links)}
+    found = holder(host[ETH0], host.values())
+    assert (found.name if found else None) == name

@@ -337,6 +337,11 @@ class _Decision:
             self.warnings.append(
                 "hash_seed has no effect: all services use the scheduler jhash, which knows none"
             )
+        if seen.senders:
+            self.warnings.append(
+                f"packets of the balancer on {', '.join(seen.senders)} leave by {name}, which "
+                "takes them in mode native only; set mode to generic there, too"
+            )
         for address in seen.ways.unreachable:
             self.warnings.append(f"no next hop for backend {address}; packets to it are dropped")
         limit_of = path_mtu.limits(

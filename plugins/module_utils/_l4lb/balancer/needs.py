@@ -25,11 +25,13 @@ from ..kernel.pins import Pins, all_pins, pinned_interfaces
 from ..maps.manifest import Manifest
 from ..model.config import Address, Config
 from ..network import forwarding, neighbour_table, neighbours, rtnetlink
+from ..network.link import Link
 from ..network.neighbours import Neighbour, Settled
 from ..routing import devices
 from .saved import saved_interfaces
 
 _VERSIONS = frozenset((4, 6))
+_NATIVE = 1
 _TRIES = 3
 """As another run may bring another state while this one looks."""
 
@@ -114,6 +116,31 @@ def needed_by_others(interface: str, paths: Paths) -> Needs | None:
             targets = frozenset(egress.target for egress in egresses.read(data_path).values())
             needs |= Needs(redirects=targets - {0})
     return needs
+
+
+def senders(interface: Link, paths: Paths) -> list[str]:
+    """Interfaces of balancers of mode native whose packets leave by this one, and no more once it
+    has a program of mode generic."""
+    if not devices.is_card(interface.index):
+        return []
+    native = {one.name for one in rtnetlink.links() if one.xdp_mode == _NATIVE}
+    return sorted(
+        name
+        for name, pins in all_pins(paths)
+        if name in native - {interface.name} and interface.index in _redirected_to(pins)
+    )
+
+
+def _redirected_to(pins: Pins) -> set[int]:
+    """Where a balancer's packets leave by the driver of another interface."""
+    there = _pinned(pins)
+    if there is None:
+        return set()
+    data_path, manifest = there
+    hops = needs_of(routed(manifest.config), manifest.config.sources).hops
+    used = {index for index, _address in hops}
+    table = egresses.read(data_path)
+    return {egress.target for (index, _mac), egress in table.items() if index in used}
 
 
 def _pinned(pins: Pins) -> tuple[DataPath, Manifest] | None:

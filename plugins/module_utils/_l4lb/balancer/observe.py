@@ -86,6 +86,7 @@ class Observed:
     strips_tags: the interface has VLANs, and takes tags off frames before a program sees them.
     saved: whether the file says this; asked when that is known.
     hint: that mode native may work by now, in words.
+    senders: as of needs.senders; asked only if the mode is to be generic.
     newcomer: as of `verdicts_after`.
     """
 
@@ -103,6 +104,7 @@ class Observed:
     saved: Callable[[Config], bool]
     tools: Tools
     hint: str | None = None
+    senders: Sequence[str] = ()
     newcomer: Verdict | None = None
 
     @property
@@ -150,6 +152,7 @@ def observe(
         saved=places.saved.holds,
         tools=Tools() if sources is None else _tools(sources),
         hint=modes.hint(live) if wanted.mode == "auto" else None,
+        senders=needs.senders(live.link, places.paths) if wanted.mode == "generic" else (),
         newcomer=_newcomer(places),
     )
 

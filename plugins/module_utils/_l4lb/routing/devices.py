@@ -20,7 +20,7 @@ from ..network.ethtool import drivers
 from ..network.link import Link
 from ..network.rtnetlink import LinkEntry
 from ..network.xdp import PASSING, is_passing
-from .egress import TAKES_REDIRECTS, Surroundings
+from .egress import TAKES_REDIRECTS, Surroundings, holder
 
 _PASS = struct.pack("=2Bhi2Bhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
 """return XDP_PASS"""
@@ -44,8 +44,10 @@ def surroundings(links: Sequence[LinkEntry], heard: bool = True) -> Surroundings
 
 
 def passing(links: Iterable[LinkEntry]) -> list[LinkEntry]:
-    """The interfaces that have a program for nothing but to take redirects."""
-    return [one for one in links if _has_passing(one)]
+    """The interfaces that have a program for nothing but to take redirects, which can be taken
+    away: not below another program."""
+    links = list(links)
+    return [one for one in links if _has_passing(one) and not holder(one, links)]
 
 
 def have_redirects_taken(entry: LinkEntry) -> None:
@@ -65,8 +67,13 @@ def have_redirects_taken(entry: LinkEntry) -> None:
 def successor(index: int) -> Program | None:
     """What is to take the place of a program on an interface that others redirect to, so that it
     goes on taking that; None: it does so without."""
-    kinds = (entry.kind for entry in rtnetlink.links() if entry.index == index)
-    return Program.load(PASSING, _PASS) if next(kinds, None) in ("", "bond") else None
+    return Program.load(PASSING, _PASS) if is_card(index) else None
+
+
+def is_card(index: int) -> bool:
+    """Whether it is an interface that may take redirects only while it has a program of mode
+    native."""
+    return any(one.index == index and one.kind in ("", "bond") for one in rtnetlink.links())
 
 
 def let_go(entry: LinkEntry) -> None:

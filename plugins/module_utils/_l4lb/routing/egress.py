@@ -103,6 +103,17 @@ def leading_to_bridges(links: Iterable[LinkEntry]) -> set[int]:
     return found
 
 
+def holder(link: LinkEntry, links: Iterable[LinkEntry]) -> LinkEntry | None:
+    """The interface above one whose program keeps the kernel from giving this one another, and from
+    taking one away; None: there is none."""
+    above = (
+        one
+        for one in links
+        if one.index == link.master or (one.kind in _ON_ANOTHER and one.lower == link.index)
+    )
+    return next((one for one in above if one.xdp_program), None)
+
+
 def has_vlans(index: int, links: Iterable[LinkEntry]) -> bool:
     """Whether the host has VLAN devices for frames that come in by an interface, on it or on the
     bridge or bond that it is a port of."""
@@ -228,6 +239,12 @@ class Exits:
         if link.xdp_program:
             return _stuck(f"as {link.name} has another XDP program, of mode generic; {_OTHERWISE}")
         if self._would_take(link):
+            above = holder(link, self._links.values())
+            if above:
+                return _stuck(
+                    f"as {link.name} takes that only while it has a program, and gets none while "
+                    f"{above.name} has one; remove that first, and let it balance again afterwards"
+                )
             return replace(there, needs_program=True)
         return _stuck(f"as the driver of {link.name} takes nothing from XDP; {_OTHERWISE}")
 

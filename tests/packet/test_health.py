@@ -56,10 +56,10 @@ def shuffled(rng: random.Random, lines: list[list[Event]]) -> Iterator[list[Even
     """In any order that leaves each backend's own, several at a time, as a balancer may see it."""
     order = [line for line in lines for _event in line]
     rng.shuffle(order)
-    left = {id(line): iter(line) for line in lines}
+    left = {id(line): line[::-1] for line in lines}
     while order:
         count = rng.randint(1, 20)
-        yield [next(left[id(line)]) for line in order[:count]]
+        yield [left[id(line)].pop() for line in order[:count]]
         del order[:count]
 
 

@@ -18,7 +18,11 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent import upkeep
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.journal import Journal
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.record import Record, read
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.upkeep import Upkeep
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import BusyError, HostError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
+    BusyError,
+    HostError,
+    L4lbError,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import lock
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.repair import Found
@@ -163,14 +167,15 @@ class Scene:
     def __init__(self, paths: Paths, held: lock.Held, changes: Heard) -> None:
         self.paths, self.changes = paths, changes
         self.lines: list[str] = []
-        self.finds: Found | Exception = WELL
+        self.finds = WELL
+        self.problem: L4lbError | None = None
         self.looks: list[tuple[str, bool, str | None]] = []
         self.upkeep = Upkeep(Journal(self.lines.append), held, paths, self.look)
 
     def look(self, interface: str, attach: bool, mode: str | None) -> tuple[Found, float]:
         self.looks.append((interface, attach, mode))
-        if isinstance(self.finds, Exception):
-            raise self.finds
+        if self.problem:
+            raise self.problem
         return self.finds, 0.0
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -232,9 +237,9 @@ def test_another_run_is_let_alone(scene: Scene, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(records, "_BUSY", 0.05)
 
     async def story() -> None:
-        scene.finds = BusyError("held")
+        scene.problem = BusyError("held")
         await scene.until(lambda: len(scene.looks) > 1)
-        scene.finds = HostError("no root")
+        scene.problem = HostError("no root")
         await scene.until(lambda: scene.lines)
 
     scene.plays(story)

@@ -37,6 +37,7 @@ def ask(module: str, arguments: Sequence[Any], action: str, fds: Sequence[int] =
     """
     order = {"path": sys.path, "module": module, "arguments": [*arguments]}
     try:
+        # pylint: disable-next=ansible-bad-function  # the library is used without modules, too
         done = subprocess.run(
             [sys.executable, "-c", _START],
             input=json.dumps(order),

@@ -22,8 +22,8 @@ demo: setup ## build the laboratory, balance real traffic, show the table (root)
 demo-clean: python ## remove what make demo left behind (root)
 	@lab/demo clean
 
-test: ## everything below, in order, with the time of each stage (root)
-	@tools/stages lint unit sanity packet fleet molecule userlands
+test: setup ## the stages from lint to machine, with the time of each (root)
+	@tools/stages --beside machine lint unit sanity --then packet fleet molecule userlands
 
 lint: python ## style and types of Python, C, YAML, shell and Ansible content
 	@tools/lint

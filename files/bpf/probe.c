@@ -13,6 +13,7 @@
 #include "parse/address.h"
 #include "choose/record.h"
 #include "send/outer.h"
+#include "send/route.h"
 
 #define TAG 0x4c340000 /* and the index of a record */
 #define TAG_MASK 0xffff0000
@@ -57,28 +58,12 @@ static __always_inline int refuse(struct probe_count *count, enum refusal refusa
 	return TC_ACT_SHOT;
 }
 
-/* Asks as the balancer does, see send/nexthop.h. Whether the next hop is known there already does
- * not matter, for the kernel finds it in time.
- */
+/* Whether the next hop is known already does not matter, for the kernel finds it in time. */
 static __always_inline enum refusal
 ask_for_route(struct __sk_buff *skb, const struct backend *backend, struct bpf_fib_lookup *fib)
 {
-	long result;
+	long result = find_route(skb, backend, fib);
 
-	fib->ifindex = LOOPBACK_IFINDEX;
-	if (backend->flags & BACKEND_IPV6) {
-		fib->family = AF_INET6;
-		fib->l4_protocol = IPPROTO_ICMPV6;
-		fib->sport = htons(ICMPV6_ECHO_REPLY << 8);
-		__builtin_memcpy(fib->ipv6_src, &backend->source, sizeof(fib->ipv6_src));
-		__builtin_memcpy(fib->ipv6_dst, &backend->destination, sizeof(fib->ipv6_dst));
-	} else {
-		fib->family = AF_INET;
-		fib->l4_protocol = IPPROTO_ICMP;
-		fib->ipv4_src = backend->source.word[0];
-		fib->ipv4_dst = backend->destination.word[0];
-	}
-	result = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 	if (result == BPF_FIB_LKUP_RET_FWD_DISABLED)
 		return REFUSED_FORWARDING_OFF;
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
@@ -149,17 +134,6 @@ static __always_inline int send_to_neighbour(struct __sk_buff *skb, const struct
 		__builtin_memcpy(hop.ipv6_nh, &backend->destination, sizeof(hop.ipv6_nh));
 	}
 	return redirect_neigh(fib->ifindex, &hop, sizeof(hop), 0);
-}
-
-static __always_inline int is_behind_router(const struct backend *backend,
-					    const struct bpf_fib_lookup *fib)
-{
-	if (!(backend->flags & BACKEND_IPV6))
-		return fib->ipv4_dst != backend->destination.word[0];
-	return fib->ipv6_dst[0] != backend->destination.word[0] ||
-	       fib->ipv6_dst[1] != backend->destination.word[1] ||
-	       fib->ipv6_dst[2] != backend->destination.word[2] ||
-	       fib->ipv6_dst[3] != backend->destination.word[3];
 }
 
 static __always_inline int send(struct __sk_buff *skb, struct probe *probe,

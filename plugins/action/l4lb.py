@@ -12,16 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import (
     parse_request,
     parse_settings,
 )
-from ansible_collections.xdp.l4lb.plugins.plugin_utils.shown import show_change
+from ansible_collections.xdp.l4lb.plugins.plugin_utils.shown import show_change, warn_of_lacks
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.sources import packed_sources
-
-display = Display()
 
 HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 """As Ansible itself says it."""
@@ -70,8 +67,7 @@ class ActionModule(ActionBase):
             show_change(result, self._task.diff)
             if self._templar.template(task_vars.get("__l4lb_installing", False)):
                 result.pop("lacks", None)
-            if "lacks" in result:
-                display.warning(f"a real run would stop here: {result['lacks']}")
+            warn_of_lacks(result)
         elif "lacks" in result:
             result.update(failed=True, msg=result["lacks"])
 

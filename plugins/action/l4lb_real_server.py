@@ -9,13 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.realserver.options import parse_request
-from ansible_collections.xdp.l4lb.plugins.plugin_utils.shown import show_change
+from ansible_collections.xdp.l4lb.plugins.plugin_utils.shown import show_change, warn_of_lacks
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.sources import packed_sources
-
-display = Display()
 
 
 class ActionModule(ActionBase):
@@ -45,6 +42,5 @@ class ActionModule(ActionBase):
         )
         if not (task_vars or {}).get("__l4lb_backend_trial"):
             show_change(result, self._task.diff)
-            if "lacks" in result:
-                display.warning(f"a real run would stop here: {result['lacks']}")
+            warn_of_lacks(result)
         return result

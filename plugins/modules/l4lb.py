@@ -16,6 +16,8 @@ description:
   - What is there already is compared with what is wanted, in the kernel itself. Only differences are applied, and they
     take effect at once or not at all. A change of services or backends does not touch the program.
   - What is wanted is also saved, in C(/etc/l4lb), one file per interface.
+  - An interface that C(l4lb pause) has detached stays so, with a warning, until C(l4lb resume); what is wanted takes
+    effect then.
   - Traffic that is not addressed to a service passes to the host untouched.
   - What cannot be meant is an error before anything changes, also in check mode; the options say what that is. A
     service without a backend that takes new flows is a warning.
@@ -463,17 +465,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.respawn import (
-    has_respawned,
-    probe_interpreters_for_module,
-    respawn_module,
-)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
-    CompileError,
-    HostError,
-    L4lbError,
-)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import L4lbError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import unpack_sources
@@ -481,27 +474,19 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listing impor
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import CONFIG, RUN
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_request
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import pyroute
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
-
-# Where distributions put the Python that their bcc belongs to.
-INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import here, renewal
+from ansible_collections.xdp.l4lb.plugins.module_utils._module import (
+    changes,
+    lacks,
+    run_module,
+    specification,
+    use_python_that_has,
+)
 
 
 def arguments() -> dict[str, dict[str, Any]]:
     """The argument spec: the model's options, and those of the module alone."""
-    spec: dict[str, dict[str, Any]] = {
-        "sources": {"type": "str", "no_log": True},  # every run would write it to the system's log
-    }
-    for option in (*CONFIG.values(), *RUN.values()):
-        given: dict[str, Any] = {"type": option.kind}
-        spec[option.name] = given
-        if option.required:
-            given["required"] = True
-        elif option.default is not None:
-            given["default"] = list(option.default) if option.kind == "list" else option.default
-        if option.choices:
-            given["choices"] = list(option.choices)
+    spec = specification((*CONFIG.values(), *RUN.values()))
     spec["own_macs"]["elements"] = "str"
     # What is below is the model's to check, whose words are shorter, and which does it faster. None
     # is not an empty list, which removes all services.
@@ -512,29 +497,6 @@ def arguments() -> dict[str, dict[str, Any]]:
 ARGUMENTS = arguments()
 
 
-def use_right_python() -> None:
-    """Go on under the distribution's Python if this one lacks what that one has."""
-    if has_respawned():
-        return
-    there = {"bcc": requirements.bcc_version(), "pyroute2": pyroute.pyroute2_is_installed()}
-    for name, is_installed in there.items():
-        if not is_installed:
-            interpreter = probe_interpreters_for_module(INTERPRETERS, name)
-            if interpreter:
-                respawn_module(interpreter)
-
-
-def lacks() -> dict[str, str]:
-    """What a real run would fail for; in check mode it goes on, as it may be installed by then."""
-    try:
-        pyroute.require_pyroute2()
-        bpf.require()
-        requirements.require_tools()
-    except HostError as e:
-        return {"lacks": str(e)}
-    return {}
-
-
 def run(module: AnsibleModule) -> dict[str, Any]:
     """Do what the options say; returns the result. Raises L4lbError."""
     params = dict(module.params)
@@ -543,15 +505,18 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     require_root()
     request = here.resolved(request)
     sources = unpack_sources(packed)
-    use_right_python()
+    use_python_that_has(
+        {"bcc": requirements.bcc_version(), "pyroute2": pyroute.pyroute2_is_installed()}
+    )
     balancer = Balancer(request.interface, sources)
     desired, replace = request.config, request.replace
 
     if module.check_mode:
         plan = balancer.plan(desired, replace)
-        result: dict[str, Any] = lacks() if desired else {}
+        needed = (pyroute.require_pyroute2, bpf.require, requirements.require_tools)
+        result: dict[str, Any] = lacks(*needed) if desired else {}
     else:
-        outcome = balancer.apply(desired, replace, verify=True)
+        outcome = renewal.apply(balancer, desired, replace, verify=True)
         plan = outcome.plan
         if outcome.left:
             raise L4lbError(
@@ -566,25 +531,13 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         if outcome.headers:
             headers = outcome.headers
             result["headers"] = {"release": headers.release, "exact": headers.exact}
-    for warning in plan.warnings:
-        module.warn(printable(warning))
-    steps = [printable(step) for step in plan.steps]
-    title = f"balancer of {balancer.interface}"
     before = listing(plan.before)
     after = before if plan.before == plan.after else listing(plan.after)
     return {
         **result,
-        "changed": plan.changed,
-        "steps": steps,
+        **changes(module, f"balancer of {balancer.interface}", plan, before, after),
         "moves": [asdict(move) for move in plan.moves],
         "others": [name for name in here.known() if name != balancer.interface],
-        "diff": {
-            "before_header": title,
-            "after_header": title,
-            "before": before,
-            "after": after,
-            "prepared": "".join(f"{step}\n" for step in steps),
-        },
     }
 
 
@@ -602,16 +555,7 @@ class Module(AnsibleModule):
 
 def main() -> None:
     """Run as a module."""
-    module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
-    # What was asked for, the action plugin knows; to send it back takes longer than to do it.
-    told: dict[str, Any] = {"invocation": {}}
-    try:
-        told.update(run(module))
-    except CompileError as e:
-        module.fail_json(msg=str(e), log=e.log, **told)
-    except L4lbError as e:
-        module.fail_json(msg=str(e), **told)
-    module.exit_json(**told)
+    run_module(Module(argument_spec=ARGUMENTS, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

@@ -217,7 +217,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.order im
     operate,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import held_weight
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
+from ansible_collections.xdp.l4lb.plugins.module_utils._module import changes
 
 
 def order_of(params: dict[str, Any]) -> Order:
@@ -260,12 +260,12 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     require_root()
     order = order_of(module.params)
     report = operate(order, module.check_mode)
-    for warning in report.warnings:
-        module.warn(printable(warning))
-    steps = [printable(step) for step in report.steps]
+    before, after = (
+        "".join(as_yaml(place, getattr(place, side)) for place in report.places)
+        for side in ("before", "after")
+    )
     result: dict[str, Any] = {
-        "changed": bool(steps),
-        "steps": steps,
+        **changes(module, f"backend {order.address}", report, before, after),
         "services": [
             {
                 "interface": place.interface,
@@ -277,13 +277,6 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             for place in report.places
         ],
         "flows": report.flows,
-        "diff": {
-            "before_header": f"backend {order.address}",
-            "after_header": f"backend {order.address}",
-            "before": "".join(as_yaml(place, place.before) for place in report.places),
-            "after": "".join(as_yaml(place, place.after) for place in report.places),
-            "prepared": "".join(f"{step}\n" for step in steps),
-        },
     }
     if report.waited:
         result.update(waited=round(report.waited.seconds, 1), quiet=report.waited.quiet)

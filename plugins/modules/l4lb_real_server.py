@@ -189,73 +189,36 @@ log:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.respawn import (
-    has_respawned,
-    probe_interpreters_for_module,
-    respawn_module,
-)
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
-    CompileError,
-    HostError,
-    L4lbError,
-)
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import require_root
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import unpack_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.real_server import counters
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import printable
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.realserver import probe
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.realserver.options import (
     OPTIONS,
     RUN,
     parse_request,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.realserver.server import (
-    Plan,
-    RealServer,
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.realserver.server import RealServer
+from ansible_collections.xdp.l4lb.plugins.module_utils._module import (
+    changes,
+    lacks,
+    run_module,
+    specification,
+    use_python_that_has,
 )
-
-# Where distributions put the Python that their bcc belongs to.
-INTERPRETERS = ["/usr/bin/python3", "/usr/libexec/platform-python"]
 
 
 def arguments() -> dict[str, dict[str, Any]]:
     """The argument spec: the library's options, and those of the module alone."""
-    spec: dict[str, dict[str, Any]] = {
-        "services": {"type": "raw"},
-        "sources": {"type": "str", "no_log": True},  # every run would write it to the system's log
-    }
-    for option in (*OPTIONS.values(), *RUN.values()):
-        given: dict[str, Any] = {"type": option.kind}
-        spec[option.name] = given
-        if option.default is not None:
-            given["default"] = list(option.default) if option.kind == "list" else option.default
-        if option.choices:
-            given["choices"] = list(option.choices)
+    spec = specification((*OPTIONS.values(), *RUN.values()))
+    spec["services"] = {"type": "raw"}
     spec["balancers"]["elements"] = "str"
     return spec
 
 
 ARGUMENTS = arguments()
-
-
-def use_right_python(plan: Plan) -> None:
-    """Go on under the distribution's Python if a program is to be compiled, and this one cannot."""
-    if plan.loads and not has_respawned() and not requirements.bcc_version():
-        interpreter = probe_interpreters_for_module(INTERPRETERS, "bcc")
-        if interpreter:
-            respawn_module(interpreter)
-
-
-def lacks(plan: Plan) -> dict[str, str]:
-    """What a real run would fail for; in check mode it goes on, as it may be installed by then."""
-    try:
-        if plan.loads:
-            bpf.require()
-            requirements.require_tools()
-    except HostError as e:
-        return {"lacks": str(e)}
-    return {}
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -266,44 +229,26 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     require_root()
     server = RealServer(unpack_sources(packed))
     plan = server.plan(request.desired, request.keep)
-    use_right_python(plan)
-    more = lacks(plan) if module.check_mode else {}
+    if plan.loads:
+        use_python_that_has({"bcc": requirements.bcc_version()})
+    needed = (bpf.require, requirements.require_tools) if plan.loads else ()
+    more = lacks(*needed) if module.check_mode else {}
     if not module.check_mode:
         plan = server.apply(request.desired, request.keep)
         if request.verify:
             for failure in probe.failures(request.desired):
                 raise HostError(f"it is set up, but {failure}")
-    for warning in plan.warnings:
-        module.warn(printable(warning))
-    steps = [printable(step) for step in plan.steps]
-    before, after = plan.listings
     return {
         **more,
-        "changed": plan.changed,
-        "steps": steps,
+        **changes(module, "real server", plan, *plan.listings),
         "decapsulation": plan.way,
         "counters": counters(),
-        "diff": {
-            "before_header": "real server",
-            "after_header": "real server",
-            "before": before,
-            "after": after,
-            "prepared": "".join(f"{step}\n" for step in steps),
-        },
     }
 
 
 def main() -> None:
     """Run as a module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    told: dict[str, Any] = {"invocation": {}}
-    try:
-        told.update(run(module))
-    except CompileError as e:
-        module.fail_json(msg=str(e), log=e.log, **told)
-    except L4lbError as e:
-        module.fail_json(msg=str(e), **told)
-    module.exit_json(**told)
+    run_module(AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True), run)
 
 
 if __name__ == "__main__":

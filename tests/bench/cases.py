@@ -254,6 +254,11 @@ def chores() -> Iterator[Chore]:
         Limit(10000, unit="ms"),
     )
     yield Chore(
+        "health verdict to switch, one server in 64 services of 512, library time",
+        partial(control.judge_one, many),
+        Limit(50, unit="ms"),
+    )
+    yield Chore(
         "second run that changes nothing, 64 services of 512, module time on the host",
         partial(control.second_run, many),
         Limit(1000, unit="ms"),

@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.balancer import Balancer
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import Verdict
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network import forwarding
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.judge import Judge
 
 from tests.bench import ROOT
 from tests.bench.sandbox import ip
@@ -79,6 +82,26 @@ def replace_one(services: list[dict[str, Any]], times: int) -> list[float]:
         taken.append(time.perf_counter() - start)
         if not outcome.plan.changed or outcome.plan.load:
             raise UnexpectedError(f"replacing a backend did: {outcome.plan.steps}")
+    balancer.apply(None)
+    return taken
+
+
+def judge_one(services: list[dict[str, Any]], times: int) -> list[float]:
+    """Seconds from the verdict that a server which all services have does not answer any more, or
+    does again, to the switch: those of others each time, as an agent meets them."""
+    checked = [{**one, "check": {"type": "tcp", "interval": 60}} for one in services]
+    balancer = Balancer(INTERFACE, sources())
+    balancer.apply(parse_config(options(checked)))
+    judge = Judge(balancer)
+    judge.look()
+    taken = []
+    for turn in range(times):
+        address = ip_address(services[0]["backends"][turn // 2]["address"])
+        found = {} if turn % 2 else {address: Verdict(answered=False, reason="refused")}
+        verdicts = {one["name"]: found for one in services}
+        taken.append(_seconds(partial(judge.follow, verdicts)))
+        if judge.look().verdicts != (verdicts if found else {}):
+            raise UnexpectedError("the balancer did not follow")
     balancer.apply(None)
     return taken
 

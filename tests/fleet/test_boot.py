@@ -197,6 +197,16 @@ def when(inside: list[str], unit: str, moment: str) -> int:
     return int(shown)
 
 
+def await_repair(inside: list[str], what: str) -> None:
+    """Until the agent says that it has repaired this last."""
+    deadline = time.monotonic() + 60
+    shown = ""
+    while not re.search(f"^The agent has repaired eth0 .*{re.escape(what)}", shown, re.MULTILINE):
+        assert time.monotonic() < deadline, shown + run(inside, "journalctl", "-u", "l4lb-agent")
+        time.sleep(0.2)
+        shown = run(inside, "l4lb", "status")
+
+
 def test_a_reboot(lb1: Host) -> None:
     with booted(lb1) as inside:
         predicted = play(inside, "deploy", "--check")
@@ -220,6 +230,23 @@ def test_a_reboot(lb1: Host) -> None:
         assert 0 < balances <= online
         assert "web on eth0 (native), " in run(inside, "l4lb", "status")
         assert run(inside, "systemctl", "is-active", "l4lb-agent") == "active"
+        assert play(inside, "deploy", "--skip-tags", "packages") == 0
+
+        # The agent repairs what somebody breaks, within the limits of its unit.
+        run(inside, "sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0")
+        run(inside, "ip", "neigh", "del", "203.0.113.21", "dev", "eth0")
+        await_repair(inside, "set net.ipv4.conf.lo.forwarding to 1; have the kernel keep")
+        assert run(inside, "sysctl", "-n", "net.ipv4.conf.lo.forwarding") == "1"
+        assert run(inside, "ip", "neigh", "show", "nud", "all", "proto", "214") != ""
+        assert play(inside, "deploy", "--skip-tags", "packages") == 0
+
+        # So it does where all that it looked after was removed, and made anew.
+        anew = "cp /etc/l4lb/eth0.json /root; l4lb remove eth0; l4lb apply /root/eth0.json"
+        mac = run(inside, "cat", "/sys/class/net/eth0/address")
+        run(inside, "sh", "-ec", anew)
+        for address in ("02:00:00:00:77:03", mac):
+            run(inside, "ip", "link", "set", "eth0", "address", address)
+            await_repair(inside, f"-> {address}")
         assert play(inside, "deploy", "--skip-tags", "packages") == 0
 
         # A removal that fails leaves what it found, and so it does for the next boot.

@@ -127,14 +127,15 @@ def works(lab: Lab, lb1: Balancer, network: str, *servers: str) -> None:
     router.run(["ping", "-c1", "-W9", OWN[network]])
     router.ip([f"route replace {VIP}/32 via {OWN[network]}"])
     sent, dropped = lb1.counted()
-    with Stream(lab.host("client"), (VIP, ECHO), flows=FLOWS, interval=0.05) as stream:
+    with Stream(lab.host("client"), (VIP, ECHO), flows=FLOWS, interval=0.2) as stream:
         stream.await_answers()
     found = {server for flow in range(FLOWS) for server in stream.servers(flow)}
     assert found == set(servers)
     now, dropped_now = lb1.counted()
     assert dropped_now == dropped
     assert now - sent == stream.numbers * FLOWS
-    assert [stream.lost(flow) for flow in range(FLOWS)] == [[]] * FLOWS
+    lost = {flow: (stream.servers(flow), stream.lost(flow)) for flow in range(FLOWS)}
+    assert {flow: said for flow, said in lost.items() if said[1]} == {}, stream.numbers
 
 
 @pytest.mark.parametrize("mode", ["native", "generic"])
@@ -182,6 +183,7 @@ def test_a_route_moves_to_another_vlan(lab: Lab, vlans: Balancer) -> None:
     finally:
         vlans.host.ip([f"route delete {address} dev eth0.200"])
         router.ip(["link set web1 master red", f"route delete {address} dev blue"])
+        lab.host("web1").ip(["neigh flush dev eth0"])  # else it asks for its router in blue first
 
 
 def test_vlans_on_a_bridge_that_knows_them(lab: Lab, vlans: Balancer) -> None:

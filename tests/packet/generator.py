@@ -6,9 +6,15 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
+
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import (
+    NOT_CHECKED,
+    Verdict,
+    Verdicts,
+)
 
 from tests.packet.crossing import (
     BRIDGE_MAC,
@@ -121,6 +127,7 @@ def configuration(rng: random.Random) -> tuple[list[dict[str, Any]], dict[str, A
             "encapsulation": rng.choice(ENCAPSULATIONS),
             "flow_table": rng.random() < 0.5,
             "backends": listed,
+            **health(rng, listed),
         }
     return list(services.values()), {
         "source_address": rng.choice([None, "203.0.113.7", "203.0.113.0/24", "100.64.0.0/10"]),
@@ -135,6 +142,37 @@ def configuration(rng: random.Random) -> tuple[list[dict[str, Any]], dict[str, A
         "echo_rate": rng.choice([NO_LIMIT, NO_LIMIT, 50, 1, 0]),
         "too_big_rate": rng.choice([NO_LIMIT, NO_LIMIT, 50, 1, 0]),
     }
+
+
+def health(rng: random.Random, listed: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Options of a service about health, and which of its backends are backups."""
+    if rng.random() < 0.3:
+        return {}
+    for backend in listed:
+        backend["backup"] = rng.random() < 0.2
+    return {
+        "check": {"type": "tcp", "port": 80},
+        "on_unhealthy": rng.choice(["auto", "auto", "move", "keep"]),
+        "min_healthy": rng.choice([1, 1, 0, 2, "50%", "100%"]),
+    }
+
+
+def verdicts(rng: random.Random, services: Iterable[dict[str, Any]]) -> dict[str, Verdicts]:
+    """Any, of the services that are checked."""
+    found: dict[str, Verdicts] = {}
+    for service in services:
+        share = rng.choice([0, 0.3, 0.3, 0.6, 1])
+        bad = [one for one in service["backends"] if rng.random() < share]
+        if "check" in service:
+            found[service["name"]] = {ip_address(one["address"]): verdict(rng) for one in bad}
+    return found
+
+
+def verdict(rng: random.Random) -> Verdict:
+    """Unhealthy, not checked yet, or healthy again with a part of its share."""
+    if rng.random() < 0.2:
+        return Verdict(answered=True, reason=NOT_CHECKED)
+    return Verdict(answered=rng.random() < 0.5, share=rng.choice([0, 0, 0, 10, 90]))
 
 
 class Traffic:

@@ -12,6 +12,7 @@ import ctypes
 import os
 import subprocess
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -25,7 +26,9 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.build impo
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import Array
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.pins import Pins
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import image
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.egress_record import (
     Egress,
     EgressKey,
@@ -37,8 +40,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface imp
     Receivers,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import Verdicts
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.judge import Judged
 
-from tests.maps import write
+from tests import maps
 from tests.packet.flows import FlowTable
 from tests.packet.hashing import ones_complement_sum
 from tests.packet.model import (
@@ -189,6 +194,19 @@ def _output(command: Sequence[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+class NoPins(Pins):
+    """Of maps that go with this process."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nowhere"))
+
+    def set(self, name: str, thing: object) -> None:
+        pass
+
+    def drop_others(self, names: object) -> None:
+        pass
+
+
 class Balancer:
     """The program and the model, configured alike. A program is compiled once for each set of
     features.
@@ -228,6 +246,7 @@ class Balancer:
         self._receivers = receivers or Receivers(by_vlan=IN_EVERY_VLAN)
         self._compiled: dict[tuple[str, ...], DataPath] = {}
         self._written: tuple[Any, ...] | None = None
+        self._judged: Judged
         self._before = Statistics()
         self._handled = 0
 
@@ -247,6 +266,31 @@ class Balancer:
         self._configure(services, options)
         assert self.datapath is datapath, "other features take another program, without the flows"
         self.model.flows = flows
+
+    def hear(self, verdicts: Mapping[str, Verdicts]) -> None:
+        """Have both follow verdicts, all that there are of the services named."""
+        self.namespace.call(self._judged.follow, verdicts, NoPins())
+        self._manifest = self._judged.manifest
+        self.model.hear(self._manifest.verdicts)
+
+    def differences(self) -> list[str]:
+        """Where the maps do not hold what is configured and has been heard."""
+        return maps.differences(self.datapath, self._manifest, self._judged.ingress)
+
+    def choices(self) -> dict[str, list[str | None]]:
+        """The backend of each slot, by the name of the service; a settled one has a single one."""
+        found = {}
+        for service in self._manifest.config.services:
+            numbers = self._manifest.numbers[service.name].items()
+            by_number = {number: str(address) for address, number in numbers}
+            table = self._manifest.tables.get(service.name)
+            slots = (
+                array("H", self.datapath.lookup_tables.lookup(table.index) or b"")
+                if table
+                else [image.only_number(service, self._manifest)]
+            )
+            found[service.name] = [by_number.get(number) for number in slots]
+        return found
 
     def send(self, frame: bytes) -> Outcome:
         """Send one frame through both; fail where they differ."""
@@ -334,6 +378,7 @@ class Balancer:
             host=self._host,
             clock=self._clock,
         )
+        self.model.hear(self._manifest.verdicts)  # those of services that stay
         self._before = self._counted()
         self._handled = 0
 
@@ -370,7 +415,8 @@ class Balancer:
         flow_key = self.datapath.maps.get("flow_key")
         if isinstance(flow_key, Array):
             flow_key.update(0, FLOW_KEY)
-        self._manifest = write(self.datapath, config, source, exits, mtus)
+        self._manifest = maps.write(self.datapath, config, source, exits, mtus)
+        self._judged = Judged.found(self.datapath, self._manifest, source)
 
     def _forget_flows(self) -> None:
         if "flows" in self.datapath.maps:

@@ -3,8 +3,9 @@
 """What the data plane must do with a frame, written from the RFCs and the documented behaviour.
 
 This shares no code with the data plane: a mistake would have to be made twice to go unnoticed.
-Two things are taken from the library, both tested on their own: the configuration's dataclasses
-and the Maglev table. `Model.process` reads as the list of steps that a frame goes through.
+Three things are taken from the library, each tested on its own: the dataclasses of configuration
+and verdicts, the Maglev table, and what it becomes for want of healthy backends. `Model.process`
+reads as the list of steps that a frame goes through.
 
 References: those of wire.py, RFC 1812 (routers), RFC 2003 (IP in IP), RFC 2473 (tunnels in IPv6),
 RFC 4213 (IPv6 in IPv4), RFC 2784 (GRE), draft-ietf-intarea-gue (GUE, variant 1), RFC 6040 (ECN in
@@ -26,18 +27,11 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
     Config,
     Service,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidate import Candidate
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.maglev import maglev
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import Verdicts
 
-from tests.packet.flows import (
-    JHASH_SLOTS,
-    Flow,
-    FlowTable,
-    Remembered,
-    jhash_slot,
-    maglev_slot,
-)
+from tests.packet.flows import Flow, FlowTable, Remembered, jhash_slot, maglev_slot
 from tests.packet.hashing import MASK32, ones_complement_sum, updated_checksum
+from tests.packet.health import NO_VERDICTS, Stands, found_by_packets
 from tests.packet.limits import Clock, Limiter, is_sound
 from tests.packet.wire import (
     ACK,
@@ -236,14 +230,21 @@ class Model:
         self._services = {service.key: service for service in config.services}
         self._protocols = {(service.address, service.protocol) for service in config.services}
         self._addresses = {service.address for service in config.services}
-        self._backends = {
-            (service.key, backend.address): backend
-            for service in config.services
-            for backend in service.backends
-        }
-        self._tables = {
-            service.name: lookup_table(service, config.hash_seed) for service in config.services
-        }
+        self._verdicts: Mapping[str, Verdicts] = {}
+        self._stands: dict[str, Stands] = {}
+
+    def hear(self, verdicts: Mapping[str, Verdicts]) -> None:
+        """Have packets find the backends as these say, by the name of the service."""
+        self._verdicts = verdicts
+
+    def stands(self, service: Service) -> Stands:
+        """How packets find its backends; found out when the first comes."""
+        verdicts = self._verdicts.get(service.name, NO_VERDICTS)
+        known = self._stands.get(service.name)
+        if known is None or known.verdicts is not verdicts:
+            known = found_by_packets(service, self.config.hash_seed, verdicts)
+            self._stands[service.name] = known
+        return known
 
     def process(self, frame: bytes) -> Outcome:
         """Take a frame through all steps."""
@@ -376,7 +377,7 @@ class Model:
         if known:
             if tcp_flags is not None:
                 known.touch(now, confirms=not tcp_flags & (SYN | RST))
-            backend = self._backends.get((service.key, known.backend))
+            backend = self.stands(service).backends.get(known.backend)
             states = ("enabled",) if opens else ("enabled", "drained")
             if backend and backend.state in states and (backend.weight or not opens):
                 count(self.statistics.flows, "hits")
@@ -400,7 +401,7 @@ class Model:
             slot = jhash_slot(flow.source.packed, flow.ports)
         else:
             slot = maglev_slot(flow.hash(self.config.hash_seed))
-        backend = self._tables[service.name][slot]
+        backend = self.stands(service).table[slot]
         if backend is None:
             raise DroppedError("no_backend")
         return backend
@@ -660,35 +661,6 @@ def too_big(frame: bytes, packet: Packet, mtu: int) -> bytes:
 
 def count(counts: dict[str, int], name: str) -> None:
     counts[name] = counts.get(name, 0) + 1
-
-
-def lookup_table(service: Service, seed: int) -> Sequence[Backend | None]:
-    """The backend of every slot."""
-    if service.scheduler == "jhash":
-        return jhash_table(service.backends)
-    weights = [backend.weight if usable(backend) else 0 for backend in service.backends]
-    candidates = [
-        Candidate(str(backend.address), weight)
-        for backend, weight in zip(service.backends, weights)
-    ]
-    numbered = [None, *service.backends]
-    return [numbered[number] for number in maglev(candidates, seed)]
-
-
-def jhash_table(backends: Sequence[Backend]) -> Sequence[Backend | None]:
-    """Deal the slots to the backends as listed; those that take no new flows pass theirs on."""
-    if not any(map(usable, backends)):
-        return [None] * JHASH_SLOTS
-    first = backends[0]
-    if not usable(first):
-        first = next(filter(usable, backends))
-    dealt = (backends[slot % len(backends)] for slot in range(JHASH_SLOTS))
-    return [backend if usable(backend) else first for backend in dealt]
-
-
-def usable(backend: Backend) -> bool:
-    """Whether a backend takes new flows."""
-    return backend.state == "enabled" and backend.weight > 0
 
 
 def stays_on_link(source: Address) -> bool:

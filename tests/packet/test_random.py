@@ -41,6 +41,7 @@ from tests.packet.generator import (
     STRANGERS,
     Traffic,
     configuration,
+    verdicts,
 )
 from tests.packet.harness import LONGEST_FRAME, NO_LIMIT, Balancer, Namespace, backends
 from tests.packet.packets import (
@@ -57,7 +58,7 @@ from tests.packet.packets import (
 PACKETS = int(os.environ.get("L4LB_PACKETS", "200000"))
 SEED = int(os.environ.get("L4LB_SEED", "20260101"))
 BATCH = 4000
-"""Packets for one configuration."""
+"""Packets for one configuration, half of them after checks have found something out."""
 EXACT = 10
 """One configuration in so many gets a program with just its features; to compile them all would
 take most of the time."""
@@ -134,9 +135,10 @@ def test_volume(
         balancer.configure(*services, **options)
         traffic = Traffic(rng, services)
         try:
-            balancer.send_all(
-                made[:LONGEST_FRAME] for made in (traffic.frame() for _each in range(BATCH))
-            )
+            for _each in range(2):
+                frames = (traffic.frame() for _each in range(BATCH // 2))
+                balancer.send_all(made[:LONGEST_FRAME] for made in frames)
+                balancer.hear(verdicts(rng, services))
             dropped |= set(balancer.check().drops)
         except AssertionError as e:
             raise AssertionError(f"with seed {number}: {services}, {options}\n{e}") from e

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -192,6 +193,17 @@ def both(namespace: Namespace, command: str, version: int, undo: bool = False) -
     text = command.format(vip=PREFIX[version], gateway=GATEWAY[version], nobody=NOBODY[version])
     if text:
         namespace.ip(f"-{version} " + (text.replace(" add ", " delete ") if undo else text))
+    if text.startswith("address") and not undo:
+        await_own(namespace, PREFIX[version], version)
+
+
+def await_own(namespace: Namespace, prefix: str, version: int) -> None:
+    """Until the host takes what is sent to an address of it: of IPv6, a while after it has it."""
+    deadline = time.monotonic() + 60
+    address = prefix.partition("/")[0]
+    while f"local {address} " not in namespace.output(f"ip -{version} route show table local"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("command", FORWARDED.values(), ids=FORWARDED)

@@ -135,8 +135,8 @@ def test_a_service_at_the_host_s_own_address(address: str, port: int, told: str)
 @pytest.mark.parametrize("allowed", [False, True])
 def test_the_host_itself_is_no_backend(allowed: bool) -> None:
     assert refused(web(OWN, OWN6), allow_own_address=allowed) == [
-        f"services[web].backends[{address}].address: '{address}': this host's own, and a backend "
-        "is another host; give the server's own"
+        f"services[web].backends[{address}].address: '{address}': this host's own, and what it "
+        "balances does not come to itself; have other hosts balance, or be the backends"
         for address in (OWN, OWN6)
     ]
 

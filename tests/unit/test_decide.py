@@ -19,7 +19,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.decide imp
     removal,
     with_sources,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import Live
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import (
+    Live,
+    pause_told,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.needs import Needs
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.observe import (
     Maps,
@@ -51,6 +54,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface imp
     Receivers,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import (
+    NOT_CHECKED,
+    Verdict,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.link import Link
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.neighbour_table import Limits
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.routes import (
@@ -159,6 +166,8 @@ def plan(wanted: Config, seen: Observed, **terms: Any) -> Plan:
 
 
 DETACHED = replace(deployed().live, program=None, mode=None)
+SINCE = 1795672002
+PAUSED = replace(DETACHED, paused=SINCE)
 NOT_SAVED = deployed(saved=lambda _config: False)
 HOP = Needs(hops=frozenset([(ETH0, ip_address("203.0.113.21"))]))
 LOAD, ATTACH = "compile and load the program", "attach the program to eth0, mode auto"
@@ -195,6 +204,31 @@ STEPS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         virgin(),
         {},
         [LOAD, "attach the program to eth0, mode generic", "web: added with 2 backends"],
+    ),
+    "paused": (WANTED, deployed(live=PAUSED), {}, []),
+    "paused, and deployed": (
+        DRAINED,
+        deployed(live=PAUSED),
+        {},
+        [f"web: 1 backend drained (203.0.113.22), {HALF_MOVES}"],
+    ),
+    "paused, and rebooted": (
+        WANTED,
+        virgin(live=Live(LINK, paused=SINCE)),
+        {},
+        [LOAD, "web: added with 2 backends"],
+    ),
+    "paused for somebody else's program": (
+        WANTED,
+        deployed(live=replace(PAUSED, foreign=THEIRS)),
+        {"replace_foreign": True},
+        [],
+    ),
+    "paused no more": (
+        WANTED,
+        deployed(live=PAUSED),
+        {"resumed": True},
+        ["end the pause of eth0", ATTACH],
     ),
     "another mode": (
         config(mode="generic"),
@@ -409,6 +443,8 @@ WARNINGS: dict[str, tuple[Config, Observed, dict[str, Any], list[str]]] = {
         {},
         ["eth0 was eth9; state: absent for eth9 removes what is left of that"],
     ),
+    "paused": (WANTED, deployed(live=PAUSED), {}, [pause_told("eth0", SINCE)]),
+    "paused no more": (WANTED, deployed(live=PAUSED), {"resumed": True}, []),
     "no next hop": (
         WANTED,
         virgin(ways=ways(unreachable=[ip_address("203.0.113.21")])),
@@ -567,6 +603,11 @@ def test_refusals(wanted: Config, seen: Observed, error: type[Exception], words:
         plan(wanted, seen)
 
 
+def test_a_pause_does_not_end_in_place_of_somebody_else_s() -> None:
+    with pytest.raises(ForeignProgramError):
+        plan(WANTED, deployed(live=replace(PAUSED, foreign=THEIRS)), resumed=True)
+
+
 def test_what_was_accepted_once_is_warned_of() -> None:
     made = plan(WANTED, virgin(host=OWN_VIP), accepted=True)
     assert len(made.warnings) == 1
@@ -671,3 +712,50 @@ def test_removal(remains: Remains, steps: list[str]) -> None:
     assert [*made.steps] == steps
     assert made.desired is None
     assert made.after == {}
+
+
+CHECK = {"type": "tcp", "interval": 2, "timeout": 1}
+OTHERS = [{"address": f"203.0.113.3{number}"} for number in (1, 2)]
+SERVE_ON = "the old ones serve until a new one is healthy, but no longer than 5 s"
+TRUSTED = "what is new counts as healthy until it is checked"
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "agent", "told", "overlaps"),
+    [
+        pytest.param(BACKENDS, OTHERS, True, SERVE_ON, True, id="all are new"),
+        pytest.param(BACKENDS, [*BACKENDS, *OTHERS], True, None, False, id="some are"),
+        pytest.param(BACKENDS, OTHERS, False, TRUSTED, False, id="and no agent is there"),
+        pytest.param([], OTHERS, True, None, False, id="there were none"),
+        pytest.param(
+            [{**one, "state": "drained"} for one in BACKENDS],
+            OTHERS,
+            True,
+            None,
+            False,
+            id="the old ones took no flows",
+        ),
+        pytest.param(BACKENDS, [], True, None, False, id="there are none any more"),
+    ],
+)
+def test_new_backends_of_a_service_with_a_check(
+    was: list[dict[str, Any]],
+    becomes: list[dict[str, Any]],
+    agent: bool,
+    told: str | None,
+    overlaps: bool,
+) -> None:
+    """Others serve meanwhile, if somebody finds out when they need not."""
+    now, wanted = (
+        config({**SERVICE, "check": CHECK, "backends": listed}) for listed in (was, becomes)
+    )
+    newcomer = Verdict(answered=True, reason=NOT_CHECKED) if agent else None
+    found = plan(wanted, deployed(now, newcomer=newcomer))
+    (step,) = (step for step in found.steps if step.startswith("web: "))
+    assert [words for words in (SERVE_ON, TRUSTED) if words in step] == ([told] if told else [])
+    assert (found.overlap is not None) == overlaps
+    if found.overlap:
+        (both,) = found.overlap.services
+        assert [str(one.address) for one in both.backends] == [
+            one["address"] for one in (*becomes, *was)
+        ]

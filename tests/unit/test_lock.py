@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import HostError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import BusyError, HostError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import lock
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
 
@@ -27,7 +27,7 @@ def test_one_at_a_time(paths: Paths) -> None:
                 lock.of_interface("eth0", paths, patience=0),
                 lock.of_host(paths, patience=0),
             ):
-                with pytest.raises(HostError, match=told), another:
+                with pytest.raises(BusyError, match=told), another:
                     pass
         with lock.of_host(paths, patience=0):
             pass
@@ -58,6 +58,27 @@ def test_the_note_of_a_run_that_was_killed_counts_no_more(paths: Paths) -> None:
     with lock.of_interface("eth0", paths):
         assert lock.notes(paths) == {"eth0": b""}
     assert not paths.run.exists()
+
+
+def test_what_the_agent_notes_is_there_for_others_while_it_is(paths: Paths) -> None:
+    """And for the next agent, if it is killed."""
+    assert lock.note_of_agent(paths) == b""
+    with lock.of_agent(paths) as held:
+        assert held.noted() == b""
+        held.note(b"something")
+        assert lock.note_of_agent(paths) == b"something"
+        with pytest.raises(BusyError, match="another agent is at work"), lock.of_agent(paths):
+            pass
+    assert not paths.run.exists()
+    child = os.fork()
+    if not child:
+        with lock.of_agent(paths) as held:
+            held.note(b"something else")
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert lock.note_of_agent(paths) == b""
+    with lock.of_agent(paths) as held:
+        assert held.noted() == b"something else"
 
 
 def test_a_directory_that_is_none(tmp_path: Path) -> None:

@@ -209,6 +209,26 @@ def test_no_route(kind: str) -> None:
     assert cannot(Target(nowhere, 80, nowhere), kind) == "no route to 255.255.255.255"
 
 
+def test_files_are_left_for_all_else() -> None:
+    """However many checks there are, and however long they take."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def trial() -> list[str]:
+        async with tcp(hang) as silent:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (300, limits[1]))
+            try:
+                async with prober() as asking:
+                    probes = (
+                        asking.probe(check("http", 1), silent) for unused in range(300 - 256 + 3)
+                    )
+                    results = await asyncio.gather(*probes, return_exceptions=True)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        return [one.reason for one in results if isinstance(one, CannotProbe)]
+
+    assert asyncio.run(trial()) == ["more checks at a time than there may be open files"] * 3
+
+
 def test_no_descriptors() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 

@@ -182,3 +182,42 @@ def test_a_kernel_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netlink, "PATIENCE", 0.01)
     with pytest.raises(KernelError, match="no answer for"), netlink.connect() as kernel:
         list(netlink.received(kernel))
+
+
+NEWLINK, NEWROUTE, NEWNEIGH, DELNEIGH, NDA_DST, NDA_PROTOCOL = 16, 24, 28, 29, 1, 12
+
+
+def removed(*attributes: bytes) -> bytes:
+    """That a neighbour is."""
+    body = struct.pack("=4xiH2x", 2, 0) + attribute(NDA_DST, bytes(4)) + b"".join(attributes)
+    return netlink.message(DELNEIGH, 0, 0, body)
+
+
+HEARD = {
+    "a link": (netlink.message(NEWLINK, 0, 0, bytes(16)), True),
+    "a route": (netlink.message(NEWROUTE, 0, 0, bytes(12)), True),
+    "a neighbour of ours": (removed(attribute(NDA_PROTOCOL, b"\xd6")), True),
+    "somebody else's": (removed(attribute(NDA_PROTOCOL, b"\x10")), False),
+    "a neighbour of nobody": (removed(), False),
+    "one of several": (removed() + removed(attribute(NDA_PROTOCOL, b"\xd6")), True),
+    "nothing": (BlockingIOError(), False),
+    "more than there is room for": (OSError(105, "No buffer space available"), True),
+}
+
+
+@pytest.mark.parametrize(("comes", "counts"), HEARD.values(), ids=HEARD)
+def test_what_counts_as_a_change(
+    monkeypatch: pytest.MonkeyPatch, comes: bytes | Exception, counts: bool
+) -> None:
+    class Kernel:
+        def recv(self, _size: int) -> bytes:
+            if isinstance(comes, Exception):
+                raise comes
+            return comes
+
+    def subscribe(groups: object, but_for: int) -> Kernel:
+        assert groups and but_for == NEWNEIGH
+        return Kernel()
+
+    monkeypatch.setattr(netlink, "subscribe", subscribe)
+    assert rtnetlink.Changes(214).heard() == counts

@@ -116,6 +116,31 @@ def test_what_is_undone(paths: Paths) -> None:
     assert saved.holds(SOME)
 
 
+SINCE = 1795672002
+
+
+def paused(saved: Saved) -> int | None:
+    return saved.paused
+
+
+def test_a_pause(paths: Paths) -> None:
+    """It lasts whatever is saved, and goes with what is saved."""
+    saved = Saved("eth0", paths)
+    saved.mark(None)
+    assert paused(saved) is None
+    saved.mark(SINCE)
+    assert paused(saved) == SINCE
+    assert saved.exists()
+    for step in (lambda: saved.prepare(SOME), saved.commit, lambda: saved.put_back(None)):
+        step()
+        assert paused(saved) == SINCE
+    saved.mark(None)
+    assert not paths.etc.exists()
+    saved.mark(SINCE)
+    saved.discard()
+    assert not paths.etc.exists()
+
+
 def test_several_interfaces(paths: Paths) -> None:
     assert saved_interfaces(paths) == []
     for name in ("veth.100", "eth0"):

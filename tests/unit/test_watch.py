@@ -5,8 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import selectors
+import socket
+import time
+import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -33,12 +39,18 @@ SILENT = Answer(False, False, "timeout after 1 s", 0.0)
 INTERVAL = 0.1
 
 
-def manifest(count: int, verdicts: Mapping[str, Verdicts] | None = None, **check: Any) -> Manifest:
-    """Of the service web, with as many backends: 10.0.0.1 and so on."""
+def manifest(
+    count: int,
+    verdicts: Mapping[str, Verdicts] | None = None,
+    services: Sequence[str] = ("web",),
+    **check: Any,
+) -> Manifest:
+    """Of these services, each with as many backends: 10.0.0.1 and so on."""
     check = {"type": "tcp", "via": "address", "interval": INTERVAL, "timeout": 0.05, **check}
-    web = {"name": "web", "address": "192.0.2.1", "port": 80, "protocol": "tcp", "check": check}
     backends = [{"address": f"10.0.0.{n}"} for n in range(1, count + 1)]
-    config = parse_config({"interface": "eth0", "services": [{**web, "backends": backends}]})
+    web = {"address": "192.0.2.1", "protocol": "tcp", "check": check, "backends": backends}
+    listed = [{**web, "name": name, "port": port} for port, name in enumerate(services, 80)]
+    config = parse_config({"interface": "eth0", "services": listed})
     return Manifest(config, verdicts=verdicts or {})
 
 
@@ -82,6 +94,9 @@ class Scene:
     async def until(self, condition: Callable[[], object]) -> None:
         while not condition():
             await asyncio.sleep(0.005)
+
+    async def until_said(self, words: str) -> None:
+        await self.until(lambda: any(words in line for line in self.lines))
 
     @property
     def unhealthy(self) -> set[str]:
@@ -163,9 +178,102 @@ def test_what_cannot_be_checked_keeps_its_verdict_and_is_an_alarm() -> None:
     scene = Scene(manifest(2))
     play(scene, act)
     assert scene.lines == [
-        "web: 10.0.0.1 cannot be checked: no route to 192.0.2.1",
-        "web: 10.0.0.1 cannot be checked: over",
+        "web: not all backends can be checked: 10.0.0.1: no route to 192.0.2.1",
+        "web: not all backends can be checked: over",
     ]
+
+
+def test_most_backends_of_several_services_at_once_are_an_alarm() -> None:
+    """It names the balancer, and ends with what it is about."""
+
+    async def act(scene: Scene) -> None:
+        scene.answers = dict.fromkeys(map(ip_address, ("10.0.0.1", "10.0.0.2")), SILENT)
+        await scene.until_said("at once")
+        (said,) = [line for line in scene.lines if "at once" in line]
+        assert f"due to {socket.gethostname()} (eth0): mail, web" in said
+        scene.answers.clear()
+        await scene.until(lambda: any(line.endswith(": over") for line in scene.lines))
+
+    play(Scene(manifest(3, services=("web", "mail"))), act)
+
+
+@pytest.mark.parametrize(
+    ("services", "count", "apart"),
+    [
+        pytest.param(("web",), 3, False, id="one service"),
+        pytest.param(("web", "mail"), 1, False, id="one backend"),
+        pytest.param(("web", "mail"), 3, True, id="one after the other"),
+    ],
+)
+def test_what_is_no_such_alarm(services: tuple[str, ...], count: int, apart: bool) -> None:
+    async def act(scene: Scene) -> None:
+        for number in range(1, count + 1):
+            scene.answers[ip_address(f"10.0.0.{number}")] = SILENT
+            if apart:
+                await scene.until_said(f"10.0.0.{number} is unhealthy")
+                await asyncio.sleep(2 * INTERVAL)
+        await scene.until(lambda: len(scene.unhealthy) == count)
+        await asyncio.sleep(INTERVAL)
+        assert not any("at once" in line for line in scene.lines)
+
+    play(Scene(manifest(count, services=services)), act)
+
+
+class Hurry(asyncio.SelectorEventLoop):
+    """Where nothing is to be waited for but time, it passes at once."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        selector = selectors.SelectSelector()
+        select = selector.select
+
+        def hurry(timeout: float | None = None) -> list[Any]:
+            self.now += timeout or 0
+            return select(0)
+
+        selector.select = hurry  # type: ignore[method-assign]
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.now
+
+
+def test_hours_of_flaps_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four hours in which all backends fail and return again and again, two at other times than the
+    others, while deploys add one and take it away."""
+    loop = Hurry()
+    monkeypatch.setattr(time, "monotonic", loop.time)
+    scene = Scene(manifest(8, interval=4, timeout=1))
+    first, more = scene.kernel.state, manifest(9, interval=4, timeout=1)
+    everyone = [backend.address for backend in more.config.services[0].backends]
+
+    async def hours() -> list[int]:
+        scene.watch.look()
+        sizes = []
+        for minute in range(240):
+            bad = everyone if minute % 2 else everyone[:2]
+            scene.answers = {} if minute % 5 == 4 else dict.fromkeys(bad, SILENT)
+            deployed = more if minute % 7 == 6 else first
+            verdicts = scene.kernel.state.verdicts
+            scene.kernel.state = replace(deployed, verdicts=verdicts)
+            scene.watch.look()
+            await asyncio.sleep(60)
+            if minute % 60 == 59:
+                scene.kernel.orders.clear()
+                scene.lines.clear()
+                gc.collect()
+                sizes.append(tracemalloc.get_traced_memory()[0])
+        await scene.watch.close()
+        return sizes
+
+    tracemalloc.start()
+    try:
+        after_one, *_others, after_four = loop.run_until_complete(hours())
+    finally:
+        tracemalloc.stop()
+        loop.close()
+    assert scene.asked[everyone[0]] > 3500
+    assert after_four - after_one < 4096, "bytes"
 
 
 def test_a_run_that_holds_the_lock_delays_a_verdict_and_no_more() -> None:

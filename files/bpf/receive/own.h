@@ -10,8 +10,8 @@
 #include "choose/backend.h"
 #include "choose/record.h"
 #include "choose/service.h"
-#include "send/nexthop.h"
 #include "send/resolve.h"
+#include "send/route.h"
 
 #define ASKED_PER_SECOND 4
 

@@ -5,7 +5,6 @@
 
 #include "base/kernel.h"
 #include "base/counters.h"
-#include "base/ip.h"
 #include "base/verdict.h"
 #include "parse/packet.h"
 #include "choose/backend.h"
@@ -13,6 +12,7 @@
 #include "choose/service.h"
 #include "send/egress.h"
 #include "send/resolve.h"
+#include "send/route.h"
 
 #define NO_EGRESS 256 /* beyond what bpf_fib_lookup answers (BPF_FIB_LKUP_RET_...) */
 
@@ -28,41 +28,11 @@ static __always_inline enum drop fib_drop(long result)
 	return DROP_NO_ROUTE;
 }
 
-/* Asks as the host would for a packet of its own to the backend: from the loopback interface. So the
- * balanced interface needs no forwarding (only loopback does, where it lets nothing through), and
- * rules for received packets do not apply to what the balancer sends.
- *
- * The answer holds for all packets to the backend, so it depends on nothing that one of them brings.
- * It is that for the answer to a ping from the backend to the source of the tunnel, of a prefix to
- * its first address: have_resolved() makes the host send one, and equal-cost routes choose by all of
- * this. User space asks the same (network/routes.py), to keep every neighbour resolved that they can
- * choose.
- */
-static __always_inline long find_route(struct xdp_md *ctx, const struct backend *backend,
-				       struct bpf_fib_lookup *fib)
-{
-	fib->ifindex = LOOPBACK_IFINDEX;
-	if (backend->flags & BACKEND_IPV6) {
-		fib->family = AF_INET6;
-		fib->l4_protocol = IPPROTO_ICMPV6;
-		fib->sport = htons(ICMPV6_ECHO_REPLY << 8); /* where ICMP has its type and code */
-		__builtin_memcpy(fib->ipv6_src, &backend->source, sizeof(fib->ipv6_src));
-		__builtin_memcpy(fib->ipv6_dst, &backend->destination, sizeof(fib->ipv6_dst));
-	} else {
-		fib->family = AF_INET;
-		fib->l4_protocol = IPPROTO_ICMP;
-		fib->ipv4_src = backend->source.word[0];
-		fib->ipv4_dst = backend->destination.word[0];
-	}
-	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
-}
-
 /* Asks for the next hop of a backend, and keeps the answer. */
 static __always_inline long ask_routing(struct xdp_md *ctx, struct backend *backend,
 					struct backend_cpu *cpu)
 {
 	struct bpf_fib_lookup fib = {};
-	int ipv6 = backend->flags & BACKEND_IPV6;
 	__u32 mtu, most, limit = backend->nexthop.mtu;
 	long result = find_route(ctx, backend, &fib);
 	struct egress *egress;
@@ -71,15 +41,8 @@ static __always_inline long ask_routing(struct xdp_md *ctx, struct backend *back
 		return result;
 #ifdef WITH_L2
 	/* Only the server itself can take a packet that is not encapsulated, not a router. */
-	if (backend->flags & BACKEND_L2) {
-		if (!ipv6 && fib.ipv4_dst != backend->destination.word[0])
-			return BPF_FIB_LKUP_RET_NOT_FWDED;
-		if (ipv6 && (fib.ipv6_dst[0] != backend->destination.word[0] ||
-			     fib.ipv6_dst[1] != backend->destination.word[1] ||
-			     fib.ipv6_dst[2] != backend->destination.word[2] ||
-			     fib.ipv6_dst[3] != backend->destination.word[3]))
-			return BPF_FIB_LKUP_RET_NOT_FWDED;
-	}
+	if (backend->flags & BACKEND_L2 && is_behind_router(backend, &fib))
+		return BPF_FIB_LKUP_RET_NOT_FWDED;
 #endif
 	egress = find_egress(ctx, fib.ifindex, fib.dmac, &most);
 	mtu = interface_mtu(ctx, fib.ifindex);

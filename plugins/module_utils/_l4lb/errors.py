@@ -48,8 +48,16 @@ class HostError(L4lbError):
     """The host lacks something: a package, kernel headers, a privilege, an interface."""
 
 
+class BusyError(HostError):
+    """Another run holds a lock."""
+
+
 class IdleError(L4lbError):
     """No balancer is attached to the interface."""
+
+
+class PausedError(IdleError):
+    """None is, as the operator has paused it."""
 
 
 class ForeignProgramError(L4lbError):

@@ -207,10 +207,10 @@ def test_what_an_earlier_version_accepted(lb1: Host) -> None:
     assert plan(lb1, odd)["error"] == "ConfigError"
     assert "error" not in apply(lb1, odd, accepted=True)
     where = "services[web].backends"
-    own = "this host's own, and a backend is another host"
+    own = "this host's own, and what it balances does not come to itself"
     warnings = [
         f"{where}[127.0.0.1].address: '127.0.0.1': a loopback address; give the server's own",
-        f"{where}[{OWN}].address: '{OWN}': {own}; give the server's own",
+        f"{where}[{OWN}].address: '{OWN}': {own}; have other hosts balance, or be the backends",
     ]
     assert [one for one in restored(lb1) if where in one] == warnings
     lb1.run(["sh", "-ec", "ip link set eth0 xdp off; rm -r /sys/fs/bpf/l4lb"])

@@ -24,6 +24,9 @@ DAMAGE: dict[str, str | Callable[..., None]] = {
     "the pin of the program is gone": "rm /sys/fs/bpf/l4lb/eth0/program",
     "no forwarding on loopback": "sysctl -qw net.ipv4.conf.lo.forwarding=0",
     "neighbours are gone": "for n in 21 22; do ip neigh del 203.0.113.$n dev eth0; done",
+    "a neighbour has a wrong address": (
+        "ip neigh replace 203.0.113.21 lladdr 02:00:00:00:00:99 dev eth0 nud reachable"
+    ),
     "a lookup table": damage.a_lookup_table,
     "a backend record": damage.a_backend_record,
     "the service table": damage.the_service_table,

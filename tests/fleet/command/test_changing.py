@@ -112,7 +112,7 @@ def test_wrong_usage(deployed: Host, arguments: list[str]) -> None:
 
 
 COMMANDS = ["status", "stats", "flow", "drain", "enable", "disable", "weight"]
-COMMANDS += ["apply", "restore", "remove"]
+COMMANDS += ["apply", "restore", "remove", "pause", "resume"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A balancer whose agent checks four servers, for all files here.
+"""A balancer whose agent checks four servers.
 
 Every test finds all of them healthy, and leaves them so.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -53,17 +53,23 @@ DEPLOYED: dict[str, Any] = {"interface": "eth0", "services": SERVICES}
 
 
 class Balancer:
-    """lb1 and its agent."""
+    """lb1 and its agent. servers: name -> addresses."""
 
-    def __init__(self, lab: Lab, host: Host) -> None:
-        self.lab, self.host = lab, host
+    def __init__(self, lab: Lab, servers: Mapping[str, Collection[str]]) -> None:
+        self.lab, self.host = lab, lab.host("lb1")
+        self._names = {address: name for name, all_ in servers.items() for address in all_}
+
+    def all_health(self) -> dict[str, dict[str, str | None]]:
+        """Service -> server -> why it is unhealthy; None: it is not."""
+        (status,) = json.loads(l4lb(self.host, "status", "--json")).values()
+        return {
+            name: {self._names.get(key, key): one.get("reason") for key, one in found.items()}
+            for name, found in status["health"].items()
+        }
 
     def health(self, service: str) -> dict[str, str | None]:
-        """Server -> why it is unhealthy; None: it is not."""
-        (status,) = json.loads(l4lb(self.host, "status", "--json")).values()
-        names = {address: name for name, address in WEB.items()}
-        found = status["health"][service].items()
-        return {names.get(address, address): one.get("reason") for address, one in found}
+        """That of one service."""
+        return self.all_health()[service]
 
     def unhealthy(self, service: str) -> set[str]:
         return {name for name, reason in self.health(service).items() if reason}
@@ -79,6 +85,7 @@ class Balancer:
 
     def start_agent(self) -> None:
         self.host.start("agent", ["l4lb", "agent"])
+        self.until(lambda: "No agent" not in l4lb(self.host, "status"))
 
 
 @pytest.fixture(scope="session")
@@ -97,9 +104,9 @@ def start_echo(server: Host) -> None:
 
 @pytest.fixture(scope="session")
 def deployed(lab: Lab) -> Iterator[Balancer]:
-    host = lab.host("lb1")
     assert changes(lab, "deploy", **DEPLOYED) == 4
-    balancer = Balancer(lab, host)
+    balancer = Balancer(lab, {name: [address] for name, address in WEB.items()})
+    host = balancer.host
     balancer.start_agent()
     yield balancer
     host.stop("agent")

@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lab.host import Host
 from lab.traffic.connections import Connections
 from lab.traffic.requests import Requests
-from tests.fleet.health.conftest import DEPLOYED, Balancer, start_echo
+from tests.fleet.health.conftest import DEPLOYED, INTERVAL, Balancer, start_echo
 from tests.fleet.rig.command import l4lb
 from tests.fleet.rig.services import ECHO, VIP, WEB
 
@@ -192,8 +194,9 @@ def test_what_an_operator_holds_stays_so(balancer: Balancer) -> None:
 
 
 def test_an_agent_that_dies_leaves_all_as_it_is(balancer: Balancer) -> None:
-    """And takes it over when it returns."""
+    """And takes it over when it returns. What an operator holds stays so."""
     host = balancer.host
+    l4lb(host, "drain", WEB["web2"], "--service", "pages")
     with not_ready(balancer.lab.host("web1")):
         balancer.until_unhealthy("pages", "web1")
         process = host.running("agent")
@@ -203,11 +206,19 @@ def test_an_agent_that_dies_leaves_all_as_it_is(balancer: Balancer) -> None:
         host.stop("agent")
         assert balancer.unhealthy("pages") == {"web1"}
         assert l4lb(host, "status").startswith("No agent is at work on this host")
+        one, *others = DEPLOYED["services"]
+        more = {**one, "backends": [*one["backends"], {"address": "203.0.113.99"}]}
+        given = {**DEPLOYED, "services": [more, *others]}
+        said = l4lb(host, "apply", "--check", "-", given=given, code=3)
+        assert "1 backend added (203.0.113.99), what is new counts as healthy until it" in said
         log = len(host.log("agent").read_text())
         balancer.start_agent()
-        balancer.until(lambda: "No agent" not in l4lb(host, "status"))
         assert balancer.unhealthy("pages") == {"web1"}
         assert "healthy again" not in host.log("agent").read_text()[log:]
+        with Requests(balancer.lab.host("client"), (VIP, 80), kept=False) as requests:
+            requests.await_answers()
+        assert set(requests.answers) == {"web3", "web4"}
+    l4lb(host, "enable", WEB["web2"], "--service", "pages")
 
 
 def test_there_is_one_agent(balancer: Balancer) -> None:
@@ -226,3 +237,53 @@ def test_a_new_server_waits_for_its_first_check(balancer: Balancer) -> None:
         requests.await_answers()
     assert not requests.failures
     l4lb(balancer.host, "apply", "-", given=DEPLOYED)
+
+
+def test_other_servers_only(balancer: Balancer) -> None:
+    """The old ones serve until one of the new ones is found healthy, and those that are not get
+    nothing."""
+    flows, pages, *others = DEPLOYED["services"]
+    two = {**pages, "backends": pages["backends"][:2]}
+    nobody = {**pages, "backends": [{"address": "203.0.113.99"}, pages["backends"][2]]}
+    before = {**DEPLOYED, "services": [flows, two, *others]}
+    after = {**DEPLOYED, "services": [flows, nobody, *others]}
+    l4lb(balancer.host, "apply", "-", given=before)
+    told = (
+        "pages: 2 backends added (203.0.113.23, 203.0.113.99), 2 backends removed (203.0.113.21, "
+        "203.0.113.22), the old ones serve until a new one is healthy, but no longer than 0.9 s"
+    )
+    with Requests(balancer.lab.host("client"), (VIP, 80), kept=False) as requests:
+        requests.await_answers()
+        assert told in l4lb(balancer.host, "apply", "--check", "-", given=after, code=3)
+        assert told in l4lb(balancer.host, "apply", "-", given=after)
+        requests.await_answers()
+    assert not requests.failures
+    assert set(requests.answers) == {"web1", "web2", "web3"}
+    balancer.until(lambda: balancer.health("pages").get("203.0.113.99") == "timeout after 0.3 s")
+    assert l4lb(balancer.host, "apply", "--check", "-", given=after) == "eth0: nothing to change\n"
+    l4lb(balancer.host, "apply", "-", given=DEPLOYED)
+
+
+def test_other_servers_only_and_none_of_them_is_there(balancer: Balancer) -> None:
+    """Then all are used, after the time that a check may take, and that is said."""
+    flows, pages, *others = DEPLOYED["services"]
+    nobody = {**pages, "backends": [{"address": "203.0.113.99"}]}
+    after = {**DEPLOYED, "services": [flows, nobody, *others]}
+    done = balancer.host.run(["l4lb", "apply", "-"], input=json.dumps(after))
+    assert "pages: none of its new backends was healthy within 0.9 s" in done.stderr
+    l4lb(balancer.host, "apply", "-", given=DEPLOYED)
+
+
+def test_an_agent_that_gets_no_cpu_blames_nobody(balancer: Balancer) -> None:
+    process = balancer.host.running("agent")
+    assert process
+    with Requests(balancer.lab.host("client"), (VIP, 80), kept=False) as requests:
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(10)
+        os.kill(process, signal.SIGCONT)
+        log = len(balancer.host.log("agent").read_text())
+        time.sleep(6 * INTERVAL)
+        requests.await_answers()
+    assert not requests.failures
+    assert "unhealthy" not in balancer.host.log("agent").read_text()[log:]
+    assert balancer.unhealthy("pages") == balancer.unhealthy("through") == set()

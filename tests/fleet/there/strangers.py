@@ -35,10 +35,10 @@ def _stranger() -> Program:
     return compiler.load(STRANGER, [], "stranger")
 
 
-def foreign(mode: str) -> None:
+def foreign(mode: str, interface: str = "eth0") -> None:
     """A program that somebody else attaches."""
     loaded = _stranger()  # open until it is attached
-    xdp.attach(link.read_link("eth0"), loaded.fd, mode, None)
+    xdp.attach(link.read_link(interface), loaded.fd, mode, None)
 
 
 def linked(wanted: Options) -> list[Any]:

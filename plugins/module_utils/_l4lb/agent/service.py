@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent: one process for all balancers of a host.
+"""The agent: one process for all balancers of a host, which has them follow the health of their
+backends, and keeps them as they were deployed.
 
 What balances goes on without it, as it was. When it returns, it takes over the verdicts that the
 data plane has.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import resource
 import signal
 import socket
 from collections.abc import Mapping
@@ -28,8 +30,10 @@ from .journal import Journal
 from .notify import notify, watchdog_interval
 from .probes.answer import Answer
 from .probes.prober import Prober
+from .upkeep import Upkeep
 from .watch import Watch
 
+_LOST = "nobody knows which balancers there are"
 _LOOK = 1.0
 """Seconds after which it looks again for what other runs have changed."""
 
@@ -48,17 +52,28 @@ async def serve(
     Raises L4lbError if it cannot begin.
     """
     require_root()
-    with lock.of_agent(paths or Paths()):
+    _allow_sockets()
+    paths = paths or Paths()
+    with lock.of_agent(paths) as held:
         prober = Prober(user)
+        upkeep = Upkeep(journal, held, paths)
         try:
-            await _Agent(prober, Aims(prober, sources, journal), journal).run()
+            await _Agent(prober, Aims(prober, sources, journal), upkeep, journal).run()
         finally:
             prober.close()
 
 
+def _allow_sockets() -> None:
+    """As many as are allowed: each check that is under way has one."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # the unit forbids it, and has set it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 class _Agent:
-    def __init__(self, prober: Prober, aims: Aims, journal: Journal) -> None:
+    def __init__(self, prober: Prober, aims: Aims, upkeep: Upkeep, journal: Journal) -> None:
         self._prober, self._aims, self._journal = prober, aims, journal
+        self._upkeep = upkeep
         self._judges: dict[str, Judge] = {}
         self._watches: dict[str, Watch] = {}
         self._followed: dict[str, Config] = {}
@@ -70,6 +85,8 @@ class _Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._look.set)
+        upkeep = loop.create_task(self._upkeep.run())
+        upkeep.add_done_callback(lambda _task: self._look.set())
         pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
         try:
             await self._look_at_all()
@@ -78,11 +95,15 @@ class _Agent:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._look.wait(), pause)
                 self._look.clear()
+                if upkeep.done():
+                    upkeep.result()  # raises what ended it
                 await self._look_at_all()
                 self._aims.keep()
                 notify("WATCHDOG=1", f"STATUS={self._status()}")
         finally:
             notify("STOPPING=1")
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
             for watch in self._watches.values():
                 await watch.close()
             await self._aims.close()
@@ -92,8 +113,14 @@ class _Agent:
         self._look.set()
 
     async def _look_at_all(self) -> None:
-        """At the balancers that there are by now."""
-        there = here.balancing()
+        """At the balancers that there are by now. Raises HostError if another process must."""
+        here.require_writable()
+        try:
+            there = here.balancing()
+            self._journal.calm(_LOST)
+        except (L4lbError, OSError) as e:
+            self._journal.alarm(_LOST, str(e))
+            return
         for name in self._watches.keys() - there:
             await self._leave(name)
         for name in there:
@@ -103,7 +130,7 @@ class _Agent:
                 self._journal.calm(trouble)
             except IdleError:
                 await self._leave(name)
-            except L4lbError as e:
+            except (L4lbError, OSError) as e:
                 self._journal.alarm(trouble, str(e))
 
     def _look_at(self, name: str) -> None:

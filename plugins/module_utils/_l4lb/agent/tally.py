@@ -16,6 +16,8 @@ _FLAPS = 3
 """So many failures within these are said to be flapping."""
 _LONGEST_HOLD = 60.0
 """Seconds that a backend which flaps must be good before it counts as healthy."""
+_MOST = 100
+"""Answers on end that count: no check has more for its rise or fall."""
 STEPS = 10
 """In which the share of a backend grows that is healthy again."""
 _SLOW = "healthy again, with a growing share"
@@ -61,13 +63,13 @@ class Tally:
         if answer.healthy:
             self._bad = self._silent = 0
             self._good_since = self._good_since if self._good else now
-            self._good += 1
+            self._good = min(self._good + 1, _MOST)
             if self.is_unhealthy:
                 return self._returns(now, clock)
             return self._grows(now)
         self._good = 0
-        self._bad += 1
-        self._silent = 0 if answer.answered else self._silent + 1
+        self._bad = min(self._bad + 1, _MOST)
+        self._silent = 0 if answer.answered else min(self._silent + 1, _MOST)
         if self.verdict is None or self.verdict.share:
             return self._bad >= self.check.fall and self._fails(answer, now, clock)
         return self._goes_on(self.verdict, answer)

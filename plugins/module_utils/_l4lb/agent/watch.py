@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -16,8 +17,10 @@ from ..model.config import Address, Service, ServiceKey
 from ..model.standing import Verdict, Verdicts
 from ..operations.judge import Judge
 from .journal import Journal
+from .outage import Outage
 from .probes.answer import Answer, CannotProbe
 from .tally import Tally
+from .turns import Turn, Turns
 
 Probe = Callable[[Service, Check, Address], Awaitable[Answer]]
 """Checks a backend of a service once. Raises CannotProbe if that says nothing about it."""
@@ -28,22 +31,19 @@ _AGAIN = 0.1
 """Seconds after which a switch is tried again, as when another run holds the lock."""
 
 
-class _Watched:
-    """A backend of a service: there may be very many, so it is a timer most of the time, and a task
-    only while it is asked."""
+class _Watched(Turn):
+    """A backend of a service: there may be very many, so it is a task only while it is asked."""
 
-    __slots__ = ("address", "due", "service", "tally", "task", "timer")
+    __slots__ = ("address", "service", "tally", "task")
 
     def __init__(self, service: Service, address: Address, tally: Tally) -> None:
+        super().__init__()
         self.service, self.address, self.tally = service, address, tally
-        self.due = 0.0
-        self.timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
         """Have it checked no more."""
-        if self.timer:
-            self.timer.cancel()
+        self.over = True
         if self.task:
             self.task.cancel()
 
@@ -54,7 +54,12 @@ class Watch:
     def __init__(self, judge: Judge, probe: Probe, journal: Journal) -> None:
         self._judge, self._probe, self._journal = judge, probe, journal
         self._watched: dict[ServiceKey, dict[Address, _Watched]] = {}
+        self._turns = Turns(self._begin)
         self._names: dict[ServiceKey, str] = {}
+        self._sizes: dict[ServiceKey, tuple[int, float]] = {}
+        self._unchecked: dict[ServiceKey, set[Address]] = {}
+        self._interface = ""
+        self._outage = Outage()
         self._manifest: Manifest | None = None
         self._dirty: set[ServiceKey] = set()
         self._switching: asyncio.Task[None] | None = None
@@ -66,8 +71,14 @@ class Watch:
         if manifest is self._manifest:
             return
         at_first, self._manifest = self._manifest is None, manifest
+        self._interface = manifest.config.interface
         services = {one.key: one for one in manifest.config.services if one.check}
         self._names = {key: one.name for key, one in services.items()}
+        self._sizes = {
+            key: (len(one.backends), one.check.interval + one.check.timeout)
+            for key, one in services.items()
+            if one.check
+        }
         for key in self._watched.keys() - services.keys():
             self._drop(self._watched.pop(key).values())
         total = sum(len(one.backends) for one in services.values())
@@ -90,6 +101,7 @@ class Watch:
         """Watch no more; verdicts stay as they are."""
         all_ = [one for there in self._watched.values() for one in there.values()]
         self._drop(all_)
+        self._turns.close()
         tasks = [one.task for one in all_ if one.task]
         if self._switching:
             self._switching.cancel()
@@ -100,6 +112,7 @@ class Watch:
     def _drop(self, those: Iterable[_Watched]) -> None:
         for one in those:
             one.cancel()
+            self._can_check(one)
 
     # Checks
 
@@ -123,30 +136,40 @@ class Watch:
         tally = found.tally if found else Tally(check, verdicts.get(address), service.slow_start)
         one = there[address] = _Watched(service, address, tally)
         one.due = asyncio.get_running_loop().time() + start * check.interval
-        self._wait(one)
-
-    def _wait(self, one: _Watched) -> None:
-        one.timer = asyncio.get_running_loop().call_at(one.due, self._begin, one)
+        self._turns.add(one)
 
     def _begin(self, one: _Watched) -> None:
-        one.timer = None
         one.task = asyncio.get_running_loop().create_task(self._attend(one))
 
     async def _attend(self, one: _Watched) -> None:
         """Check one backend, and have it checked again an interval after this time."""
-        trouble = f"{one.service.name}: {one.address} cannot be checked"
         check, began = one.tally.check, time.monotonic()
         # not twice in a row if the process had no CPU meanwhile
         one.due = max(one.due, began - check.interval) + check.interval
         try:
             answer = await self._probe(one.service, check, one.address)
         except CannotProbe as e:
-            self._journal.alarm(trouble, str(e))
+            self._cannot_check(one, str(e))
         else:
-            self._journal.calm(trouble)
+            self._can_check(one)
             self._hear(one, answer)
         one.task = None
-        self._wait(one)
+        if not one.over:
+            self._turns.add(one)
+
+    def _cannot_check(self, one: _Watched, reason: str) -> None:
+        """As it is often the same with very many, the first is named for all of them."""
+        there = self._unchecked.setdefault(one.service.key, set())
+        if not there:
+            self._journal.alarm(_unchecked(one.service), f"{one.address}: {reason}")
+        there.add(one.address)
+
+    def _can_check(self, one: _Watched) -> None:
+        there = self._unchecked.get(one.service.key)
+        if there:
+            there.discard(one.address)
+            if not there:
+                self._journal.calm(_unchecked(one.service))
 
     def _hear(self, one: _Watched, answer: Answer) -> None:
         tally, now, key = one.tally, time.monotonic(), one.service.key
@@ -155,9 +178,24 @@ class Watch:
             return
         if told := _told(tally, was, now):
             self._journal.tell(f"{one.service.name}: {one.address} {told}")
+        if tally.is_unhealthy:
+            if was is None or was.share:
+                self._outage.fail(key, one.address, now)
+        else:
+            self._outage.heal(key, one.address)
+        self._look_out(now)
         self._dirty.add(key)
         if self._switching is None or self._switching.done():
             self._switching = asyncio.create_task(self._switch())
+
+    def _look_out(self, now: float) -> None:
+        """For what is this balancer's own fault, as it looks."""
+        host = f"{socket.gethostname()} ({self._interface})"
+        trouble = f"most backends of several services failed at once, as if it were due to {host}"
+        if hit := self._outage.services(self._sizes, now):
+            self._journal.alarm(trouble, ", ".join(sorted(self._names[key] for key in hit)))
+        else:
+            self._journal.calm(trouble)
 
     # Verdicts
 
@@ -181,6 +219,10 @@ class Watch:
     def _verdicts(self, key: ServiceKey) -> Verdicts:
         there = self._watched.get(key, {}).items()
         return {address: one.tally.verdict for address, one in there if one.tally.verdict}
+
+
+def _unchecked(service: Service) -> str:
+    return f"{service.name}: not all backends can be checked"
 
 
 def _told(tally: Tally, was: Verdict | None, now: float) -> str | None:

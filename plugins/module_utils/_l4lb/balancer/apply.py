@@ -94,6 +94,18 @@ class Change:
         with lock.of_host(self.paths):
             step(*arguments)
 
+    def _detach(self, undo: Undo, program: Program) -> None:
+        """But where other balancers redirect to the interface, have it go on taking that."""
+        live = self.plan.live
+        others = needs.needed_by_others(self.interface, self.paths)
+        redirects = others.redirects if others and live.mode == "native" else ()
+        passing = devices.successor(live.link.index) if live.link.index in redirects else None
+        undo.add(modes.attach_again, live, program, passing or program)
+        if passing:
+            xdp.attach(live.link, passing.fd, "native", program.fd)
+        else:
+            xdp.detach(live.link, program.fd)
+
 
 class Setup(Change):
     """From whatever there is to a balancer."""
@@ -271,7 +283,8 @@ class Setup(Change):
     def _attach(self, undo: Undo, program: Program) -> tuple[str, str | None]:
         """Attach in place of what is there, at once where the kernel can; returns as xdp.attach
         does."""
-        live, mode = self.plan.live, self.desired.mode
+        live = self.plan.live
+        mode = self.desired.mode if live.attached else live.mode or self.desired.mode
         current = live.link.attached
         there = modes.attached_program(live)
         undo.add(modes.attach_again, live, there, program)
@@ -356,18 +369,6 @@ class Removal(Change):
         if self.plan.live.program:
             self._locked(self._detach, undo, self.plan.live.program)
         self._locked(self._clear, undo)
-
-    def _detach(self, undo: Undo, program: Program) -> None:
-        """But where other balancers redirect to the interface, have it go on taking that."""
-        live = self.plan.live
-        others = needs.needed_by_others(self.interface, self.paths)
-        redirects = others.redirects if others and live.mode == "native" else ()
-        passing = devices.successor(live.link.index) if live.link.index in redirects else None
-        undo.add(modes.attach_again, live, program, passing or program)
-        if passing:
-            xdp.attach(live.link, passing.fd, "native", program.fd)
-        else:
-            xdp.detach(live.link, program.fd)
 
     def _clear(self, undo: Undo) -> None:
         unneeded = needs.unneeded(self.interface, self.paths)

@@ -49,6 +49,8 @@ class Outcome:
     """What the maps hold now, if that was drawn."""
     native_refused: str | None = None
     """Why mode auto is generic, in the kernel's words."""
+    pending: bool = False
+    """Whether what was applied is Plan.overlap, so that the plan itself is still to come."""
     left: tuple[str, ...] = ()
     """What a second run would change, if that was looked for."""
 
@@ -129,7 +131,7 @@ class Balancer:
 
     def plan_change(self, edit: Callable[[Config], Config]) -> Plan:
         """What `change` would do. Changes nothing. Raises as `change` does."""
-        now, _data_path, manifest = live.at_work(self.places)
+        now, _data_path, manifest = live.at_work(self.places, or_paused=True)
         wanted = self.as_given(replace(edit(manifest.config), interface=self.interface))
         seen = observe.observe(self.places, now, wanted, sources=None)
         return decide(self.places, wanted, seen, Terms(accepted=True, edited=True))
@@ -155,17 +157,23 @@ class Balancer:
         replace_foreign: bool = False,
         accepted: bool = False,
         verify: bool = False,
+        overlap: bool = False,
     ) -> Outcome:
         """Make the live state what `config` says, but for holds; None: remove the balancer.
 
         accepted: as of `plan`.
         verify: look again what the kernel does then, see `Outcome.left`.
+        overlap: take the first step only if there are two, see `Outcome.pending`.
 
         Raises L4lbError of some kind; the host is then as before.
         """
         require_root()  # here too: it takes root even to lock
         with lock.of_interface(self.interface, self.places.paths) as held:
-            outcome = self._carry_out(self.plan(config, replace_foreign, accepted), held)
+            plan = self.plan(config, replace_foreign, accepted)
+            if overlap and plan.overlap:
+                first = self.plan(plan.overlap, replace_foreign, accepted)
+                return replace(self._carry_out(first, held), plan=plan, pending=True)
+            outcome = self._carry_out(plan, held)
             if verify and outcome.plan.changed and outcome.tidy:
                 again = self._plan(config, Terms(accepted=accepted), outcome.image)
                 return replace(outcome, left=again.steps)
@@ -218,6 +226,18 @@ def change(balancers: Sequence[Balancer], edit: Callable[[Config], Config]) -> l
     Raises what `edit` does, and L4lbError of some kind, as if there is no balancer; the host is
     then as before.
     """
+
+    def made(balancer: Balancer, held: lock.Held) -> Change:
+        return balancer._change(balancer.plan_change(edit), held)
+
+    return all_or_none(balancers, made)
+
+
+def all_or_none(
+    balancers: Sequence[Balancer], made: Callable[[Balancer, lock.Held], Change]
+) -> list[Plan]:
+    """Carry out a change of each, which is `made` while it is locked: of all of them, or of none.
+    Returns what was done, in the order given. Raises as `change` does."""
     from .apply import carry_out
 
     require_root()
@@ -226,7 +246,6 @@ def change(balancers: Sequence[Balancer], edit: Callable[[Config], Config]) -> l
             one.interface: stack.enter_context(lock.of_interface(one.interface, one.places.paths))
             for one in sorted(balancers, key=lambda one: one.interface)
         }
-        planned = [(one, one.plan_change(edit)) for one in balancers]
-        steps = [one._change(plan, held[one.interface]) for one, plan in planned]
+        steps = [made(one, held[one.interface]) for one in balancers]
         carry_out([one for one in steps if one.plan.changed])
         return [one.told for one in steps]

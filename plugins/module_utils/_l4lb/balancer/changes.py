@@ -21,7 +21,14 @@ from ..maps.manifest import Manifest
 from ..model.config import Address, Backend, Config, Service, remembers
 from ..model.interface import Ingress
 from ..model.options import STATES
-from ..model.standing import Standing, Verdict, standing, verdicts_after
+from ..model.standing import (
+    Standing,
+    Verdict,
+    first_check,
+    is_renewed,
+    standing,
+    verdicts_after,
+)
 from ..schedulers.candidate import JHASH_SLOTS, MAGLEV_SLOTS
 
 _SERVICE_OPTIONS = (
@@ -106,6 +113,7 @@ def compare(now: Observed, after: Config) -> Changes:
         if was.key != becomes.key:
             lines[becomes.name] = [*parts, *_dropped(becomes), *_ended(now, was)]
             continue
+        parts += _trusted(now, was, becomes)
         move = _move(now, was, becomes, after)
         if parts or move.new_flows_percent:
             outage = was.takes_flows and not becomes.takes_flows
@@ -216,6 +224,19 @@ def _health_differences(was: Service, becomes: Service) -> list[str]:
         if before != after:
             parts.append(_change(f"{words}:", before, after))
     return parts
+
+
+def _trusted(now: Observed, was: Service, becomes: Service) -> list[str]:
+    """What becomes of new backends before their first check."""
+    fresh = becomes.places.keys() - was.places.keys()
+    if becomes.check is None or not fresh:
+        return []
+    if was.check is None or now.newcomer is None:
+        return ["what is new counts as healthy until it is checked"]
+    if is_renewed(was, becomes):
+        limit = f"{first_check(becomes):g} s"
+        return [f"the old ones serve until a new one is healthy, but no longer than {limit}"]
+    return []
 
 
 def _counted(what: str, addresses: Sequence[Address]) -> list[str]:

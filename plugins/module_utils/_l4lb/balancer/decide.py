@@ -16,17 +16,19 @@ from ..errors import ForeignProgramError, HostError
 from ..maps import image, layout, sizes
 from ..model import checks
 from ..model.config import Config
-from ..model.edits import keep_holds
+from ..model.edits import keep_holds, overlapped
 from ..model.interface import Ingress
 from ..routing import crowd, path_mtu
 from . import changes, needs
 from .changes import Changes
-from .live import Live
+from .live import Live, pause_told
 from .needs import Needs
 from .observe import Observed
 from .places import Places
 from .plan import Plan
 
+KEEP_RESOLVED = "have the kernel keep the next hops resolved"
+"""A step, told where there is no other."""
 _REASONS = {
     "sources": "the sources changed",
     "bcc": "bcc changed",
@@ -45,11 +47,13 @@ class Terms:
     replace_foreign: the program of somebody else may be replaced.
     accepted: the state was applied once, so that it is only warned of what cannot be meant.
     edited: it is the live state but for states and weights of backends: the program stays.
+    resumed: a pause ends, which otherwise lasts.
     """
 
     replace_foreign: bool = False
     accepted: bool = False
     edited: bool = False
+    resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,17 @@ def decide(places: Places, wanted: Config, seen: Observed, terms: Terms | None =
     """
     terms = terms or Terms()
     foreign = seen.live.foreign
-    if foreign and not terms.replace_foreign:
+    if foreign and not terms.replace_foreign and not _stays_paused(seen, terms):
         raise ForeignProgramError(
             f"{places.interface} carries the XDP program {foreign.name!r} (id {foreign.id}), which "
             "is not ours; remove it, or set replace: true"
         )
     return _Decision(places, wanted, seen, terms).plan()
+
+
+def _stays_paused(seen: Observed, terms: Terms) -> bool:
+    """Whether nothing is to be attached, so that whoever has a program there keeps it."""
+    return seen.live.paused is not None and not terms.resumed
 
 
 class _Decision:
@@ -109,6 +118,7 @@ class _Decision:
         self.steps: list[str] = []
         self.held: list[str] = []
         self.config = wanted
+        self.is_paused = _stays_paused(seen, terms)
         if not terms.edited:
             self.config, self.held = keep_holds(wanted, seen.live.remembered)
         self.held += self._checked()
@@ -120,8 +130,10 @@ class _Decision:
     def plan(self) -> Plan:
         """All of it."""
         seen = self.seen
-        if seen.live.foreign:
+        if seen.live.foreign and not self.is_paused:
             self.steps.append(f"replace the XDP program {seen.live.foreign.name!r}")
+        if seen.live.paused is not None and not self.is_paused:
+            self.steps.append(f"end the pause of {self.places.interface}")
         build = self._build()
         load = self._load(build)
         attach = self._attach(load)
@@ -160,6 +172,7 @@ class _Decision:
             sysctls=self.sysctls,
             needs=seen.needs,
             newcomer=seen.newcomer,
+            overlap=self._overlap(),
         )
 
     def _checked(self) -> list[str]:
@@ -226,6 +239,8 @@ class _Decision:
         seen, mode = self.seen, self.config.mode
         if seen.maps and seen.manifest is None and seen.maps.has_flows:
             self.steps.append("flows remembered so far are forgotten")
+        if self.is_paused:
+            return False
         wrong_mode = mode not in ("auto", seen.live.mode)
         if load or not seen.live.attached or wrong_mode:
             pause = "; the link may pause" if seen.live.attached and wrong_mode else ""
@@ -257,6 +272,13 @@ class _Decision:
             changes.Observed(manifest, maps.slots, maps.flows, self.seen.newcomer), self.desired
         )
 
+    def _overlap(self) -> Config | None:
+        """Only somebody who checks the new backends can end it."""
+        seen = self.seen
+        if self.terms.edited or seen.newcomer is None or seen.manifest is None:
+            return None
+        return overlapped(seen.manifest.config, self.config) if seen.live.attached else None
+
     def _outdated(self, wrong: Iterable[str], other_steps: bool) -> bool:
         """Whether the host has something otherwise than at the last run."""
         seen = self.seen
@@ -285,7 +307,7 @@ class _Decision:
             self.steps.append(f"set net.ipv{version}.conf.lo.forwarding to 1")
         self.steps += (f"set {name} to {value}" for name, value in self.sysctls.items())
         if missing.hops and not self.steps:
-            self.steps.append("have the kernel keep the next hops resolved")
+            self.steps.append(KEEP_RESOLVED)
 
     def _warn_of_memory(self) -> None:
         """If there is to be a flow table that takes more than there is."""
@@ -305,6 +327,8 @@ class _Decision:
     def _warn(self) -> None:
         """Of what makes packets fare otherwise than one might think."""
         seen, name = self.seen, self.places.interface
+        if self.is_paused and seen.live.paused is not None:
+            self.warnings.append(pause_told(name, seen.live.paused))
         if not seen.live.link.is_up:
             self.warnings.append(
                 f"interface: {name!r}: is down, so that nothing comes in; run ip link set {name} up"

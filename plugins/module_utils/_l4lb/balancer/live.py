@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
 
 from ..datapath.program import DataPath
-from ..errors import ConfigError, IdleError, L4lbError
+from ..errors import ConfigError, IdleError, L4lbError, PausedError
 from ..kernel.bpf import Program
 from ..kernel.paths import require_root
 from ..kernel.pins import Pins
@@ -31,12 +32,16 @@ class Live:
     program: Program | None = None
     """Ours, attached, whether its maps can be read or not."""
     mode: str | None = None
+    """That it is attached in, or is to be again."""
     foreign: Program | None = None
     manifest: Manifest | None = None
     pinned: bool = False
     """The pins are complete, and no interrupted run has left others."""
     saved: Config | None = None
     """What is on disk, if that is readable; asked only where the kernel does not say."""
+    paused: int | None = None
+    """Since when it is not attached by the operator's word, in seconds since 1970; None: it is
+    attached, or should be."""
 
     @property
     def attached(self) -> bool:
@@ -77,7 +82,17 @@ def read(places: Places, must_exist: bool = True) -> Live:
         with contextlib.suppress(L4lbError):
             saved = places.saved.read()
     tidy = complete and not places.staging.directory.exists()
-    return Live(found, data_path, program, mode, foreign, manifest, tidy, saved)
+    paused = None if program else places.saved.paused
+    return Live(found, data_path, program, mode, foreign, manifest, tidy, saved, paused)
+
+
+def pause_told(interface: str, since: int) -> str:
+    """In words."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
+    return (
+        f"{interface} is paused since {when}, and balances nothing; l4lb resume {interface} ends "
+        "that"
+    )
 
 
 def _link(places: Places, pinned: Program | None, must_exist: bool) -> Link:
@@ -101,11 +116,14 @@ def _link(places: Places, pinned: Program | None, must_exist: bool) -> Link:
         return Link(index=0, name=places.interface, mac="")
 
 
-def at_work(places: Places) -> tuple[Live, DataPath, Manifest]:
+def at_work(places: Places, or_paused: bool = False) -> tuple[Live, DataPath, Manifest]:
     """The live state, and what of it is there then. Raises IdleError if the interface has no
-    balancer, and L4lbError if that cannot be read."""
+    balancer, PausedError if it is paused, unless that will do, and L4lbError if it cannot be
+    read."""
     live = read(places)
-    if not live.attached:
+    if live.paused is not None and not (or_paused and live.data_path):
+        raise PausedError(pause_told(places.interface, live.paused))
+    if not live.attached and live.paused is None:
         raise IdleError(f"no balancer is attached to {places.interface}")
     if live.data_path is None or live.manifest is None:
         raise L4lbError(

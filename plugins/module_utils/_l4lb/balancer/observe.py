@@ -186,7 +186,7 @@ def known(live: Live) -> Known:
 
 def mode_of(live: Live, config: Config) -> str:
     """That packets are handled in; auto, if that will only show."""
-    if config.mode == "auto" and live.attached and live.mode:
+    if config.mode == "auto" and live.mode:
         return live.mode
     return config.mode
 

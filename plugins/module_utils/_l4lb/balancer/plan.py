@@ -47,9 +47,11 @@ class Plan:
     sysctls: Mapping[str, int] = field(default_factory=dict)
     """What is to be set for that, by name."""
     needs: Needs = field(default_factory=Needs)
+    """What of the host it takes, there already or not."""
     newcomer: Verdict | None = None
     """As of `verdicts_after`."""
-    """What of the host it takes, there already or not."""
+    overlap: Config | None = None
+    """What to apply first, and to wait with: old backends serve until a new one is healthy."""
 
     @property
     def changed(self) -> bool:

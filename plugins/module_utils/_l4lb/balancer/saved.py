@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..errors import L4lbError
@@ -33,6 +34,7 @@ class Saved:
         self.interface = interface
         self.path = paths.etc / f"{encode(interface)}.json"
         self._new = self.path.with_suffix(".json.new")
+        self._mark = self.path.with_suffix(".paused")
 
     def read(self) -> Config | None:
         """The state that is saved; None if there is none. Raises L4lbError if it is unreadable."""
@@ -56,7 +58,8 @@ class Saved:
 
     def exists(self) -> bool:
         """Whether there is anything to remove."""
-        return self.path.exists() or self._new.exists() or is_empty(self.path.parent)
+        there = (self.path, self._new, self._mark)
+        return any(path.exists() for path in there) or is_empty(self.path.parent)
 
     def prepare(self, config: Config) -> None:
         """Write a new file beside the old one, down to the disk. Raises HostError."""
@@ -67,11 +70,7 @@ class Saved:
         """Put what `prepare` wrote in place of the old file. Raises HostError."""
         with told(f"write {self.path}"):
             self._new.replace(self.path)
-            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            _sync(self.path.parent)
 
     def content(self) -> bytes | None:
         """The file as it is; None if there is none. Raises HostError."""
@@ -116,7 +115,33 @@ class Saved:
         """Remove what is set aside, and the directory if it is empty then. Raises HostError."""
         with told(f"remove {self.path}"):
             self._new.unlink(missing_ok=True)
+            self._mark.unlink(missing_ok=True)
         self.abandon()
+
+    # Pauses
+
+    @property
+    def paused(self) -> int | None:
+        """Since when the operator has the interface paused, in seconds since 1970; None: it is not
+        paused."""
+        try:
+            return int(self._mark.stat().st_mtime)
+        except OSError:
+            return None
+
+    def mark(self, since: int | None) -> None:
+        """Have it paused, down to the disk; None: not paused. Raises HostError."""
+        with told(f"write {self._mark}"):
+            if since is None:
+                self._mark.unlink(missing_ok=True)
+            else:
+                self._mark.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                self._mark.touch(mode=0o600)
+                os.utime(self._mark, (since, since))
+            if is_empty(self._mark.parent):
+                self._mark.parent.rmdir()
+            elif self._mark.parent.exists():
+                _sync(self._mark.parent)
 
     def _write(self, content: bytes) -> None:
         """A new file beside the old one, down to the disk."""
@@ -138,6 +163,15 @@ class Saved:
             raise L4lbError(f"{e}; {_REMEDY}") from e
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
             raise L4lbError(f"{self.path} is not readable ({e!r}); {_REMEDY}") from e
+
+
+def _sync(directory: Path) -> None:
+    """Have the disk know which files there are. Raises OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def content(config: Mapping[str, Any]) -> dict[str, Any]:

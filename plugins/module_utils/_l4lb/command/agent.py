@@ -19,10 +19,11 @@ def add_commands(commands: Any) -> None:
     """Register it."""
     command = commands.add_parser(
         "agent",
-        help="check the backends until it is ended",
-        description="Check the backends of all balancers of this host, and have these follow, "
-        "until it is ended by SIGTERM or Ctrl-C. Under systemd l4lb-agent.service runs it. Without "
-        "it all goes on as it is; when it returns, it takes over what is known.",
+        help="check the backends, and look after the balancers, until it is ended",
+        description="Check the backends of all balancers of this host, have these follow, and\n"
+        "repair what others break of them, until it is ended by SIGTERM or Ctrl-C. Under\n"
+        "systemd l4lb-agent.service runs it. Without it all goes on as it is; when it\n"
+        "returns, it takes over what is known.",
     )
     command.add_argument(
         "--check-user",

@@ -25,7 +25,7 @@ from ..model.listing import listing
 from ..model.parse import Request, parse_request
 from ..model.values import interface_name
 from ..network import link
-from ..operations import here
+from ..operations import here, renewal
 from .output import show, tell
 from .usage import WOULD_CHANGE
 
@@ -85,10 +85,10 @@ def apply(options: argparse.Namespace) -> int:
     if options.check or len(orders) > 1:  # what is wrong with one keeps all from being changed
         plans = [balancer.plan(one.config, one.replace) for balancer, one in orders]
     if not options.check:
-        plans = [balancer.apply(one.config, one.replace).plan for balancer, one in orders]
+        plans = [renewal.apply(balancer, one.config, one.replace).plan for balancer, one in orders]
     for (balancer, _wanted_of_it), plan in zip(orders, plans):
-        _warn(plan)
-        show([*(_difference(balancer, plan) if options.diff else ()), *_steps(balancer, plan)])
+        warn(plan)
+        show([*(_difference(balancer, plan) if options.diff else ()), *steps(balancer, plan)])
     return WOULD_CHANGE if options.check and any(plan.changed for plan in plans) else 0
 
 
@@ -180,22 +180,24 @@ def _restore(name: str) -> list[str]:
     if outcome is None:
         link.read_link(name)  # perhaps it is misspelt
         return [f"{name}: nothing is saved"]
-    _warn(outcome.plan)
-    return _steps(balancer, outcome.plan)
+    warn(outcome.plan)
+    return steps(balancer, outcome.plan)
 
 
 def remove(options: argparse.Namespace) -> int:
     """Stop balancing."""
     require_root()
     balancer = Balancer(here.named(interface_name(options.interface)))
-    show(_steps(balancer, balancer.apply(None).plan))
+    show(steps(balancer, balancer.apply(None).plan))
     return 0
 
 
-def _steps(balancer: Balancer, plan: Plan) -> list[str]:
+def steps(balancer: Balancer, plan: Plan) -> list[str]:
+    """What was done, or would be."""
     return [f"{balancer.interface}: {step}" for step in plan.steps or ["nothing to change"]]
 
 
-def _warn(plan: Plan) -> None:
+def warn(plan: Plan) -> None:
+    """Tell what speaks against it."""
     for warning in plan.warnings:
         tell(f"warning: {warning}")

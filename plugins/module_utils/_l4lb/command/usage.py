@@ -17,7 +17,7 @@ exit codes:
   3    of --check: something would change; of status: the host has changed in a way
        that only another run follows
   4    of status and stats: an interface that should balance does not, as it is
-       saved or pinned but not attached, or cannot be read
+       saved or pinned but not attached, paused, or cannot be read
   130  interrupted by Ctrl-C, 141 by the end of a pipe
 """
 

@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ..agent import record
+from ..agent.record import Record
 from ..balancer import modes, saved
 from ..balancer.balancer import Balancer
-from ..balancer.live import Live
+from ..balancer.live import Live, pause_told
 from ..errors import ConfigError, IdleError, L4lbError
 from ..kernel import lock
 from ..kernel.paths import Paths, require_root
@@ -77,6 +79,7 @@ def status(options: argparse.Namespace) -> int:
     require_root()
     balancers = {name: Balancer(name) for name in here.known()}
     lives = {name: balancer.live(must_exist=False) for name, balancer in balancers.items()}
+    kept = record.noted(Paths())
     outdated = {name: balancers[name].outdated(live) for name, live in lives.items()}
     if options.json:
         states = {
@@ -84,17 +87,24 @@ def status(options: argparse.Namespace) -> int:
                 **saved.content(balancers[name].as_given(live.remembered).dump(shown=True)),
                 "attached": live.attached,
                 "mode": live.mode,
+                "paused_since": live.paused,
                 "native_refused": modes.refusal(live),
                 "health": _health(live),
                 "outdated": outdated[name],
+                "upkeep": _upkeep(*kept[name]) if name in kept else None,
             }
             for name, live in lives.items()
         }
         show_json(states)
     else:
+        show(
+            pause_told(name, live.paused) for name, live in lives.items() if live.paused is not None
+        )
+        show(record.troubles(kept))
         show(line for live in lives.values() for line in _troubles(live))
         show([line for live in lives.values() for line in _listing(live)] or [_NOTHING])
         show(line for live in lives.values() for line in modes.lines(live))
+        show(record.lines(kept))
         show(
             f"{name}: {line}; apply the configuration again"
             for name, lines in outdated.items()
@@ -103,6 +113,16 @@ def status(options: argparse.Namespace) -> int:
     if not all(live.attached and live.manifest for live in lives.values()):
         return IDLE
     return OUTDATED if any(outdated.values()) else 0
+
+
+def _upkeep(kept: Record, since: float) -> dict[str, Any]:
+    """What the agent has repaired, and what it leaves; times in seconds since 1970."""
+    return {
+        "since": int(since),
+        "repairs": kept.repairs,
+        "last": {"at": int(kept.at), "done": kept.done} if kept.repairs else None,
+        "problem": kept.problem or None,
+    }
 
 
 def _troubles(live: Live) -> Iterator[str]:
@@ -174,6 +194,8 @@ def _state(backend: Backend) -> str:
 
 
 def _mode(live: Live) -> str:
+    if live.paused is not None:
+        return "paused"
     if live.foreign:
         return f"not attached ({live.foreign.name} is)"
     if not live.attached:

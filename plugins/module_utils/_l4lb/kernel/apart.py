@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compiling in a process of its own: bcc takes more memory than all else together, and what it has
-loaded stays as long as the process does. What lasts long never imports it."""
+"""Work in a process of its own, for what lasts long: it neither waits for that nor keeps the memory
+that it takes. Above all for compiling, as bcc takes more than all else together, and what it has
+loaded stays as long as the process does."""
 
 from __future__ import annotations
 
@@ -11,11 +12,11 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import errors
-from ..errors import CompileError, HostError, L4lbError
+from ..errors import CompileError, ConfigError, HostError, L4lbError
 from .bpf import Program
 
 _START = (
@@ -26,6 +27,60 @@ _PATIENCE = 300
 """Seconds; a busy host may need some for what takes one."""
 
 
+def ask(module: str, arguments: Sequence[Any], action: str, fds: Sequence[int] = ()) -> Any:
+    """Have `serve` of a module of the library called in another process; returns what `answer`
+    there has found.
+
+    arguments: what JSON can say; order["arguments"] there. action: in words. fds: open there, too.
+
+    Raises HostError, or what was raised there.
+    """
+    order = {"path": sys.path, "module": module, "arguments": [*arguments]}
+    try:
+        # pylint: disable-next=ansible-bad-function  # the library is used without modules, too
+        done = subprocess.run(
+            [sys.executable, "-c", _START],
+            input=json.dumps(order),
+            text=True,
+            capture_output=True,
+            pass_fds=fds,
+            timeout=_PATIENCE,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as e:
+        raise HostError(f"{action}: {e}") from e
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise HostError(f"{action}: {last}")
+    said = json.loads(done.stdout)
+    if said["error"]:
+        raise _error(*said["error"])
+    return said["found"]
+
+
+def answer(work: Callable[[], Any]) -> None:
+    """In that process: do it, and say on standard output what came of it."""
+    error, found = None, None
+    try:
+        found = work()
+    except L4lbError as e:
+        error = [type(e).__name__, str(e), getattr(e, "log", "")]
+    os.write(1, json.dumps({"found": found, "error": error}).encode())
+
+
+def _error(kind: str, message: str, log: str) -> L4lbError:
+    """What was raised there."""
+    if kind == CompileError.__name__:
+        return CompileError(message, log)
+    if kind == ConfigError.__name__:  # whose message has its parts in it
+        return L4lbError(message)
+    made: L4lbError = getattr(errors, kind, L4lbError)(message)
+    return made
+
+
+# Compiling
+
+
 def load(text: str, flags: Sequence[str], function: str, kind: str) -> Program:
     """As compiler.load; it takes a second or more.
 
@@ -33,53 +88,22 @@ def load(text: str, flags: Sequence[str], function: str, kind: str) -> Program:
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        order = {
-            "path": sys.path,
-            "module": __name__,
-            "socket": theirs.fileno(),
-            "arguments": [text, [*flags], function, kind],
-        }
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", _START],
-                input=json.dumps(order),
-                text=True,
-                capture_output=True,
-                pass_fds=[theirs.fileno()],
-                timeout=_PATIENCE,
-                check=False,
-            )
-        except (OSError, subprocess.SubprocessError) as e:
-            raise HostError(f"compile {function}: {e}") from e
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise HostError(f"compile {function}: {last}")
-        said = json.loads(done.stdout)
-        if said:
-            raise _error(*said)
+        number = theirs.fileno()
+        arguments = [text, [*flags], function, kind, number]
+        ask(__name__, arguments, f"compile {function}", [number])
         _nothing, fds, _flags, _from = socket.recv_fds(ours, 1, 1)
         return Program(fds[0])
 
 
-def _error(kind: str, message: str, log: str) -> L4lbError:
-    """What was raised there."""
-    if kind == CompileError.__name__:
-        return CompileError(message, log)
-    made: L4lbError = getattr(errors, kind, L4lbError)(message)
-    return made
-
-
 def serve(order: dict[str, Any]) -> None:
-    """In that process: loads a program, sends its descriptor by a socket, and says on standard
-    output what went wrong, if anything did."""
+    """In that process: loads a program, and sends its descriptor by a socket."""
     from . import compiler  # not before it is needed: this is read in the other process, too
 
-    text, flags, function, kind = order["arguments"]
-    said: list[str] = []
-    with socket.socket(fileno=order["socket"]) as theirs:
-        try:
-            program = compiler.load(text, flags, function, kind)
+    *arguments, number = order["arguments"]
+
+    def work() -> None:
+        with socket.socket(fileno=number) as theirs:
+            program = compiler.load(*arguments)  # open until it is sent
             socket.send_fds(theirs, [b"x"], [program.fd])
-        except L4lbError as e:
-            said = [type(e).__name__, str(e), getattr(e, "log", "")]
-    os.write(1, json.dumps(said).encode())
+
+    answer(work)

@@ -21,18 +21,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import HostError
+from ..errors import BusyError
 from .paths import Paths, told
 from .pins import decode, encode
 
 _PATIENCE = 60.0
 _TRIES_PER_SECOND = 20
 _AGENT = "agent"
+_MOST_NOTED = 1 << 20
+"""Bytes."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """The lock of an interface, while it is held."""
+    """A lock, while it is held."""
 
     path: Path
     fd: int
@@ -45,10 +47,15 @@ class Held:
             os.ftruncate(self.fd, 0)
             os.pwrite(self.fd, text, 0)
 
+    def noted(self) -> bytes:
+        """What is noted. Raises HostError."""
+        with told(f"read {self.path}"):
+            return os.pread(self.fd, _MOST_NOTED, 0)
+
 
 @contextlib.contextmanager
 def of_interface(interface: str, paths: Paths, patience: float = _PATIENCE) -> Iterator[Held]:
-    """Hold the lock of an interface. Raises HostError after `patience` seconds."""
+    """Hold the lock of an interface. Raises BusyError after `patience` seconds."""
     path = _file(interface, paths)
     start = time.monotonic()
     fd = _wait_for(lambda: _try_file(path), path, patience)
@@ -67,7 +74,7 @@ def of_interface(interface: str, paths: Paths, patience: float = _PATIENCE) -> I
 @contextlib.contextmanager
 def of_host(paths: Paths, patience: float = _PATIENCE) -> Iterator[None]:
     """Hold the lock of what the balancers of this host share; that of an interface is held already,
-    and so its directory is there. Raises HostError after `patience` seconds."""
+    and so its directory is there. Raises BusyError after `patience` seconds."""
     with told(f"open {paths.run}"):
         fd = os.open(paths.run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -91,14 +98,15 @@ def notes(paths: Paths) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def of_agent(paths: Paths) -> Iterator[None]:
-    """Be the agent of this host. Raises HostError if another is."""
+def of_agent(paths: Paths) -> Iterator[Held]:
+    """Be the agent of this host. What one that was killed has noted is there still. Raises
+    BusyError if another is."""
     path = paths.run / _AGENT
     fd = _try_file(path)
     if fd is None:
-        raise HostError(f"{path} is held{_by_whom(path)}: another agent is at work")
+        raise BusyError(f"{path} is held{_by_whom(path)}: another agent is at work")
     try:
-        yield
+        yield Held(path, fd, 0.0)
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
@@ -115,19 +123,28 @@ def agent_is_there(paths: Paths) -> bool:
         return False
 
 
+def note_of_agent(paths: Paths) -> bytes:
+    """What the agent of this host has noted; nothing if there is none."""
+    try:
+        with (paths.run / _AGENT).open("rb") as file:
+            return b"" if _try(file.fileno(), fcntl.LOCK_SH) else file.read(_MOST_NOTED)
+    except OSError:
+        return b""
+
+
 def _file(interface: str, paths: Paths) -> Path:
     return paths.run / f"{encode(interface)}.lock"
 
 
 def _wait_for(attempt: Callable[[], int | None], path: Path, patience: float) -> int:
-    """What `attempt` returns in the end. Raises HostError after `patience` seconds of None."""
+    """What `attempt` returns in the end. Raises BusyError after `patience` seconds of None."""
     deadline = time.monotonic() + patience
     while True:
         fd = attempt()
         if fd is not None:
             return fd
         if time.monotonic() > deadline:
-            raise HostError(
+            raise BusyError(
                 f"{path} has been held for {patience:.0f} seconds{_by_whom(path)}; another run is "
                 "busy or stuck"
             )

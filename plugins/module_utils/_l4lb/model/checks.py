@@ -200,14 +200,15 @@ def _of_backends(
     own = host.addresses if host else ()
     spread = [one for one in _sources(config).values() if one.prefixlen < one.max_prefixlen]
     for address, service in first.items():
-        problem = _nobodys(address, ends)
+        problem, remedy = _nobodys(address, ends), "give the server's own"
         if not problem and address in services:
             problem = f"the address of the service {services[address]}, so packets would come back"
         elif not problem and (address in own or any(address in one for one in spread)):
-            problem = "this host's own, and a backend is another host"
+            problem = "this host's own, and what it balances does not come to itself"
+            remedy = "have other hosts balance, or be the backends"
         if problem:
             option = f"{_name(service, address)}.address"
-            yield ConfigError(option, str(address), f"{problem}; give the server's own")
+            yield ConfigError(option, str(address), f"{problem}; {remedy}")
 
 
 def _of_probes(config: Config, host: Host | None) -> Iterator[ConfigError]:

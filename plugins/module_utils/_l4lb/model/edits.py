@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..printable import listed
 from .config import Address, Backend, Config, Service, ServiceKey
 from .options import BACKEND, STATES
+from .standing import is_renewed
 
 
 def change_backend(
@@ -63,6 +64,19 @@ def change_backend(
         for each in config.services
     )
     return replace(config, services=services)
+
+
+def overlapped(before: Config, after: Config) -> Config | None:
+    """`after`, in which services that get other backends only still have their old ones, too; None
+    if there are no such."""
+    old = {service.key: service for service in before.services}
+    services = tuple(
+        replace(each, backends=(*each.backends, *old[each.key].backends))
+        if each.key in old and is_renewed(old[each.key], each)
+        else each
+        for each in after.services
+    )
+    return replace(after, services=services) if services != after.services else None
 
 
 def find_backend(

@@ -196,7 +196,8 @@ ROLE = table(
         "agent",
         "bool",
         "run the agent, `l4lb-agent.service`, which checks the backends of services that have a "
-        "`check`; without it such services are refused",
+        "`check`, and repairs what others break of the balancer; without it such services are "
+        "refused",
         default=True,
     ),
     Option(

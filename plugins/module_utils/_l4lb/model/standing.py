@@ -144,6 +144,20 @@ def verdicts_after(
     return {**kept, **dict.fromkeys(fresh, newcomer)}
 
 
+def first_check(service: Service) -> float:
+    """Seconds within which a backend that is well passes its first checks."""
+    check = service.check
+    return check.rise * check.interval + check.timeout if check else 0.0
+
+
+def is_renewed(was: Service, becomes: Service) -> bool:
+    """Whether a service that is checked, and goes on to be, gets other backends only, so that none
+    of them has been checked."""
+    checked = was.check is not None and becomes.check is not None
+    takes_flows = was.takes_flows and becomes.takes_flows
+    return checked and takes_flows and was.places.keys().isdisjoint(becomes.places)
+
+
 def _serving(
     service: Service,
     first: tuple[int, ...],

@@ -12,7 +12,9 @@ are found again.
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -25,7 +27,7 @@ from ..model.config import Address
 from . import rtnetlink
 from .pyroute import open_route
 from .routes import RouteEntry, routes
-from .rtnetlink import AF_INET, AF_INET6, LinkEntry
+from .rtnetlink import AF_INET, AF_INET6, LinkEntry, NeighbourEntry
 
 _NEWNEIGH, _DELNEIGH = 28, 29
 _CREATE_OR_REPLACE = 0x400 | 0x100
@@ -37,9 +39,16 @@ _NUD_NONE = 0
 _NUD_FAILED = 0x20
 _NUD_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable … permanent
 _NUD_PERMANENT = 0x80
+_KEEPS_RESOLVED = (5, 16)
+"""The first kernel that does."""
 _PROTOCOL = 214
 """Of entries that are ours (NDA_PROTOCOL): above what rtnetlink.h and /etc/iproute2 name."""
 Neighbour = tuple  # (interface index, address)
+
+
+def changes() -> rtnetlink.Changes:
+    """Hears of all by which next hops and ways to them may change. Raises KernelError."""
+    return rtnetlink.Changes(_PROTOCOL)
 
 
 def ways(
@@ -101,9 +110,22 @@ def settled() -> Settled:
     for entry in rtnetlink.neighbours():
         if entry.state & _NUD_PERMANENT:
             permanent.add((entry.index, entry.address))
-        elif entry.protocol == _PROTOCOL:
+        elif entry.protocol == _PROTOCOL and not _is_altered(entry):
             ours.add((entry.index, entry.address))
     return Settled(ours, permanent)
+
+
+def _is_altered(entry: NeighbourEntry) -> bool:
+    """Whether somebody has given an entry of ours another MAC address, which ends that the kernel
+    keeps it resolved."""
+    return entry.protocol == _PROTOCOL and not entry.managed and _keeps_resolved()
+
+
+@functools.lru_cache(maxsize=1)
+def _keeps_resolved() -> bool:
+    """Whether the kernel does that for certain; distributions may have an older one do so, too."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return bool(release and (int(release[1]), int(release[2])) >= _KEEPS_RESOLVED)
 
 
 def managed() -> set[Neighbour]:
@@ -117,10 +139,14 @@ def managed() -> set[Neighbour]:
 
 def manage(add: Iterable[Neighbour], remove: Iterable[Neighbour] = ()) -> None:
     """Have the kernel keep `add` resolved, and `remove` no longer."""
-    new, old = list(add), list(remove)
+    new, old = set(add), list(remove)
     if not new and not old:
         return
     with open_route() as ip:
+        for entry in rtnetlink.neighbours() if new else ():
+            neighbour = entry.index, entry.address
+            if neighbour in new and _is_altered(entry):  # it would keep the address for a while
+                _remove(ip, neighbour)
         for neighbour in new:
             _add(ip, neighbour)
         for neighbour in old:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from ..errors import KernelError
@@ -49,6 +50,39 @@ def connect(protocol: int = socket.NETLINK_ROUTE) -> Iterator[socket.socket]:
     except OSError as e:
         why = e.strerror or f"no answer for {PATIENCE:g} s"
         raise KernelError(f"ask for the host's network: {why}", e.errno or 0) from e
+
+
+_ADD_MEMBERSHIP = 1
+_SO_ATTACH_FILTER = 26
+_FILTER = struct.Struct("=HBBI")  # struct sock_filter: code, jump if true, if false, value
+_LOAD_HALF, _IF_EQUAL, _RETURN = 0x28, 0x15, 0x06  # of classic BPF
+
+
+def subscribe(groups: Collection[int], but_for: int) -> socket.socket:
+    """A socket, which does not block, to which the kernel sends what changes (RTNLGRP_...), but for
+    messages of one type. Raises KernelError."""
+    try:
+        route = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        route.setblocking(False)
+        _leave_out(route, but_for)
+        route.bind((0, 0))
+        for group in groups:
+            route.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+    except OSError as e:
+        raise KernelError(f"hear what changes: {e.strerror}", e.errno or 0) from e
+    return route
+
+
+def _leave_out(route: socket.socket, kind: int) -> None:
+    """Have the kernel not even wake this process for messages of this type."""
+    program = ctypes.create_string_buffer(
+        _FILTER.pack(_LOAD_HALF, 0, 0, 4)  # nlmsg_type, as if it were in network byte order
+        + _FILTER.pack(_IF_EQUAL, 0, 1, socket.htons(kind))
+        + _FILTER.pack(_RETURN, 0, 0, 0)
+        + _FILTER.pack(_RETURN, 0, 0, 0xFFFFFFFF)
+    )
+    count, address = ctypes.sizeof(program) // _FILTER.size, ctypes.addressof(program)
+    route.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", count, address))
 
 
 def message(kind: int, flags: int, serial: int, body: bytes) -> bytes:

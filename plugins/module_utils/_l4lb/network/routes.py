@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """By which routes packets to the backends leave.
 
-The kernel is asked as the data plane asks it (files/bpf/send/nexthop.h): for a ping of the host
+The kernel is asked as the data plane asks it (files/bpf/send/route.h): for a ping of the host
 itself, from the source of the tunnel, without TOS and mark. So rules (ip-rule(8)) by source count,
 as does `iif lo`.
 """

@@ -30,7 +30,8 @@ _IFLA_BR_VLAN_FILTERING, _IFLA_BRPORT_STATE, _IFLA_BRIDGE_VLAN_INFO = 7, 1, 2
 _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 5
 _IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID = 2, 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER, _NDA_PROTOCOL = 1, 2, 5, 9, 12
+_NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER, _NDA_PROTOCOL, _NDA_FLAGS_EXT = 1, 2, 5, 9, 12, 15
+_NTF_EXT_MANAGED = 1
 _NUD_PERMANENT = 0x80
 _BR_STATE_FORWARDING = 3
 _RTEXT_FILTER_BRVLAN = 2
@@ -103,6 +104,8 @@ class NeighbourEntry:
     protocol: int
     mac: bytes = b""
     """Empty if it is not known."""
+    managed: bool = False
+    """The kernel keeps it resolved."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,9 @@ def neighbours() -> list[NeighbourEntry]:
             attributes = netlink.attributes(body, _NEIGHBOUR.size)
             address, owner = ip_address(attributes[_NDA_DST]), attributes.get(_NDA_PROTOCOL)
             mac = attributes.get(_NDA_LLADDR, b"")
-            found.append(NeighbourEntry(index, state, address, netlink.number(owner), mac))
+            managed = bool(netlink.number(attributes.get(_NDA_FLAGS_EXT)) & _NTF_EXT_MANAGED)
+            owned = netlink.number(owner)
+            found.append(NeighbourEntry(index, state, address, owned, mac, managed))
     return found
 
 
@@ -244,6 +249,38 @@ def _port_vlans(entries: Sequence[tuple[int, int]]) -> PortVlans:
         if flags & _VLAN_PVID:
             untagged = number
     return PortVlans(untagged, frozenset(members), frozenset(without_tag))
+
+
+_NEWNEIGH, _DELNEIGH = 28, 29
+_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25, 32)
+"""RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE,
+_IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF, _NEXTHOP."""
+
+
+class Changes:
+    """Hears of each change of links, addresses, routes, rules and forwarding, and of neighbours of
+    one protocol that are removed. To be asked whenever `socket` can be read."""
+
+    def __init__(self, protocol: int) -> None:
+        """Raises KernelError."""
+        self._protocol = protocol
+        # those of neighbours that come and go by themselves are too many
+        self.socket = netlink.subscribe(_GROUPS, but_for=_NEWNEIGH)
+
+    def heard(self) -> bool:
+        """Whether there was any since the last time; of too many to tell, there was."""
+        try:
+            return any(map(self._counts, netlink.received(self.socket)))
+        except BlockingIOError:
+            return False
+        except OSError:  # ENOBUFS: they were more than it takes
+            return True
+
+    def _counts(self, message: netlink.Message) -> bool:
+        if message.type != _DELNEIGH:
+            return True
+        attributes = netlink.attributes(message.body, _NEIGHBOUR.size)
+        return netlink.number(attributes.get(_NDA_PROTOCOL)) == self._protocol
 
 
 def xdp_features() -> dict[int, int] | None:

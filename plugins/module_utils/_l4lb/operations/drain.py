@@ -44,7 +44,7 @@ class Watch:
     def silences(self) -> dict[ServiceKey, Silences | None]:
         """How long the remembered flows of each service are silent; None if the service remembers
         none. Services that do not have the backend any more are left out."""
-        _live, data_path, manifest = live.at_work(self.balancer.places)
+        _live, data_path, manifest = live.at_work(self.balancer.places, or_paused=True)
         owners = {
             service.key: (
                 manifest.numbers[service.name][self.address],
@@ -64,7 +64,7 @@ class Watch:
 
         Raises L4lbError if the backend is enabled in one of them.
         """
-        _live, data_path, manifest = live.at_work(self.balancer.places)
+        _live, data_path, manifest = live.at_work(self.balancer.places, or_paused=True)
         sending = []
         for service, backend in self._present(manifest):
             if backend.state == "enabled":

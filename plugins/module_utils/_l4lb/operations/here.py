@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 
 from ..balancer.saved import saved_interfaces
-from ..errors import ConfigError, L4lbError
+from ..errors import ConfigError, HostError, L4lbError
 from ..kernel.paths import Paths
 from ..kernel.pins import pinned_interfaces
 from ..model.parse import Request
@@ -22,6 +22,17 @@ _LONGEST_FIRST_NAME = 15
 def balancing() -> list[str]:
     """The interfaces that have a balancer, attached or not."""
     return pinned_interfaces(Paths())
+
+
+def require_writable() -> None:
+    """Raises HostError if this process may not write where pins are, if any are.
+
+    That is so where systemd lets one write there only, since the directory was removed with the
+    last balancer and came again.
+    """
+    directory = Paths().bpffs / "l4lb"
+    if directory.is_dir() and not os.access(directory, os.W_OK):
+        raise HostError(f"{directory} is not the one that was there; this is for a new process")
 
 
 def saved() -> list[str]:

@@ -20,6 +20,7 @@ from ..balancer.balancer import Balancer
 from ..datapath.program import DataPath
 from ..kernel import lock
 from ..kernel.maps import Array
+from ..kernel.pins import Pins
 from ..kernel.undo import Undo
 from ..maps import backend_record, image, numbering
 from ..maps.health import Health
@@ -37,8 +38,8 @@ _Record = tuple[int, bytes, bytes]
 
 
 @dataclass
-class _Known:
-    """The state that the last exchange has brought about, or has found."""
+class Judged:
+    """A data plane, and the state that the last exchange has brought about, or has found."""
 
     data_path: DataPath
     manifest: Manifest
@@ -47,6 +48,12 @@ class _Known:
     """The id of the service table."""
     deals: dict[tuple[str, tuple[int, ...]], Deal] = field(default_factory=dict)
 
+    @classmethod
+    def found(cls, data_path: DataPath, manifest: Manifest, ingress: Ingress) -> Judged:
+        """One that does what this says, as it is now."""
+        table = data_path.services.inner(0)
+        return cls(data_path, manifest, ingress, table.id if table else 0)
+
     def deal(self, service: Service, stands: Standing) -> Deal:
         """What the table of a service is dealt from, found out once."""
         key = service.name, stands.members
@@ -54,21 +61,50 @@ class _Known:
             self.deals[key] = image.deal(service, self.manifest.config.hash_seed, stands)
         return self.deals[key]
 
+    def follow(self, verdicts: Mapping[str, Verdicts], pins: Pins) -> None:
+        """As Judge.follow; pins: where the maps of the data plane are. The lock is held."""
+        now = self.manifest
+        services = {one.name: one for one in now.config.services if one.name in verdicts}
+        wanted = {name: kept_verdicts(one, verdicts[name]) for name, one in services.items()}
+        changed = {
+            name: found for name, found in wanted.items() if found != now.verdicts.get(name, {})
+        }
+        if changed:
+            self._switch(now.judged(changed), [services[name] for name in changed], pins)
+
+    def _switch(self, after: Manifest, services: Sequence[Service], pins: Pins) -> None:
+        """The exchange. Records are changed while they are in use, as what changes of them is in
+        one word, which packets find as it was or as it becomes: of backends that are to take flows
+        before, of others afterwards."""
+        data_path = self.data_path
+        after = replace(after, tables=_tables(self, after, services))
+        more, less = _records(self, after, services)
+        health = Array.create("health", Health.by(after).dump())
+        manifest_map = data_path.manifest_map.id if data_path.manifest_map else 0
+        content = Image(after, self.ingress, {}).service_table(manifest_map, health.id)
+        table = Array.create("service_table", content)
+        with Undo() as undo:
+            pins.set("health%next", health)  # else it would go with this process
+            undo.add(data_path.backends.update_many, [(n, was) for n, was, unused in more])
+            data_path.backends.update_many((number, becomes) for number, unused, becomes in more)
+            data_path.services.set_inner(0, table)
+        self.manifest, self.table, data_path.health_map = after, table.id, health
+        data_path.backends.update_many((number, becomes) for number, unused, becomes in less)
+        pins.set("health", health)
+        pins.drop_others({"program", *data_path.pinned_maps()})
+
 
 class Judge:
     """Has the balancer of an interface follow verdicts."""
 
     def __init__(self, balancer: Balancer) -> None:
         self._balancer, self._places = balancer, balancer.places
-        self._known: _Known | None = None
+        self._known: Judged | None = None
 
     def look(self) -> Manifest:
         """The state there is, which another run may have changed. Raises L4lbError, such as
         IdleError if there is none."""
-        known = self._known
-        if known is None or not self._is_current(known):
-            known = self._known = self._read()
-        return known.manifest
+        return self._current().manifest
 
     def follow(self, verdicts: Mapping[str, Verdicts], patience: float = 0.0) -> Manifest:
         """Have packets find the backends as these say; returns the state there is then.
@@ -80,24 +116,15 @@ class Judge:
         Raises L4lbError of some kind; the data plane is then as before.
         """
         with lock.of_interface(self._balancer.interface, self._places.paths, patience):
-            now = self.look()
-            services = {one.name: one for one in now.config.services if one.name in verdicts}
-            wanted = {name: kept_verdicts(one, verdicts[name]) for name, one in services.items()}
-            changed = {
-                name: found for name, found in wanted.items() if found != now.verdicts.get(name, {})
-            }
-            if changed and self._known:
-                self._switch(self._known, now.judged(changed), [services[name] for name in changed])
-                return self._known.manifest
-            return now
+            now = self._current()
+            now.follow(verdicts, self._places.pins)
+            return now.manifest
 
     def records(self, names: Collection[str]) -> dict[str, dict[Address, bytes]]:
         """The struct backend of each backend of these services, as packets of clients meet it."""
-        manifest = self.look()
-        if self._known is None or not names:
-            return {}
-        backends = self._known.data_path.backends
-        content = backends.read()
+        now = self._current()
+        manifest, backends = now.manifest, now.data_path.backends
+        content = backends.read() if names else b""
         return {
             name: {
                 address: backend_record.both_records(backends.element(content, number))[
@@ -116,49 +143,26 @@ class Judge:
 
     # What is there
 
-    def _read(self) -> _Known:
-        found, data_path, manifest = live.at_work(self._places)
-        now = observe.ingress_of(found.link, manifest.config)
-        table = data_path.services.inner(0)
-        return _Known(
-            data_path,
-            manifest,
-            observe.ingress_then(data_path, manifest, now),
-            table.id if table else 0,
-        )
+    def _current(self) -> Judged:
+        known = self._known
+        if known is None or not self._is_current(known):
+            known = self._known = self._read()
+        return known
 
-    def _is_current(self, known: _Known) -> bool:
+    def _read(self) -> Judged:
+        found, data_path, manifest = live.at_work(self._places, or_paused=True)
+        now = observe.ingress_of(found.link, manifest.config)
+        return Judged.found(data_path, manifest, observe.ingress_then(data_path, manifest, now))
+
+    def _is_current(self, known: Judged) -> bool:
         pinned = self._places.pins.program()
         table = known.data_path.services.inner(0)
         return bool(
             pinned and table and pinned.id == known.data_path.program.id and table.id == known.table
         )
 
-    # What changes
 
-    def _switch(self, known: _Known, after: Manifest, services: Sequence[Service]) -> None:
-        """The exchange. Records are changed while they are in use, as what changes of them is in
-        one word, which packets find as it was or as it becomes: of backends that are to take flows
-        before, of others afterwards."""
-        data_path, pins = known.data_path, self._places.pins
-        after = replace(after, tables=_tables(known, after, services))
-        more, less = _records(known, after, services)
-        health = Array.create("health", Health.by(after).dump())
-        manifest_map = data_path.manifest_map.id if data_path.manifest_map else 0
-        content = Image(after, known.ingress, {}).service_table(manifest_map, health.id)
-        table = Array.create("service_table", content)
-        with Undo() as undo:
-            pins.set("health%next", health)  # else it would go with this process
-            undo.add(data_path.backends.update_many, [(n, was) for n, was, unused in more])
-            data_path.backends.update_many((number, becomes) for number, unused, becomes in more)
-            data_path.services.set_inner(0, table)
-        known.manifest, known.table, data_path.health_map = after, table.id, health
-        data_path.backends.update_many((number, becomes) for number, unused, becomes in less)
-        pins.set("health", health)
-        pins.drop_others({"program", *data_path.pinned_maps()})
-
-
-def _tables(known: _Known, after: Manifest, services: Sequence[Service]) -> dict[str, LookupTable]:
+def _tables(known: Judged, after: Manifest, services: Sequence[Service]) -> dict[str, LookupTable]:
     """Of all services; those of these are written where no packet looks yet."""
     before, seed = known.manifest, after.config.hash_seed
     tables = dict(before.tables)
@@ -205,7 +209,7 @@ def _patched(data_path: DataPath, old: LookupTable, numbers: Sequence[int], patc
 
 
 def _records(
-    known: _Known, after: Manifest, services: Sequence[Service]
+    known: Judged, after: Manifest, services: Sequence[Service]
 ) -> tuple[list[_Record], list[_Record]]:
     """Elements of the map of backends that change: those that get more flows, and the others."""
     more: list[_Record] = []

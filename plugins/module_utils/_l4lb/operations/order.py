@@ -142,7 +142,7 @@ def _balancers(order: Order) -> list[Balancer]:
         return balancers
     found, misfits, outages = [], [], []
     for balancer in balancers:
-        _live, _data_path, manifest = live.at_work(balancer.places)
+        _live, _data_path, manifest = live.at_work(balancer.places, or_paused=True)
         try:
             order.edit(manifest.config)
             found.append(balancer)

@@ -12,7 +12,7 @@ from ..balancer import modes
 from ..balancer.live import Live, at_work
 from ..balancer.places import Places
 from ..datapath.counters import Statistics, statistics
-from ..errors import ConfigError, IdleError, L4lbError
+from ..errors import ConfigError, IdleError, L4lbError, PausedError
 from ..printable import listed
 from . import here
 from .report import facts
@@ -45,7 +45,8 @@ class Sampler:
             except L4lbError as e:
                 if self._interface:
                     raise
-                remedy = "; l4lb restore brings it back" if isinstance(e, IdleError) else ""
+                detached = isinstance(e, IdleError) and not isinstance(e, PausedError)
+                remedy = "; l4lb restore brings it back" if detached else ""
                 self.problems.append(f"{e}{remedy}")
                 continue
             if self._service in (None, *now.services):

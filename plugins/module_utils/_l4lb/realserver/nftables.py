@@ -82,6 +82,7 @@ def _run(*arguments: str, given: str | None = None) -> subprocess.CompletedProce
     program = _program()
     if not program:
         raise HostError("nft is not there; install nftables")
+    # pylint: disable-next=ansible-bad-function  # the library is used without modules, too
     return subprocess.run(
         [program, *arguments],
         input=given,

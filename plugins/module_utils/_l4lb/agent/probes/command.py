@@ -78,6 +78,7 @@ class _Process:
                 self._keep(self._reader, undo)
                 undo.callback(os.close, writer)
                 os.set_blocking(writer, True)
+                # pylint: disable-next=ansible-bad-function  # this is no module
                 self._process = subprocess.Popen(
                     words,
                     stdin=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ hand: bytes and time have an end, and there is no exception but CannotProbe."""
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 
 from ...model.check import Check
@@ -18,6 +19,8 @@ from .tls import Sessions, Tls
 from .tunnel import Tunnel
 from .wire import Wire
 
+_SPARE_FILES = 256
+"""For all else that the process does."""
 _PACKETS = {"dns": dns.ask, "udp": udp.ask}
 
 
@@ -33,6 +36,8 @@ class Prober:
         self._pace = Pace()
         self._commands = Commands(self._pace, user)
         self._sessions = Sessions()
+        self._under_way = 0
+        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES
 
     def close(self) -> None:
         """Once no probe is under way."""
@@ -40,12 +45,17 @@ class Prober:
 
     async def probe(self, check: Check, target: Target) -> Answer:
         """Once. Raises CannotProbe if that cannot be told, which says nothing about the backend."""
+        if self._under_way >= self._most:
+            raise CannotProbe("more checks at a time than there may be open files")
+        self._under_way += 1
         try:
             return await self._probe(check, target)
         except CannotProbe:
             raise
         except Exception as e:  # our fault, and no reason to blame the backend
             raise CannotProbe(f"{type(e).__name__}: {e}") from e
+        finally:
+            self._under_way -= 1
 
     async def _probe(self, check: Check, target: Target) -> Answer:
         loop = asyncio.get_running_loop()

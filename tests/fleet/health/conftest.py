@@ -22,7 +22,7 @@ from tests.fleet.rig.labs import laboratory
 from tests.fleet.rig.play import changes
 from tests.fleet.rig.services import ECHO, VIP, WEB
 
-INTERVAL, TIMEOUT = 0.3, 0.3
+INTERVAL, TIMEOUT = 0.5, 0.5
 PATIENCE = 60.0
 BY = {"via": "address", "interval": INTERVAL, "timeout": TIMEOUT}
 FLOWS = {

@@ -73,7 +73,7 @@ def test_a_server_that_is_cut_off(balancer: Balancer) -> None:
         balancer.until(
             lambda: {"web3"} <= balancer.unhealthy("pages") & balancer.unhealthy("flows")
         )
-        assert balancer.health("pages")["web3"] == "timeout after 0.3 s"
+        assert balancer.health("pages")["web3"] == "timeout after 0.5 s"
         with Requests(client, (VIP, 80), kept=False) as requests:
             requests.await_answers()
         assert not requests.failures
@@ -86,7 +86,7 @@ def test_a_server_without_the_address(balancer: Balancer) -> None:
     server.ip([f"address delete {VIP}/32 dev lo"])
     try:
         balancer.until_unhealthy("through", "web2")
-        assert balancer.health("through")["web2"] == "timeout after 0.3 s"
+        assert balancer.health("through")["web2"] == "timeout after 0.5 s"
         assert balancer.unhealthy("pages") == set()
         with Requests(client, (VIP, 8080), kept=False) as requests:
             requests.await_answers()
@@ -111,7 +111,7 @@ def test_a_server_that_hangs(balancer: Balancer) -> None:
             given=with_check({"type": "tcp", "send": "ping", "expect": "ping"}),
         )
         balancer.until_unhealthy("flows", "web1")
-        assert balancer.health("flows")["web1"] == "timeout after 0.3 s"
+        assert balancer.health("flows")["web1"] == "timeout after 0.5 s"
     finally:
         os.kill(process, signal.SIGCONT)
     balancer.until_unhealthy("flows")
@@ -142,7 +142,8 @@ def test_a_server_that_is_not_ready_keeps_its_flows(balancer: Balancer) -> None:
         with Connections(client, (VIP, ECHO), count=24) as others:
             assert "web4" not in others.servers
         connections.await_rounds(5)
-        assert not connections.broken
+        broken = {connections.servers[one]: why for one, why in connections.broken.items()}
+        assert not broken, balancer.host.log("agent").read_text()
     balancer.until_unhealthy("flows")
     l4lb(balancer.host, "apply", "-", given=DEPLOYED)
 
@@ -250,7 +251,7 @@ def test_other_servers_only(balancer: Balancer) -> None:
     l4lb(balancer.host, "apply", "-", given=before)
     told = (
         "pages: 2 backends added (203.0.113.23, 203.0.113.99), 2 backends removed (203.0.113.21, "
-        "203.0.113.22), the old ones serve until a new one is healthy, but no longer than 0.9 s"
+        "203.0.113.22), the old ones serve until a new one is healthy, but no longer than 1.5 s"
     )
     with Requests(balancer.lab.host("client"), (VIP, 80), kept=False) as requests:
         requests.await_answers()
@@ -259,7 +260,7 @@ def test_other_servers_only(balancer: Balancer) -> None:
         requests.await_answers()
     assert not requests.failures
     assert set(requests.answers) == {"web1", "web2", "web3"}
-    balancer.until(lambda: balancer.health("pages").get("203.0.113.99") == "timeout after 0.3 s")
+    balancer.until(lambda: balancer.health("pages").get("203.0.113.99") == "timeout after 0.5 s")
     assert l4lb(balancer.host, "apply", "--check", "-", given=after) == "eth0: nothing to change\n"
     l4lb(balancer.host, "apply", "-", given=DEPLOYED)
 
@@ -270,7 +271,7 @@ def test_other_servers_only_and_none_of_them_is_there(balancer: Balancer) -> Non
     nobody = {**pages, "backends": [{"address": "203.0.113.99"}]}
     after = {**DEPLOYED, "services": [flows, nobody, *others]}
     done = balancer.host.run(["l4lb", "apply", "-"], input=json.dumps(after))
-    assert "pages: none of its new backends was healthy within 0.9 s" in done.stderr
+    assert "pages: none of its new backends was healthy within 1.5 s" in done.stderr
     l4lb(balancer.host, "apply", "-", given=DEPLOYED)
 
 

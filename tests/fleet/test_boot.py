@@ -257,7 +257,7 @@ def test_a_reboot(lb1: Host) -> None:
         assert run(inside, "systemctl", "is-enabled", "l4lb@eth0") == "enabled"
         run(inside, "umount", "/etc/l4lb")
 
-        assert play(inside, "remove", "--check") == play(inside, "remove") == 4
+        assert play(inside, "remove", "--check") == play(inside, "remove") == 5
         assert play(inside, "remove") == 0
         assert run(inside, "find", "/etc/systemd", "-name", "l4lb*") == ""
 

@@ -24,7 +24,7 @@ display = Display()
 PREFIX = "l4lb_"
 _OF_PLAYBOOKS = (
     *("hosts", "serial", "gather_facts"),
-    *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval"),
+    *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval", "ignore"),
 )
 _OF_SERVERS = (
     *BACKEND,

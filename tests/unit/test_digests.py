@@ -48,8 +48,8 @@ class Balancer:
         """All there are, in one."""
         maps = SimpleNamespace(lookup_tables=SimpleNamespace(lookup=self.tables.get))
         (service,) = self.manifest.config.services
-        found = digests.of_service(cast("DataPath", maps), service, self.manifest)
-        return {"balancer": digests.of_balancer(self.manifest.config), **found}
+        made = digests.Digests(cast("DataPath", maps), self.manifest)
+        return {"balancer": made.configuration, **made.of_service(service)}
 
     def judged(self, address: str, verdict: Verdict) -> Balancer:
         """The same with a verdict, though not yet in its lookup table."""

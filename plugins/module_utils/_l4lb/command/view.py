@@ -123,13 +123,11 @@ def _compared(live: Live) -> dict[str, Any]:
     """By what it is compared with other balancers; nothing if that cannot be read."""
     if live.data_path is None or live.manifest is None:
         return {}
+    made = digests.Digests(live.data_path, live.manifest)
     return {
         "versions": digests.versions(live.manifest),
-        "digest": digests.of_balancer(live.config),
-        "digests": {
-            service.name: digests.of_service(live.data_path, service, live.manifest)
-            for service in live.config.services
-        },
+        "digest": made.configuration,
+        "digests": {one.name: made.of_service(one) for one in live.config.services},
     }
 
 

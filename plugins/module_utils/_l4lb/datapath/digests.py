@@ -28,6 +28,8 @@ from .program import DataPath
 COMMAND = Path("/usr/lib/l4lb/l4lb")
 """Where the role installs the command."""
 _OF_A_HOST = ("interface", "source_address", "source_address6", "gateway_mac", "own_macs")
+_NOBODY = 65535
+"""In place of a number in a lookup table that is none of the service's backends."""
 _OF_ALL = ("name", "address", "port", "protocol")
 
 
@@ -62,19 +64,29 @@ def options(service: Service) -> dict[str, Any]:
     return {name: value for name, value in service.options.items() if name not in _OF_ALL}
 
 
-def of_balancer(config: Config) -> str:
-    """Of the configuration of an interface: its settings and all services."""
-    return _digest([settings(config), *map(_configured, config.services)])
+class Digests:
+    """Those of a balancer."""
 
+    def __init__(self, data_path: DataPath, manifest: Manifest) -> None:
+        self._data_path, self._manifest = data_path, manifest
+        services = manifest.config.services
+        self._configured = {one.name: _digest(_configured(one)) for one in services}
 
-def of_service(data_path: DataPath, service: Service, manifest: Manifest) -> dict[str, str]:
-    """Three of a service: of its configuration, of the lookup table that the kernel has now, and of
-    the states in which packets find its backends. Raises L4lbError."""
-    return {
-        "configuration": _digest(_configured(service)),
-        "lookup_table": _table(flows.slots(data_path, service, manifest), service, manifest),
-        "states": _digest(_states(service, manifest)),
-    }
+    @property
+    def configuration(self) -> str:
+        """Of the settings of the interface and all services."""
+        return _digest([settings(self._manifest.config), self._configured])
+
+    def of_service(self, service: Service) -> dict[str, str]:
+        """Three of a service: of its configuration, of the lookup table that the kernel has now,
+        and of the states in which packets find its backends. Raises L4lbError."""
+        manifest = self._manifest
+        slots = flows.slots(self._data_path, service, manifest)
+        return {
+            "configuration": self._configured[service.name],
+            "lookup_table": _table(slots, service, manifest),
+            "states": _digest(_states(service, manifest)),
+        }
 
 
 def _configured(service: Service) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def _configured(service: Service) -> dict[str, Any]:
 def _told(backend: Backend) -> dict[str, Any]:
     configured = backend.configured_weight
     return {
-        "address": str(backend.address),
+        "address": backend.options["address"],
         "weight": backend.weight if configured is None else configured,
         "mtu": backend.mtu,
         "backup": backend.backup,
@@ -100,25 +112,27 @@ def _states(service: Service, manifest: Manifest) -> list[Any]:
         verdict = verdicts.get(backend.address)
         held = backend.weight if backend.configured_weight is not None else None
         share = 100 if verdict is None else verdict.share
-        found.append([str(backend.address), backend.state, share, held])
+        found.append([backend.options["address"], backend.state, share, held])
     return [stands.fails_open, *found]
 
 
 def _table(slots: Sequence[int], service: Service, manifest: Manifest) -> str:
     """Backends in it are told by their places among all addresses in order, from 1 on."""
-    addresses = sorted(service.backends, key=lambda backend: backend.order)
+    backends = sorted(service.backends, key=lambda backend: backend.order)
     numbers = manifest.numbers[service.name]
-    places = array("H", [0]) * (max(numbers.values(), default=0) + 1)
-    for place, backend in enumerate(addresses, 1):
+    places = [_NOBODY] * (1 << 16)
+    places[0] = 0
+    for place, backend in enumerate(backends, 1):
         places[numbers[backend.address]] = place
-    names = [str(backend.address) for backend in addresses]
-    unknown = set(slots).difference(numbers.values(), {0})
-    if unknown:  # somebody has written there
-        return _digest([names, *slots])
     content = array("H", map(places.__getitem__, slots))
-    return hashlib.sha256(json.dumps(names).encode() + content.tobytes()).hexdigest()[:16]
+    names = ",".join(backend.options["address"] for backend in backends)
+    return _shortened(names.encode() + content.tobytes())
 
 
 def _digest(content: Any) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _shortened(text.encode())
+
+
+def _shortened(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..datapath import digests
 from ..datapath.counters import Count, Statistics
+from ..datapath.digests import Digests
 from ..datapath.program import DataPath
 from ..maps.manifest import Manifest
 from ..model.config import Backend, Config
@@ -113,15 +114,16 @@ def facts(
 def with_digests(found: dict[str, Any], data_path: DataPath, manifest: Manifest) -> dict[str, Any]:
     """Facts with all by which the balancers of a fleet are compared. Raises L4lbError."""
     services = {service.name: service for service in manifest.config.services}
+    made = Digests(data_path, manifest)
     return {
         **found,
-        "digest": digests.of_balancer(manifest.config),
+        "digest": made.configuration,
         "versions": digests.versions(manifest),
         "settings": digests.settings(manifest.config),
         "services": [
             {
                 **one,
-                "digests": digests.of_service(data_path, services[one["name"]], manifest),
+                "digests": made.of_service(services[one["name"]]),
                 "options": digests.options(services[one["name"]]),
             }
             for one in found["services"]

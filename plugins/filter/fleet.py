@@ -1,17 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter plugins: in what the balancers of a fleet differ."""
+"""Filter plugins: the balancers of a fleet beside each other, and in what they differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import listed
 from ansible_collections.xdp.l4lb.plugins.plugin_utils import fleet
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.fleet import KINDS, Finding
+from ansible_collections.xdp.l4lb.plugins.plugin_utils.overview import overview as overview_of
 
 
 def differences(results: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[str, Any]:
@@ -19,11 +21,9 @@ def differences(results: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[
     ignored = [ignore] if isinstance(ignore, str) else [*ignore]
     if unknown := [kind for kind in ignored if kind not in KINDS]:
         raise AnsibleFilterError(f"l4lb_ignore: {unknown[0]!r}: choose among {', '.join(KINDS)}")
-    try:
+    with _wrong_results_told():
         found = fleet.fleet_of(results)
         findings = fleet.differences(found)
-    except (AttributeError, KeyError, TypeError) as e:
-        raise AnsibleFilterError(f"not results of l4lb_stats: {e!r}") from e
     serious = [one for one in findings if one.kind not in ignored]
     return {
         "differ": bool(serious),
@@ -31,6 +31,22 @@ def differences(results: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[
         "lines": [one.text + ("" if one in serious else " (ignored)") for one in findings],
         "findings": [{**vars(one), "who": [*one.who]} for one in findings],
     }
+
+
+def overview(results: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[str, Any]:
+    """What a page about the fleet shows; see overview.yml."""
+    found = differences(results, ignore)
+    with _wrong_results_told():
+        title = found["summary"].partition(":")[0]
+        return {**found, "title": title, **overview_of(fleet.fleet_of(results))}
+
+
+@contextlib.contextmanager
+def _wrong_results_told() -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as e:
+        raise AnsibleFilterError(f"not results of l4lb_stats: {e!r}") from e
 
 
 def _summary(hosts: Sequence[str], findings: Sequence[Finding]) -> str:
@@ -55,4 +71,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters by name."""
-        return {"differences": differences}
+        return {"differences": differences, "overview": overview}

@@ -27,6 +27,7 @@ KINDS: Mapping[str, str] = {
     "configuration": "configuration",
     "states": "states of backends",
     "lookup_table": "lookup table",
+    "announcement": "announcement",
 }
 """In what balancers may differ, in words."""
 _VERSIONS = {
@@ -131,6 +132,7 @@ def _compare(balancers: Sequence[Balancer]) -> Iterator[Finding]:
     yield from _differing("mode", "the mode", _each(facts, "mode"))
     settings = {name: one.get("settings", {}) for name, one in facts.items()}
     yield from _options("", settings)
+    yield from _announcement({name: one.get("announcement", {}) for name, one in facts.items()})
     services = {
         name: {service["name"]: service for service in one["services"]}
         for name, one in facts.items()
@@ -144,6 +146,21 @@ def _compare(balancers: Sequence[Balancer]) -> Iterator[Finding]:
         found += _service(having, seeds)
         for one in found:
             yield Finding(one.kind, one.who, f"{printable(service)}: {one.text}", service)
+
+
+def _announcement(vips: Mapping[str, Facts]) -> Iterator[Finding]:
+    for vip in sorted({vip for one in vips.values() for vip in one}):
+        those = {name: one[vip] for name, one in vips.items() if vip in one}
+        announced = {name: one["announced"] for name, one in those.items()}
+        words = {_key(announced[name]): announcement(one) for name, one in those.items()}
+        yield from _differing("announcement", vip, announced, _by_key(words))
+
+
+def announcement(told: Facts) -> str:
+    """That of a VIP, in words."""
+    if told["announced"]:
+        return "announced"
+    return f"not announced ({printable(told.get('reason') or 'for no known reason')})"
 
 
 def _service(having: Mapping[str, Facts], seeds: Mapping[str, Any]) -> Iterator[Finding]:
@@ -210,7 +227,7 @@ def _states(
     for address in sorted({address for one in backends.values() for address in one}):
         those = {name: one[address] for name, one in backends.items() if address in one}
         states = {name: _state(one) for name, one in those.items()}
-        words = {_key(states[name]): _in_words(one) for name, one in those.items()}
+        words = {_key(states[name]): state_told(one) for name, one in those.items()}
         yield from _differing("states", address, states, _by_key(words))
 
 
@@ -220,7 +237,8 @@ def _state(backend: Facts) -> list[Any]:
     return [backend["state"], share, held]
 
 
-def _in_words(backend: Facts) -> str:
+def state_told(backend: Facts) -> str:
+    """That of a backend, in words."""
     words = [backend["state"] + (" by an order" if backend.get("held") else "")]
     if "configured_weight" in backend:
         words.append(f"of weight {backend['weight']} by an order")

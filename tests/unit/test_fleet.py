@@ -286,6 +286,19 @@ def test_who_says_nothing_is_named() -> None:
     )
 
 
+def test_announcements() -> None:
+    told = {"announced": True, "reason": None}
+    results = fleet()
+    for name in ("lb1", "lb2", "lb3"):
+        results[name]["ansible_facts"]["l4lb"]["eth0"]["announcement"] = {"192.0.2.10": told}
+    assert not differences(results)["differ"]
+    quiet = {"192.0.2.10": {"announced": False, "reason": "withdrawn by the operator"}}
+    results["lb2"]["ansible_facts"]["l4lb"]["eth0"]["announcement"] = quiet
+    assert differences(results)["lines"] == [
+        "192.0.2.10 is not announced (withdrawn by the operator) on lb2, and announced on lb1, lb3"
+    ]
+
+
 def test_several_interfaces_are_compared_by_their_names() -> None:
     results = fleet()
     for name, one in results.items():

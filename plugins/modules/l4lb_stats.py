@@ -61,6 +61,8 @@ options:
     default: true
 seealso:
   - module: xdp.l4lb.l4lb
+  - plugin: xdp.l4lb.differences
+    plugin_type: filter
 """
 
 EXAMPLES = r"""

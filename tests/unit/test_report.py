@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from ansible_collections.xdp.l4lb.plugins.filter.fleet import overview
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import DROPS
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.overview import MOST_SHOWN, short
 
+from tests.pages import Page
 from tests.unit.test_fleet import answer, backend, facts, fleet, stated, web
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "playbooks/templates"
 HOSTILE = "</td><script>alert(1)</script>\"'&{{ 1 + 1 }}<!--"
-VOID = {"meta", "br", "rect", "line"}
 
 
 def rendered(results: dict[str, Any], **more: Any) -> str:
@@ -33,46 +32,6 @@ def rendered(results: dict[str, Any], **more: Any) -> str:
     )
     given = {"page": overview(results), "at": "2026-11-26 13:00", "seconds": 2, **more}
     return environment.get_template("report.html.j2").render(given)
-
-
-class Page(HTMLParser):
-    """What is in a page; it must be closed as it is opened."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        assert len({name for name, _value in attrs}) == len(attrs)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in VOID
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-        if {"td", "th"} & {*self.open} and "title" not in self.open:
-            self.rows[-1][-1] += data
-
-    def row(self, first: str) -> list[str]:
-        (found,) = [row[1:] for row in self.rows if row and row[0] == first]
-        return [" ".join(cell.split()) for cell in found]
 
 
 def timed(results: dict[str, Any]) -> dict[str, Any]:

@@ -91,6 +91,9 @@ class Watch:
                 # evenly over the interval if all of them are new, else at once
                 start = next(turns) / total if at_first else 0.0
                 self._attend_to(there, service, backend.address, start)
+            # who went and came since the last look is new to that run, and well known here
+            if _effect(self._verdicts(key)) != _effect(manifest.verdicts.get(service.name, {})):
+                self._carry_out(key)
 
     def counts(self) -> tuple[int, int]:
         """How many backends are checked, and how many of them are unhealthy."""
@@ -184,9 +187,7 @@ class Watch:
         else:
             self._outage.heal(key, one.address)
         self._look_out(now)
-        self._dirty.add(key)
-        if self._switching is None or self._switching.done():
-            self._switching = asyncio.create_task(self._switch())
+        self._carry_out(key)
 
     def _look_out(self, now: float) -> None:
         """For what is this balancer's own fault, as it looks."""
@@ -198,6 +199,11 @@ class Watch:
             self._journal.calm(trouble)
 
     # Verdicts
+
+    def _carry_out(self, key: ServiceKey) -> None:
+        self._dirty.add(key)
+        if self._switching is None or self._switching.done():
+            self._switching = asyncio.create_task(self._switch())
 
     async def _switch(self) -> None:
         """Have the data plane follow, as soon as it can."""
@@ -219,6 +225,11 @@ class Watch:
     def _verdicts(self, key: ServiceKey) -> Verdicts:
         there = self._watched.get(key, {}).items()
         return {address: one.tally.verdict for address, one in there if one.tally.verdict}
+
+
+def _effect(verdicts: Verdicts) -> dict[Address, tuple[bool, int]]:
+    """What they do to packets: all but words and times."""
+    return {address: (one.answered, one.share) for address, one in verdicts.items()}
 
 
 def _unchecked(service: Service) -> str:

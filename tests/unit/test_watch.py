@@ -198,6 +198,18 @@ def test_most_backends_of_several_services_at_once_are_an_alarm() -> None:
     play(Scene(manifest(3, services=("web", "mail"))), act)
 
 
+def test_the_alarm_ends_with_what_is_deployed_no_more() -> None:
+    async def act(scene: Scene) -> None:
+        scene.answers = dict.fromkeys(map(ip_address, ("10.0.0.1", "10.0.0.2")), SILENT)
+        await scene.until_said("at once")
+        state = scene.kernel.state
+        scene.kernel.state = replace(manifest(1, services=("web", "mail")), verdicts=state.verdicts)
+        scene.watch.look()
+        assert scene.lines[-1].endswith(": over")
+
+    play(Scene(manifest(3, services=("web", "mail"))), act)
+
+
 @pytest.mark.parametrize(
     ("services", "count", "apart"),
     [

@@ -94,6 +94,7 @@ class Watch:
             # who went and came since the last look is new to that run, and well known here
             if _effect(self._verdicts(key)) != _effect(manifest.verdicts.get(service.name, {})):
                 self._carry_out(key)
+        self._look_out()
 
     def counts(self) -> tuple[int, int]:
         """How many backends are checked, and how many of them are unhealthy."""
@@ -116,6 +117,7 @@ class Watch:
         for one in those:
             one.cancel()
             self._can_check(one)
+            self._outage.heal(one.service.key, one.address)
 
     # Checks
 
@@ -186,14 +188,13 @@ class Watch:
                 self._outage.fail(key, one.address, now)
         else:
             self._outage.heal(key, one.address)
-        self._look_out(now)
         self._carry_out(key)
 
-    def _look_out(self, now: float) -> None:
-        """For what is this balancer's own fault, as it looks."""
+    def _look_out(self) -> None:
+        """For what is this balancer's own fault, as it looks; once for all of a moment."""
         host = f"{socket.gethostname()} ({self._interface})"
         trouble = f"most backends of several services failed at once, as if it were due to {host}"
-        if hit := self._outage.services(self._sizes, now):
+        if hit := self._outage.services(self._sizes, time.monotonic()):
             self._journal.alarm(trouble, ", ".join(sorted(self._names[key] for key in hit)))
         else:
             self._journal.calm(trouble)
@@ -209,6 +210,7 @@ class Watch:
         """Have the data plane follow, as soon as it can."""
         trouble = "verdicts cannot be carried out"
         await asyncio.sleep(_COALESCE)
+        self._look_out()
         while self._dirty:
             keys, self._dirty = self._dirty, set()
             try:

@@ -18,6 +18,7 @@ from ..agent.record import Record
 from ..balancer import modes, saved
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live, pause_told
+from ..datapath import digests
 from ..errors import ConfigError, IdleError, L4lbError
 from ..kernel import lock
 from ..kernel.paths import Paths, require_root
@@ -66,7 +67,9 @@ def add_commands(commands: Any) -> None:
         help="over which rates are measured (default: 1); 0 shows no rates",
     )
     command.add_argument(
-        "--json", action="store_true", help="what the module l4lb_stats reports, one line each time"
+        "--json",
+        action="store_true",
+        help="what the module l4lb_stats reports, one line each time; no digests if watched",
     )
     command.set_defaults(run=stats)
 
@@ -90,6 +93,7 @@ def status(options: argparse.Namespace) -> int:
                 "paused_since": live.paused,
                 "native_refused": modes.refusal(live),
                 "health": _health(live),
+                **_compared(live),
                 "outdated": outdated[name],
                 "upkeep": _upkeep(*kept[name]) if name in kept else None,
             }
@@ -113,6 +117,18 @@ def status(options: argparse.Namespace) -> int:
     if not all(live.attached and live.manifest for live in lives.values()):
         return IDLE
     return OUTDATED if any(outdated.values()) else 0
+
+
+def _compared(live: Live) -> dict[str, Any]:
+    """By what it is compared with other balancers; nothing if that cannot be read."""
+    if live.data_path is None or live.manifest is None:
+        return {}
+    made = digests.Digests(live.data_path, live.manifest)
+    return {
+        "versions": digests.versions(live.manifest),
+        "digest": made.configuration,
+        "digests": {one.name: made.of_service(one) for one in live.config.services},
+    }
 
 
 def _upkeep(kept: Record, since: float) -> dict[str, Any]:
@@ -211,7 +227,8 @@ def stats(options: argparse.Namespace) -> int:
     require_root()
     if options.watch and not options.interval:
         raise ConfigError("--interval", options.interval, "--watch needs more than 0 seconds")
-    sampler = Sampler(options.interface, options.service)
+    compared = options.json and not options.watch
+    sampler = Sampler(options.interface, options.service, compared)
     if options.watch:
         with contextlib.suppress(KeyboardInterrupt):
             _watch(sampler, options)

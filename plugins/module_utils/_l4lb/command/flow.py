@@ -17,11 +17,12 @@ from ..model.config import Address
 from ..model.options import PROTOCOLS
 from ..network import link
 from ..operations import here
-from ..operations.trial import Finding, Flow, Verdict, find_out
+from ..operations.trial.finding import Finding, find_out
+from ..operations.trial.flow import Flow
+from ..operations.trial.run import Verdict
+from ..operations.trial.words import NOT_OWN, OTHER_SOURCES
 from .change import sources
 from .output import show, show_json
-
-_NOT_OWN = "the interface had another MAC address at the last run; apply the configuration again"
 
 
 def add_commands(commands: Any) -> None:
@@ -35,19 +36,29 @@ def add_commands(commands: Any) -> None:
         epilog="for example:\n  l4lb flow tcp 198.51.100.2:40000 192.0.2.10:80\n"
         "  l4lb flow udp '[2001:db8::2]:40000' '[2001:db8:ffff::10]:53'",
     )
+    add_flow(command)
+    command.set_defaults(run=run)
+
+
+def add_flow(command: argparse.ArgumentParser) -> None:
+    """What a command takes that asks about a flow."""
     command.add_argument("protocol", choices=list(PROTOCOLS), help="tcp or udp")
     command.add_argument("source", metavar="CLIENT:PORT", help="where packets come from")
     command.add_argument("destination", metavar="VIP:PORT", help="where they are sent to")
     command.add_argument("--interface", help="which they come in by; default: the only balancer")
     command.add_argument("--json", action="store_true", help="for programs")
-    command.set_defaults(run=run)
+
+
+def flow_of(options: argparse.Namespace) -> Flow:
+    """The flow. Raises ConfigError."""
+    source, source_port = _endpoint(options.source, "CLIENT:PORT")
+    destination, destination_port = _endpoint(options.destination, "VIP:PORT")
+    return Flow(options.protocol, source, source_port, destination, destination_port)
 
 
 def run(options: argparse.Namespace) -> int:
     """Show what becomes of a flow."""
-    source, source_port = _endpoint(options.source, "CLIENT:PORT")
-    destination, destination_port = _endpoint(options.destination, "VIP:PORT")
-    flow = Flow(options.protocol, source, source_port, destination, destination_port)
+    flow = flow_of(options)
     require_root()
     interface = here.only(options.interface, "--interface")
     finding = find_out(Balancer(interface, sources()), flow)
@@ -84,7 +95,7 @@ def _told(interface: str, finding: Finding) -> list[tuple[str, str]]:
     endpoint = f"{service.address} {service.protocol} {service.port or 'every port'}"
     lines = [("service", f"{service.name} on {interface}, {endpoint}")]
     if finding.new.fate == "passed":
-        return [*lines, ("packets", "pass to the host"), ("because", _NOT_OWN)]
+        return [*lines, ("packets", "pass to the host"), ("because", NOT_OWN)]
     for cpu, verdict in finding.remembered.items():
         lines += [("packets", _fate(verdict)), ("because", f"CPU {cpu} remembers the flow")]
         lines += _hop(interface, verdict)
@@ -97,7 +108,7 @@ def _told(interface: str, finding: Finding) -> list[tuple[str, str]]:
     else:
         lines.append(("a new flow", f"{_fate(finding.new)}: {_choice(finding)}"))
     if finding.other_sources:
-        lines.append(("but", "the live program is of another version; apply to bring this one"))
+        lines.append(("but", OTHER_SOURCES))
     return lines
 
 
@@ -139,17 +150,16 @@ def _as_json(interface: str, finding: Finding) -> dict[str, Any]:
         "interface": interface,
         "service": finding.service.name if finding.service else None,
         "slot": finding.slot,
-        "new": _plain(interface, finding.new),
+        "new": plain(interface, finding.new),
         "remembered": [
-            {"cpu": cpu, **_plain(interface, verdict)}
-            for cpu, verdict in finding.remembered.items()
+            {"cpu": cpu, **plain(interface, verdict)} for cpu, verdict in finding.remembered.items()
         ],
         "other_sources": finding.other_sources,
     }
 
 
-def _plain(interface: str, verdict: Verdict) -> dict[str, Any]:
-    """As JSON types."""
+def plain(interface: str, verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON types."""
     plain: dict[str, Any] = {"fate": verdict.fate}
     if verdict.reason:
         plain["reason"] = verdict.reason

@@ -29,9 +29,10 @@ FLOORS: dict[str, set[str]] = {
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
+FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes"}
-FLOORS["command"] = {*FLOORS["agent"], "agent"}
+FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial"}
 """Folder -> those that its modules may import."""
 
 FACES = {"command"}

@@ -30,7 +30,8 @@ FLOORS: dict[str, set[str]] = {
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
-FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes"}
+FLOORS["agent/web"] = {"model"}
+FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes", "agent/web"}
 FLOORS["command"] = {*FLOORS["agent"], "agent"}
 """Folder -> those that its modules may import."""
 

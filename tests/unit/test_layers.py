@@ -29,9 +29,10 @@ FLOORS: dict[str, set[str]] = {
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
+FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
-FLOORS["agent/web"] = {"model"}
-FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes", "agent/web"}
+FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
+FLOORS["agent"] = {*FLOORS["agent/web"], "agent/probes", "agent/web"}
 FLOORS["command"] = {*FLOORS["agent"], "agent"}
 """Folder -> those that its modules may import."""
 

@@ -128,6 +128,11 @@ ansible_facts:
           type: dict
           returned: when O(digests)
           sample: {echo_rate: 1000, mode: auto}
+        announcement:
+          description: VIP -> whether a routing daemon is to announce it.
+          type: dict
+          returned: always, empty unless the balancer has O(xdp.l4lb.l4lb#module:announce=true)
+          sample: {"192.0.2.10": {"announced": false, "reason": "no backend of web takes new flows"}}
         services:
           description: Services, sorted by name.
           type: list

@@ -94,8 +94,8 @@ def status(options: argparse.Namespace) -> int:
                 "paused_since": live.paused,
                 "native_refused": modes.refusal(live),
                 "health": _health(live),
-                "announcement": host.of_balancer(announced, live.config),
                 **_compared(live),
+                "announcement": host.of_balancer(announced, live.config),
                 "outdated": outdated[name],
                 "upkeep": _upkeep(*kept[name]) if name in kept else None,
             }

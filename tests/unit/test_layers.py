@@ -39,9 +39,12 @@ FLOORS: dict[str, set[str]] = {
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
+FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
+FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
-FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes"}
-FLOORS["command"] = {*FLOORS["agent"], "agent"}
+FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
+FLOORS["agent"] = {*FLOORS["agent/web"], "agent/probes", "agent/web"}
+FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial"}
 """Folder -> those that its modules may import."""
 
 FACES = {"command"}

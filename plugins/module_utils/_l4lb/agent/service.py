@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..announce import host
 from ..announce.decide import Side
@@ -25,6 +26,7 @@ from ..kernel import lock
 from ..kernel.paths import Paths, require_root
 from ..model.check import Check
 from ..model.config import Address, Config, Service
+from ..model.listen import Listen
 from ..network import rtnetlink
 from ..network.rtnetlink import LinkEntry
 from ..operations import here
@@ -35,8 +37,11 @@ from .journal import Journal
 from .notify import notify, watchdog_interval
 from .probes.answer import Answer
 from .probes.prober import Prober
+from .seeing import Seeing
 from .upkeep import Upkeep
 from .watch import Watch
+from .web import metrics
+from .web.server import Server
 
 _LOST = "nobody knows which balancers there are"
 _LOOK = 1.0
@@ -45,27 +50,38 @@ _SETTLE = 0.02
 """Seconds that a link has for what is but a moment, as when a program takes another's place."""
 
 
-async def serve(
-    journal: Journal,
-    sources: Mapping[str, str],
-    user: str | None = None,
-    paths: Paths | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """How the agent is run.
+
+    version: of the collection.
+    user: whose rights commands have that check backends.
+    listen: where it can be asked; None: nowhere.
+    per_backend: whether it has metrics of each backend, which may be many.
+    """
+
+    version: str = ""
+    user: str | None = None
+    listen: Listen | None = None
+    per_backend: bool = True
+
+
+async def serve(journal: Journal, sources: Mapping[str, str], settings: Settings) -> None:
     """Watch until SIGTERM or SIGINT; SIGHUP has it look at once what has changed.
 
     sources: files of files/bpf, for the tunnel of checks.
-    user: whose rights commands have that check backends.
 
     Raises L4lbError if it cannot begin.
     """
     require_root()
     _allow_sockets()
-    paths = paths or Paths()
+    paths = Paths()
     with lock.of_agent(paths) as held:
-        prober = Prober(user)
+        prober = Prober(settings.user)
         upkeep, announcer = Upkeep(journal, held, paths), Announcer(journal, paths)
         try:
-            await _Agent(prober, Aims(prober, sources, journal), upkeep, announcer, journal).run()
+            agent = _Agent(prober, Aims(prober, sources, journal), upkeep, announcer, journal)
+            await agent.run(agent.web(settings))
         finally:
             prober.close()
 
@@ -96,13 +112,29 @@ class _Agent:
         self._look = asyncio.Event()
         self._over = False
 
-    async def run(self) -> None:
+    def web(self, settings: Settings) -> Server | None:
+        """What answers those who ask."""
+        if settings.listen is None:
+            return None
+        seeing = Seeing(
+            settings.version,
+            self._judges,
+            self._watches,
+            self._upkeep,
+            self._prober,
+            self._journal,
+        )
+        routes = {"/metrics": metrics.answers(seeing.look, settings.per_backend)}
+        return Server(settings.listen, routes, self._journal)
+
+    async def run(self, web: Server | None) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._look.set)
         upkeep = loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(lambda _task: self._look.set())
+        asked = loop.create_task(web.run()) if web else None
         links = rtnetlink.Changes(0, [rtnetlink.LINK])
         loop.add_reader(links.socket.fileno(), self._hear, links)
         pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
@@ -122,8 +154,10 @@ class _Agent:
             notify("STOPPING=1")
             loop.remove_reader(links.socket.fileno())
             links.socket.close()
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
+            tasks = [upkeep, *([asked] if asked else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for watch in self._watches.values():
                 await watch.close()
             await self._aims.close()

@@ -24,9 +24,8 @@ from ..errors import ConfigError, IdleError, L4lbError
 from ..kernel import lock
 from ..kernel.paths import Paths, require_root
 from ..model.config import Backend
-from ..model.standing import Verdict
 from ..operations import here
-from ..operations.report import health
+from ..operations.report import health, health_told
 from ..operations.sampler import Sampler
 from ..operations.table import table, title
 from ..printable import clipped, printable
@@ -188,19 +187,10 @@ def _listing(live: Live) -> list[str]:
         bad = live.manifest.verdicts.get(service.name, {}) if live.manifest else {}
         lines += [
             f"  {backend.address!s:{column}}  weight {_weight(backend)}, {_state(backend)}"
-            f"{_healthy(bad.get(backend.address)) if service.check else ''}"
+            f"{', ' + health_told(bad.get(backend.address)) if service.check else ''}"
             for backend in service.backends
         ] or ["  no backends"]
     return lines
-
-
-def _healthy(verdict: Verdict | None) -> str:
-    if verdict is None:
-        return ", healthy"
-    if verdict.share:
-        return f", healthy, with {verdict.share} % of its share"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(verdict.since))
-    return f", unhealthy since {since}: {verdict.reason}"
 
 
 def _weight(backend: Backend) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,16 @@ def health(verdict: Verdict | None) -> dict[str, Any]:
     if verdict.share:
         return {"healthy": True, "share_percent": verdict.share}
     return {"healthy": False, "reason": verdict.reason, "unhealthy_since": verdict.since}
+
+
+def health_told(verdict: Verdict | None) -> str:
+    """The same in words."""
+    if verdict is None:
+        return "healthy"
+    if verdict.share:
+        return f"healthy, with {verdict.share} % of its share"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(verdict.since))
+    return f"unhealthy since {since}: {verdict.reason}"
 
 
 def facts(

@@ -31,7 +31,8 @@ FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/web"] = {"model"}
-FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes", "agent/web"}
+FLOORS["agent/page"] = {*FLOORS["operations"], "operations", "agent/web"}
+FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes", "agent/page", "agent/web"}
 FLOORS["command"] = {*FLOORS["agent"], "agent"}
 """Folder -> those that its modules may import."""
 

@@ -24,7 +24,7 @@ from ..kernel.paths import Paths, require_root
 from ..model.config import Backend
 from ..model.standing import Verdict
 from ..operations import here
-from ..operations.report import health
+from ..operations.report import attachment, health
 from ..operations.sampler import Sampler
 from ..operations.table import table, title
 from ..printable import clipped, printable
@@ -85,13 +85,10 @@ def status(options: argparse.Namespace) -> int:
         states = {
             name: {
                 **saved.content(balancers[name].as_given(live.remembered).dump(shown=True)),
-                "attached": live.attached,
-                "mode": live.mode,
-                "paused_since": live.paused,
-                "native_refused": modes.refusal(live),
+                **attachment(live),
                 "health": _health(live),
                 "outdated": outdated[name],
-                "upkeep": _upkeep(*kept[name]) if name in kept else None,
+                "upkeep": Record.shown(*kept[name]) if name in kept else None,
             }
             for name, live in lives.items()
         }
@@ -113,16 +110,6 @@ def status(options: argparse.Namespace) -> int:
     if not all(live.attached and live.manifest for live in lives.values()):
         return IDLE
     return OUTDATED if any(outdated.values()) else 0
-
-
-def _upkeep(kept: Record, since: float) -> dict[str, Any]:
-    """What the agent has repaired, and what it leaves; times in seconds since 1970."""
-    return {
-        "since": int(since),
-        "repairs": kept.repairs,
-        "last": {"at": int(kept.at), "done": kept.done} if kept.repairs else None,
-        "problem": kept.problem or None,
-    }
 
 
 def _troubles(live: Live) -> Iterator[str]:

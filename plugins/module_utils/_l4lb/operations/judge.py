@@ -141,6 +141,11 @@ class Judge:
         """What the interface has; None before the first look."""
         return self._known.ingress if self._known else None
 
+    @property
+    def data_path(self) -> DataPath | None:
+        """What the last look has found; None before the first."""
+        return self._known.data_path if self._known else None
+
     # What is there
 
     def _current(self) -> Judged:

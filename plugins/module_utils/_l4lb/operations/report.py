@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..balancer import modes
+from ..balancer.live import Live
 from ..datapath.counters import Count, Statistics
-from ..model.config import Backend, Config
+from ..model.config import Backend, Config, Service
 from ..model.standing import Verdict, Verdicts, standing
 
 
@@ -36,6 +38,67 @@ def health(verdict: Verdict | None) -> dict[str, Any]:
     return {"healthy": False, "reason": verdict.reason, "unhealthy_since": verdict.since}
 
 
+def attachment(live: Live) -> dict[str, Any]:
+    """Whether and how the program of a balancer is attached."""
+    return {
+        "attached": live.attached,
+        "mode": live.mode,
+        "paused_since": live.paused,
+        "native_refused": modes.refusal(live),
+    }
+
+
+def _counters(old: Count | None, new: Count, seconds: float) -> dict[str, Any]:
+    """seconds: since the old ones; 0: there are no rates."""
+    counts: dict[str, Any] = {"packets": new.packets, "bytes": new.bytes}
+    return {**counts, **rates(old or Count(), new, seconds)} if seconds > 0 else counts
+
+
+def service_facts(
+    service: Service,
+    now: Statistics,
+    before: Statistics | None = None,
+    seconds: float = 0.0,
+    verdicts: Verdicts | None = None,
+) -> dict[str, Any]:
+    """The state and counters of one service, as in `facts`. verdicts: on its backends."""
+    seconds = seconds if before else 0.0
+    olds = before or Statistics({}, {}, {})
+    bad = verdicts or {}
+    backends = []
+    for backend in service.backends:
+        key = (service.name, backend.address)
+        backends.append(
+            {
+                "address": str(backend.address),
+                "weight": backend.weight,
+                "state": backend.state,
+                "held": backend.held,
+                **held_weight(backend),
+                **(health(bad.get(backend.address)) if service.check else {}),
+                **_counters(olds.backends.get(key), now.backends[key], seconds),
+            }
+        )
+    return {
+        "name": service.name,
+        "address": str(service.address),
+        "port": service.port,
+        "protocol": service.protocol,
+        **({"fails_open": standing(service, bad).fails_open} if service.check else {}),
+        **_counters(olds.services.get(service.name), now.services[service.name], seconds),
+        "backends": backends,
+    }
+
+
+def totals(now: Statistics) -> dict[str, Any]:
+    """What is counted of all services together, as in `facts`."""
+    return {
+        "drops": dict(now.drops),
+        "answers": dict(now.answers),
+        "flow_table": dict(now.flows),
+    }
+
+
 def facts(
     config: Config,
     mode: str | None,
@@ -51,48 +114,13 @@ def facts(
     service: only the service of this name.
     verdicts: of services that have unhealthy backends.
     """
-
-    def counters(old: Count | None, new: Count) -> dict[str, Any]:
-        counts: dict[str, Any] = {"packets": new.packets, "bytes": new.bytes}
-        if before is not None and seconds > 0:
-            counts.update(rates(old or Count(), new, seconds))
-        return counts
-
-    services = []
-    for each in config.services:
-        if service not in (None, each.name):
-            continue
-        old = before.services.get(each.name) if before else None
-        bad = (verdicts or {}).get(each.name, {})
-        backends = []
-        for backend in each.backends:
-            key = (each.name, backend.address)
-            backends.append(
-                {
-                    "address": str(backend.address),
-                    "weight": backend.weight,
-                    "state": backend.state,
-                    "held": backend.held,
-                    **held_weight(backend),
-                    **(health(bad.get(backend.address)) if each.check else {}),
-                    **counters(before.backends.get(key) if before else None, now.backends[key]),
-                }
-            )
-        services.append(
-            {
-                "name": each.name,
-                "address": str(each.address),
-                "port": each.port,
-                "protocol": each.protocol,
-                **({"fails_open": standing(each, bad).fails_open} if each.check else {}),
-                **counters(old, now.services[each.name]),
-                "backends": backends,
-            }
-        )
+    known = verdicts or {}
     return {
         "mode": mode,
-        "services": services,
-        "drops": dict(now.drops),
-        "answers": dict(now.answers),
-        "flow_table": dict(now.flows),
+        "services": [
+            service_facts(each, now, before, seconds, known.get(each.name))
+            for each in config.services
+            if service in (None, each.name)
+        ],
+        **totals(now),
     }

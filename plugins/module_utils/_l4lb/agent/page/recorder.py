@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures all balancers of a host again and again, for whoever looks at the last 15 minutes.
+
+Counting takes long where there are very many backends, so it is done in a thread, and nobody waits
+for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+
+from ...balancer.live import Live, at_work
+from ...balancer.places import Places
+from ...datapath.counters import Count, Statistics, statistics
+from ...datapath.program import DataPath
+from ...errors import L4lbError
+from ...maps.manifest import Manifest
+from ...network import link
+from ...operations import here
+from ...operations.judge import Judge
+from ...operations.report import rates
+from ...operations.sampler import remedied
+from .history import STEP, History
+from .hops import Hops, Lookout
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found of a balancer.
+
+    now, before: counters; before: None: it is the first time. seconds: between these.
+    at: seconds since 1970.
+    """
+
+    live: Live
+    manifest: Manifest
+    hops: Hops
+    history: History
+    at: float
+    now: Statistics
+    before: Statistics | None = None
+    seconds: float = 0.0
+
+
+class Recorder:
+    """Of all balancers of this host."""
+
+    def __init__(self, judges: Mapping[str, Judge]) -> None:
+        """judges: of those that are at work, by interface; to be kept up to date."""
+        self._judges = judges
+        self._balancers: dict[str, _Balancer] = {}
+        self.readings: dict[str, Reading] = {}
+        """By interface."""
+        self.problems: dict[str, str] = {}
+        """Interface -> why nothing can be read of it, and what to do."""
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await self.take()
+            await asyncio.sleep(STEP - time.monotonic() % STEP)
+
+    async def take(self) -> None:
+        """Measure once."""
+        try:
+            names = here.known()
+        except (L4lbError, OSError):  # the agent says so
+            return
+        for name in self._balancers.keys() - names:
+            del self._balancers[name]
+            self.readings.pop(name, None)
+            self.problems.pop(name, None)
+        for name in names:
+            await self._take(name)
+
+    async def _take(self, name: str) -> None:
+        balancer = self._balancers.setdefault(name, _Balancer(name))
+        try:
+            judge = self._judges.get(name)
+            manifest = judge.look() if judge else None
+            known = judge.data_path if judge else None
+            self.readings[name] = await asyncio.to_thread(balancer.read, known, manifest)
+            self.problems.pop(name, None)
+        except (L4lbError, OSError) as e:
+            self.readings.pop(name, None)
+            self.problems[name] = remedied(e) if isinstance(e, L4lbError) else str(e)
+
+    def latest(self) -> dict[str, Reading]:
+        """The readings, with the verdicts that hold now."""
+        return {name: self._judged(name, reading) for name, reading in self.readings.items()}
+
+    def _judged(self, name: str, reading: Reading) -> Reading:
+        with contextlib.suppress(L4lbError, OSError):  # soon to be told as a problem
+            now = self._judges[name].look() if name in self._judges else reading.manifest
+            if now.config is reading.manifest.config:
+                return replace(reading, manifest=now)
+        return reading
+
+
+class _Balancer:
+    """What is remembered of one from one time to the next."""
+
+    def __init__(self, name: str) -> None:
+        self._places = Places.of(name)
+        self._lookout, self._history = Lookout(), History()
+        self._before: tuple[float, Statistics] | None = None
+
+    def read(self, data_path: DataPath | None, manifest: Manifest | None) -> Reading:
+        """data_path, manifest: None: they are not known yet. Raises L4lbError."""
+        if data_path is None or manifest is None:
+            _live_too, data_path, manifest = at_work(self._places, or_paused=True)
+        live = _live(self._places, data_path, manifest)
+        hops = self._lookout.look(manifest.config)
+        now, at = statistics(data_path, manifest), time.monotonic()
+        then, before = self._before or (at, None)
+        self._before = at, now
+        if before:
+            self._history.add(at, _measured(before, now, at - then))
+        return Reading(live, manifest, hops, self._history, time.time(), now, before, at - then)
+
+
+def _live(places: Places, data_path: DataPath, manifest: Manifest) -> Live:
+    """As live.read finds it, where it is known what the maps hold. Raises ConfigError if the
+    interface has gone."""
+    found = link.read_link(places.interface)
+    there = found.attached
+    ours = there if there and there.program_id == data_path.program.id else None
+    return Live(
+        found,
+        data_path,
+        data_path.program if ours else None,
+        ours.mode if ours else None,
+        manifest=manifest,
+        paused=None if ours else places.saved.paused,
+    )
+
+
+def _measured(before: Statistics, now: Statistics, seconds: float) -> dict[Hashable, float]:
+    """Points of the series: of (service, kind of rate), and of (None, reason of drops)."""
+    found: dict[Hashable, float] = {}
+    for name, count in now.services.items():
+        for kind, rate in rates(before.services.get(name, Count()), count, seconds).items():
+            found[name, kind] = rate
+    for reason, dropped in now.drops.items():
+        found[None, reason] = max(0, dropped - before.drops.get(reason, 0)) / seconds
+    return found

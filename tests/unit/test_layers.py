@@ -29,10 +29,11 @@ FLOORS: dict[str, set[str]] = {
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
+FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
-FLOORS["agent/web"] = {"model"}
-FLOORS["agent/page"] = {*FLOORS["operations"], "operations", "agent/web"}
-FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes", "agent/page", "agent/web"}
+FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
+FLOORS["agent/page"] = {*FLOORS["agent/web"], "agent/web"}
+FLOORS["agent"] = {*FLOORS["agent/page"], "agent/page", "agent/probes"}
 FLOORS["command"] = {*FLOORS["agent"], "agent"}
 """Folder -> those that its modules may import."""
 

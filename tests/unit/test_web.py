@@ -33,19 +33,19 @@ SLICE = b"x" * 10_000
 SLICES = 1_000
 
 
-def hello(request: Request) -> Response:
+async def hello(request: Request) -> Response:
     return Response(PLAIN, [b"hello ", b"", request.query.encode()], {"X-Mine": "yes"})
 
 
-def much(_request: Request) -> Response:
+async def much(_request: Request) -> Response:
     return Response(PLAIN, (SLICE for _n in range(SLICES)))
 
 
-def fail(_request: Request) -> Response:
+async def fail(_request: Request) -> Response:
     raise ValueError("no luck")
 
 
-def fail_later(_request: Request) -> Response:
+async def fail_later(_request: Request) -> Response:
     def body() -> Iterator[bytes]:
         yield b"some"
         raise ValueError("no luck later")

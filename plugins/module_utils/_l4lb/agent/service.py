@@ -15,7 +15,9 @@ import functools
 import resource
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..balancer.balancer import Balancer
 from ..errors import IdleError, L4lbError
@@ -23,42 +25,63 @@ from ..kernel import lock
 from ..kernel.paths import Paths, require_root
 from ..model.check import Check
 from ..model.config import Address, Config, Service
+from ..model.listen import Listen
 from ..operations import here
 from ..operations.judge import Judge
 from .aims import Aims, Seen
 from .journal import Journal
 from .notify import notify, watchdog_interval
+from .page.document import Status
+from .page.page import Page
+from .page.recorder import Recorder
 from .probes.answer import Answer
 from .probes.prober import Prober
+from .seeing import Seeing
 from .upkeep import Upkeep
 from .watch import Watch
+from .web import metrics
+from .web.message import Handler
+from .web.server import Server
 
 _LOST = "nobody knows which balancers there are"
 _LOOK = 1.0
 """Seconds after which it looks again for what other runs have changed."""
 
 
-async def serve(
-    journal: Journal,
-    sources: Mapping[str, str],
-    user: str | None = None,
-    paths: Paths | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """How the agent is run.
+
+    version: of the collection.
+    user: whose rights commands have that check backends.
+    listen: where it can be asked; None: nowhere.
+    per_backend: whether it has metrics of each backend, which may be many.
+    page: the files of the status page, see page.FILES.
+    """
+
+    version: str = ""
+    user: str | None = None
+    listen: Listen | None = None
+    per_backend: bool = True
+    page: Mapping[str, str] = field(default_factory=dict)
+
+
+async def serve(journal: Journal, sources: Mapping[str, str], settings: Settings) -> None:
     """Watch until SIGTERM or SIGINT; SIGHUP has it look at once what has changed.
 
     sources: files of files/bpf, for the tunnel of checks.
-    user: whose rights commands have that check backends.
 
     Raises L4lbError if it cannot begin.
     """
     require_root()
     _allow_sockets()
-    paths = paths or Paths()
+    paths = Paths()
     with lock.of_agent(paths) as held:
-        prober = Prober(user)
+        prober = Prober(settings.user)
         upkeep = Upkeep(journal, held, paths)
         try:
-            await _Agent(prober, Aims(prober, sources, journal), upkeep, journal).run()
+            agent = _Agent(prober, Aims(prober, sources, journal), upkeep, journal)
+            await agent.run(agent.web(settings))
         finally:
             prober.close()
 
@@ -80,13 +103,36 @@ class _Agent:
         self._look = asyncio.Event()
         self._over = False
 
-    async def run(self) -> None:
+    def web(self, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+        """What answers those who ask, and sees to it that there is something to tell."""
+        if settings.listen is None:
+            return []
+        seeing = Seeing(
+            settings.version,
+            self._judges,
+            self._watches,
+            self._upkeep,
+            self._prober,
+            self._journal,
+        )
+        recorder = Recorder(self._judges)
+        routes: dict[str, Handler] = {
+            "/": Page(settings.page),
+            "/status.json": Status(
+                settings.version, recorder, lambda: self._journal.troubles, self._upkeep.shown
+            ),
+            "/metrics": metrics.answers(seeing.look, settings.per_backend),
+        }
+        return [Server(settings.listen, routes, self._journal).run(), recorder.run()]
+
+    async def run(self, web: Sequence[Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._look.set)
         upkeep = loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(lambda _task: self._look.set())
+        tasks = [upkeep, *map(loop.create_task, web)]
         pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
         try:
             await self._look_at_all()
@@ -102,8 +148,9 @@ class _Agent:
                 notify("WATCHDOG=1", f"STATUS={self._status()}")
         finally:
             notify("STOPPING=1")
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for watch in self._watches.values():
                 await watch.close()
             await self._aims.close()

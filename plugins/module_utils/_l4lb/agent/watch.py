@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from ..errors import L4lbError
 from ..maps.manifest import Manifest
+from ..metrics.checks import CheckCounts
 from ..model.check import Check
 from ..model.config import Address, Service, ServiceKey
 from ..model.standing import Verdict, Verdicts
@@ -97,6 +98,11 @@ class Watch:
         tallies = [one.tally for there in self._watched.values() for one in there.values()]
         return len(tallies), sum(tally.is_unhealthy for tally in tallies)
 
+    def checks(self, service: Service) -> dict[Address, CheckCounts]:
+        """What came of the checks of the backends of a service."""
+        there = self._watched.get(service.key, {})
+        return {address: one.tally.counts for address, one in there.items()}
+
     async def close(self) -> None:
         """Watch no more; verdicts stay as they are."""
         all_ = [one for there in self._watched.values() for one in there.values()]
@@ -159,6 +165,7 @@ class Watch:
 
     def _cannot_check(self, one: _Watched, reason: str) -> None:
         """As it is often the same with very many, the first is named for all of them."""
+        one.tally.counts.fail("cannot_check")
         there = self._unchecked.setdefault(one.service.key, set())
         if not there:
             self._journal.alarm(_unchecked(one.service), f"{one.address}: {reason}")

@@ -22,6 +22,16 @@ exit codes:
 """
 
 
+def add_per_backend(command: argparse.ArgumentParser) -> None:
+    """The switch of those who give metrics."""
+    command.add_argument(
+        "--no-backend-metrics",
+        dest="per_backend",
+        action="store_false",
+        help="only those of services, not of each backend, of which there may be many",
+    )
+
+
 def seconds(text: str) -> float:
     """The type of an argument. Raises ArgumentTypeError, or ValueError."""
     value = float(text)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Union
@@ -193,13 +192,6 @@ class Config:
         """Whether a seed is given that nothing depends on."""
         schedulers = {service.scheduler for service in self.services}
         return bool(self.hash_seed) and schedulers == {"jhash"}
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """Of what the balancers of a fleet have in common, if they are to pick the same backends:
-        services, backends, and the seed of the lookup tables."""
-        common = {"hash_seed": self.hash_seed, "services": self.dump()["services"]}
-        return hashlib.sha256(json.dumps(common, sort_keys=True).encode()).hexdigest()[:16]
 
     def options(self, shown: bool = False) -> dict[str, Any]:
         """All but the services, as plain JSON types.

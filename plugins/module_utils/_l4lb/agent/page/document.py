@@ -34,29 +34,34 @@ class Status:
 
     def __init__(
         self,
+        version: str,
         recorder: Recorder,
         troubles: Callable[[], Mapping[str, str]],
         upkeep: Callable[[], Mapping[str, Any]],
     ) -> None:
         """troubles, upkeep: as of `slices`, when asked."""
+        self._version = version
         self._recorder, self._troubles, self._upkeep = recorder, troubles, upkeep
 
-    def __call__(self, _request: Request) -> Response:
+    async def __call__(self, _request: Request) -> Response:
         """As it is now, and the same for everybody."""
-        body = slices(self._recorder, self._troubles(), self._upkeep())
+        body = slices(self._version, self._recorder, self._troubles(), self._upkeep())
         return Response("application/json", body, _HEADERS)
 
 
 def slices(
+    version: str,
     recorder: Recorder,
     troubles: Mapping[str, str],
     upkeep: Mapping[str, Any],
 ) -> Iterator[bytes]:
     """The document, in slices none of which takes longer than a service of some hundred backends.
 
-    troubles: what is wrong by the agent's word -> why. upkeep: what it has repaired, by interface.
+    version: of the collection. troubles: what is wrong by the agent's word -> why.
+    upkeep: what it has repaired, by interface.
     """
     top = {
+        "version": version,
         "host": socket.gethostname(),
         "now": round(time.time(), 3),
         "history": {"seconds": STEP, "points": POINTS},
@@ -87,7 +92,7 @@ def _balancer(reading: Reading, upkeep: dict[str, Any] | None) -> Iterator[bytes
         "at": round(reading.at, 3),
         **attachment(reading.live),
         "link_up": reading.live.link.is_up,
-        "digest": manifest.config.digest,
+        "digest": reading.digest,
         "generation": manifest.generation,
         "upkeep": upkeep,
         "next_hops": reading.hops.shown(),

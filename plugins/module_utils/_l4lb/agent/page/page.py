@@ -30,7 +30,7 @@ class Page:
             "Referrer-Policy": "no-referrer",
         }
 
-    def __call__(self, _request: Request) -> Response:
+    async def __call__(self, _request: Request) -> Response:
         """The same for everybody."""
         return Response("text/html; charset=utf-8", [self._body], self._headers)
 

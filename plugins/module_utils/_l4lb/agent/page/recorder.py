@@ -20,9 +20,10 @@ from ...datapath.counters import Count, Statistics, statistics
 from ...datapath.program import DataPath
 from ...errors import L4lbError
 from ...maps.manifest import Manifest
+from ...metrics.seen import Known, Seen
 from ...network import link
 from ...operations import here
-from ...operations.judge import Judge
+from ...operations.judge import Judge, Judged
 from ...operations.report import rates
 from ...operations.sampler import remedied
 from .history import STEP, History
@@ -34,11 +35,12 @@ class Reading:
     """What was found of a balancer.
 
     now, before: counters; before: None: it is the first time. seconds: between these.
-    at: seconds since 1970.
+    digest: of the configuration, as in the metrics. at: seconds since 1970.
     """
 
     live: Live
     manifest: Manifest
+    digest: str
     hops: Hops
     history: History
     at: float
@@ -82,13 +84,14 @@ class Recorder:
         balancer = self._balancers.setdefault(name, _Balancer(name))
         try:
             judge = self._judges.get(name)
-            manifest = judge.look() if judge else None
-            known = judge.data_path if judge else None
-            self.readings[name] = await asyncio.to_thread(balancer.read, known, manifest)
+            if judge:
+                judge.look()
+            known = judge.known if judge else None
+            self.readings[name] = await asyncio.to_thread(balancer.read, known)
             self.problems.pop(name, None)
-        except (L4lbError, OSError) as e:
+        except Exception as e:  # nothing that happens here is worth ending an agent
             self.readings.pop(name, None)
-            self.problems[name] = remedied(e) if isinstance(e, L4lbError) else str(e)
+            self.problems[name] = remedied(e) if isinstance(e, L4lbError) else repr(e)
 
     def latest(self) -> dict[str, Reading]:
         """The readings, with the verdicts that hold now."""
@@ -108,12 +111,15 @@ class _Balancer:
     def __init__(self, name: str) -> None:
         self._places = Places.of(name)
         self._lookout, self._history = Lookout(), History()
+        self._known: Known | None = None
         self._before: tuple[float, Statistics] | None = None
 
-    def read(self, data_path: DataPath | None, manifest: Manifest | None) -> Reading:
-        """data_path, manifest: None: they are not known yet. Raises L4lbError."""
-        if data_path is None or manifest is None:
-            _live_too, data_path, manifest = at_work(self._places, or_paused=True)
+    def read(self, judged: Judged | None) -> Reading:
+        """judged: None: the agent does not watch it. Raises L4lbError."""
+        if judged:
+            data_path, manifest = judged.data_path, judged.manifest
+        else:
+            _unwatched, data_path, manifest = at_work(self._places, or_paused=True)
         live = _live(self._places, data_path, manifest)
         hops = self._lookout.look(manifest.config)
         now, at = statistics(data_path, manifest), time.monotonic()
@@ -121,7 +127,25 @@ class _Balancer:
         self._before = at, now
         if before:
             self._history.add(at, _measured(before, now, at - then))
-        return Reading(live, manifest, hops, self._history, time.time(), now, before, at - then)
+        return Reading(
+            live,
+            manifest,
+            self._digest(manifest),
+            hops,
+            self._history,
+            time.time(),
+            now,
+            before,
+            at - then,
+        )
+
+    def _digest(self, manifest: Manifest) -> str:
+        seen = Seen(self._places.interface, manifest=manifest)
+        if self._known is None or not self._known.is_of(seen):
+            self._known, steps = Known.of(seen)
+            for _step in steps:
+                pass
+        return self._known.digest
 
 
 def _live(places: Places, data_path: DataPath, manifest: Manifest) -> Live:

@@ -7,7 +7,7 @@ something to read and nothing to send it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -49,8 +49,8 @@ class Response:
     status: int = HTTPStatus.OK
 
 
-Handler = Callable[[Request], Response]
-"""Answers what is asked of a path. It is called where the agent's event loop runs."""
+Handler = Callable[[Request], Awaitable[Response]]
+"""Answers what is asked of a path."""
 
 
 class Refused(Exception):  # noqa: N818 (the request is wrong, not the program)

@@ -94,7 +94,7 @@ class Server:
             request = await asyncio.wait_for(visit.request(), _HEAD_SECONDS)
             visit.is_answered = True
             self._make_room([one for one in self._visits if one.is_answered], _MOST_ANSWERS)
-            response = self._answer(request)
+            response = await self._answer(request)
         except Refused as e:
             request, response = Request("", takes_chunks=False), e.response
         try:
@@ -105,7 +105,7 @@ class Server:
         except Exception as e:  # what they have got is cut off, and can be told from a whole answer
             self._fail(request, e)
 
-    def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> Response:
         if self._listen.address.is_loopback and not _names_an_address(request):
             raise Refused(
                 HTTPStatus.MISDIRECTED_REQUEST,
@@ -116,7 +116,7 @@ class Server:
             there = ", ".join(self._routes)
             raise Refused(HTTPStatus.NOT_FOUND, f"there is only {there}")
         try:
-            return handler(request)
+            return await handler(request)
         except Refused:
             raise
         except Exception as e:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import json
 import re
 import sys
 import time
+from array import array
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -22,6 +24,7 @@ from typing import Any
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.page import hops as hops_
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.page import recorder as recorders
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.page.counts import Counts
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.page.document import (
     Status,
     slices,
@@ -48,7 +51,6 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.web.message i
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.balancer.live import Live
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.counters import (
     Count,
-    Statistics,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import IdleError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
@@ -139,24 +141,35 @@ CONFIG = parse_config(
 DOWN = ip_address("203.0.113.22")
 
 
-def counted(packets: int, config: Config = CONFIG) -> Statistics:
-    """So many to each backend, of 100 bytes, and as many fragments."""
-    one = Count(packets, packets * 100)
-    backends = {(each.name, b.address): one for each in config.services for b in each.backends}
-    services = {
-        each.name: Count(packets * len(each.backends), packets * 100 * len(each.backends))
-        for each in config.services
+def manifest_of(config: Config = CONFIG, **known: Any) -> Manifest:
+    """Backends have numbers from 1 on, and what went before has none but 0."""
+    number = itertools.count(1)
+    numbers = {
+        one.name: {backend.address: next(number) for backend in one.backends}
+        for one in config.services
     }
+    return Manifest(config, numbers=numbers, past=dict.fromkeys(numbers, 0), **known)
+
+
+def counted(packets: int, config: Config = CONFIG) -> Counts:
+    """So many to each backend, of 100 bytes, and as many fragments."""
+    count = sum(len(one.backends) for one in config.services)
     drops = {**dict.fromkeys(DROPS, 0), "fragment": packets}
-    return Statistics(services, backends, drops, {"echo_reply": 2}, {"hits": 1})
+    return Counts(
+        manifest_of(config),
+        array("Q", [0, *[packets] * count]),
+        array("Q", [0, *[packets * 100] * count]),
+        drops,
+        {"echo_reply": 2},
+        {"hits": 1},
+    )
 
 
 @pytest.fixture
 def recorder() -> Recorder:
     """Of eth0, where a backend of web is down, since a second ago."""
-    manifest = Manifest(
-        CONFIG, generation=7, verdicts={"web": {DOWN: Verdict(False, HOSTILE, 1234)}}
-    )
+    verdict = Verdict(False, HOSTILE, 1234)
+    manifest = manifest_of(generation=7, verdicts={"web": {DOWN: verdict}})
     link = Link(3, "eth0", "02:00:00:00:00:01", attached=Attached(7, "native"))
     program: Any = SimpleNamespace(id=7)
     live = Live(link, None, program, "native", manifest=manifest)
@@ -283,12 +296,12 @@ def test_slices_are_short_where_there_is_very_much() -> None:
     web = {"port": 80, "protocol": "tcp", "check": {"type": "tcp"}, "backends": backends}
     services = [{**web, "name": f"s{n}", "address": f"192.0.2.{n}"} for n in range(1, 65)]
     config = parse_config({"interface": "eth0", "services": services})
-    manifest, now = Manifest(config), counted(5, config)
+    manifest, now = manifest_of(config), counted(5, config)
     recorder = Recorder({})
     live = Live(Link(3, "eth0", "02:00:00:00:00:01"), manifest=manifest)
     recorder.readings["eth0"] = Reading(live, manifest, "", Hops(), History(), 1, now, now, 5)
     sizes = [len(part) for part in slices("", recorder, {}, {})]
-    assert len(sizes) > 64 and max(sizes) < 2 * sum(sizes) / 64
+    assert max(sizes) < 64_000 < sum(sizes) / 64
 
 
 # Measuring
@@ -304,12 +317,12 @@ def there(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if isinstance(found[places.interface], Exception):
             raise found[places.interface]
         data_path = SimpleNamespace(program=SimpleNamespace(id=7), interface=places.interface)
-        return None, data_path, Manifest(CONFIG)
+        return None, data_path, manifest_of()
 
     monkeypatch.setattr(recorders, "at_work", at_work)
     monkeypatch.setattr(recorders.link, "read_link", lambda _name: link)
     monkeypatch.setattr(
-        recorders, "statistics", lambda data_path, _manifest: counted(found[data_path.interface])
+        Counts, "taken", lambda data_path, _manifest: counted(found[data_path.interface])
     )
     monkeypatch.setattr(recorders.here, "known", lambda: list(found))
     monkeypatch.setattr(hops_, "look", lambda _config: Hops())
@@ -324,8 +337,8 @@ def test_balancers_are_measured_again_and_again(there: dict[str, Any]) -> None:
     there["eth0"] = 30
     asyncio.run(recorder.take())
     reading = recorder.readings["eth0"]
-    assert reading.now.services["dns"].packets == 30
-    assert reading.before and reading.before.services["dns"].packets == 10
+    assert reading.now.service("dns") == Count(30, 3000)
+    assert reading.before and reading.before.service("dns") == Count(10, 1000)
     assert reading.live.attached and reading.live.mode == "native"
     assert set(reading.history.keys()) >= {("dns", "bits_per_second"), (None, "fragment")}
     there["eth0"] = IdleError("no balancer is attached to eth0")
@@ -343,7 +356,7 @@ def test_balancers_are_measured_again_and_again(there: dict[str, Any]) -> None:
 
 def test_verdicts_are_those_of_now(there: dict[str, Any]) -> None:
     """Even where counters are seconds old."""
-    manifest = Manifest(CONFIG)
+    manifest = manifest_of()
     judge: Any = SimpleNamespace(look=lambda: manifest, known=None)
     recorder = Recorder({"eth0": judge})
     there["eth0"] = 10

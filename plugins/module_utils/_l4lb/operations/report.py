@@ -54,48 +54,41 @@ def _counters(old: Count | None, new: Count, seconds: float) -> dict[str, Any]:
     return {**counts, **rates(old or Count(), new, seconds)} if seconds > 0 else counts
 
 
+def backend_facts(
+    service: Service,
+    backend: Backend,
+    new: Count,
+    old: Count | None = None,
+    seconds: float = 0.0,
+    verdict: Verdict | None = None,
+) -> dict[str, Any]:
+    """The state and counters of a backend, as in `facts`. old: of so many seconds ago."""
+    return {
+        "address": str(backend.address),
+        "weight": backend.weight,
+        "state": backend.state,
+        "held": backend.held,
+        **held_weight(backend),
+        **(health(verdict) if service.check else {}),
+        **_counters(old, new, seconds),
+    }
+
+
 def service_facts(
     service: Service,
-    now: Statistics,
-    before: Statistics | None = None,
+    new: Count,
+    old: Count | None = None,
     seconds: float = 0.0,
     verdicts: Verdicts | None = None,
 ) -> dict[str, Any]:
-    """The state and counters of one service, as in `facts`. verdicts: on its backends."""
-    seconds = seconds if before else 0.0
-    olds = before or Statistics({}, {}, {})
-    bad = verdicts or {}
-    backends = []
-    for backend in service.backends:
-        key = (service.name, backend.address)
-        backends.append(
-            {
-                "address": str(backend.address),
-                "weight": backend.weight,
-                "state": backend.state,
-                "held": backend.held,
-                **held_weight(backend),
-                **(health(bad.get(backend.address)) if service.check else {}),
-                **_counters(olds.backends.get(key), now.backends[key], seconds),
-            }
-        )
+    """Those of a service, but for its backends. verdicts: on these."""
     return {
         "name": service.name,
         "address": str(service.address),
         "port": service.port,
         "protocol": service.protocol,
-        **({"fails_open": standing(service, bad).fails_open} if service.check else {}),
-        **_counters(olds.services.get(service.name), now.services[service.name], seconds),
-        "backends": backends,
-    }
-
-
-def totals(now: Statistics) -> dict[str, Any]:
-    """What is counted of all services together, as in `facts`."""
-    return {
-        "drops": dict(now.drops),
-        "answers": dict(now.answers),
-        "flow_table": dict(now.flows),
+        **({"fails_open": standing(service, verdicts).fails_open} if service.check else {}),
+        **_counters(old, new, seconds),
     }
 
 
@@ -114,13 +107,29 @@ def facts(
     service: only the service of this name.
     verdicts: of services that have unhealthy backends.
     """
-    known = verdicts or {}
+    olds, seconds = (before, seconds) if before else (Statistics({}, {}, {}), 0.0)
+    services = []
+    for each in config.services:
+        if service not in (None, each.name):
+            continue
+        name, bad = each.name, (verdicts or {}).get(each.name, {})
+        found = service_facts(each, now.services[name], olds.services.get(name), seconds, bad)
+        found["backends"] = [
+            backend_facts(
+                each,
+                one,
+                now.backends[name, one.address],
+                olds.backends.get((name, one.address)),
+                seconds,
+                bad.get(one.address),
+            )
+            for one in each.backends
+        ]
+        services.append(found)
     return {
         "mode": mode,
-        "services": [
-            service_facts(each, now, before, seconds, known.get(each.name))
-            for each in config.services
-            if service in (None, each.name)
-        ],
-        **totals(now),
+        "services": services,
+        "drops": dict(now.drops),
+        "answers": dict(now.answers),
+        "flow_table": dict(now.flows),
     }

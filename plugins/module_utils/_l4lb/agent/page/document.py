@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ...datapath.counters import Count
 from ...maps.reasons import ANSWERS, DROPS, FLOW_EVENTS
 from ...model.config import Service
-from ...operations.report import attachment, service_facts, totals
+from ...operations.report import attachment, backend_facts, service_facts
 from ..web.message import Request, Response
 from .history import POINTS, STEP
 from .recorder import Reading, Recorder
@@ -26,6 +27,8 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
+_AT_ONCE = 100
+"""Backends of a slice: a millisecond or so."""
 _MEANINGS = {"drops": DROPS, "answers": ANSWERS, "flow_table": FLOW_EVENTS}
 
 
@@ -55,7 +58,7 @@ def slices(
     troubles: Mapping[str, str],
     upkeep: Mapping[str, Any],
 ) -> Iterator[bytes]:
-    """The document, in slices none of which takes longer than a service of some hundred backends.
+    """The document, in slices none of which takes long, however many backends there are.
 
     version: of the collection. troubles: what is wrong by the agent's word -> why.
     upkeep: what it has repaired, by interface.
@@ -86,7 +89,7 @@ def slices(
 
 
 def _balancer(reading: Reading, upkeep: dict[str, Any] | None) -> Iterator[bytes]:
-    manifest, history = reading.manifest, reading.history
+    manifest, history, now = reading.manifest, reading.history, reading.now
     head = {
         "problem": None,
         "at": round(reading.at, 3),
@@ -96,32 +99,48 @@ def _balancer(reading: Reading, upkeep: dict[str, Any] | None) -> Iterator[bytes
         "generation": manifest.generation,
         "upkeep": upkeep,
         "next_hops": reading.hops.shown(),
-        **totals(reading.now),
+        "drops": now.drops,
+        "answers": now.answers,
+        "flow_table": now.flows,
         "drops_history": {
-            reason: history.points((None, reason))
-            for reason, count in reading.now.drops.items()
-            if count
+            reason: history.points((None, reason)) for reason, count in now.drops.items() if count
         },
     }
     yield _opened(head, "services", "[")
     for place, service in enumerate(manifest.config.services):
-        text = json.dumps(_service(service, reading), separators=(",", ":"))
-        yield f"{',' if place else ''}{text}".encode()
+        yield b"," if place else b""
+        yield from _service(service, reading)
     yield b"]}"
 
 
-def _service(service: Service, reading: Reading) -> dict[str, Any]:
+def _service(service: Service, reading: Reading) -> Iterator[bytes]:
     """As in the facts of l4lb_stats, and more."""
-    verdicts = reading.manifest.verdicts.get(service.name)
-    found = service_facts(service, reading.now, reading.before, reading.seconds, verdicts)
-    return {
-        **found,
+    name, now, before = service.name, reading.now, reading.before
+    verdicts = reading.manifest.verdicts.get(name, {})
+    old = before.service(name) if before else None
+    head = {
+        **service_facts(service, now.service(name) or Count(), old, reading.seconds, verdicts),
         "scheduler": service.scheduler,
         "encapsulation": service.encapsulation,
         "check": service.check.type if service.check else None,
         "min_healthy": service.min_healthy,
-        "history": {kind: reading.history.points((service.name, kind)) for kind in _KINDS},
+        "history": {kind: reading.history.points((name, kind)) for kind in _KINDS},
     }
+    yield _opened(head, "backends", "[")
+    for start in range(0, len(service.backends), _AT_ONCE):
+        each = [
+            backend_facts(
+                service,
+                backend,
+                now.backend(name, backend.address) or Count(),
+                before.backend(name, backend.address) if before else None,
+                reading.seconds,
+                verdicts.get(backend.address),
+            )
+            for backend in service.backends[start : start + _AT_ONCE]
+        ]
+        yield f"{',' if start else ''}{json.dumps(each)[1:-1]}".encode()
+    yield b"]}"
 
 
 def _opened(head: Mapping[str, Any], name: str, bracket: str) -> bytes:

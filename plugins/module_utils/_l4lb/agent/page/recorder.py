@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...balancer.live import Live, at_work
 from ...balancer.places import Places
-from ...datapath.counters import Count, Statistics, statistics
 from ...datapath.program import DataPath
 from ...errors import L4lbError
 from ...maps.manifest import Manifest
@@ -24,8 +23,8 @@ from ...metrics.seen import Known, Seen
 from ...network import link
 from ...operations import here
 from ...operations.judge import Judge, Judged
-from ...operations.report import rates
 from ...operations.sampler import remedied
+from .counts import Counts
 from .history import STEP, History
 from .hops import Hops, Lookout
 
@@ -44,8 +43,8 @@ class Reading:
     hops: Hops
     history: History
     at: float
-    now: Statistics
-    before: Statistics | None = None
+    now: Counts
+    before: Counts | None = None
     seconds: float = 0.0
 
 
@@ -112,7 +111,7 @@ class _Balancer:
         self._places = Places.of(name)
         self._lookout, self._history = Lookout(), History()
         self._known: Known | None = None
-        self._before: tuple[float, Statistics] | None = None
+        self._before: tuple[float, Counts] | None = None
 
     def read(self, judged: Judged | None) -> Reading:
         """judged: None: the agent does not watch it. Raises L4lbError."""
@@ -122,11 +121,11 @@ class _Balancer:
             _unwatched, data_path, manifest = at_work(self._places, or_paused=True)
         live = _live(self._places, data_path, manifest)
         hops = self._lookout.look(manifest.config)
-        now, at = statistics(data_path, manifest), time.monotonic()
+        now, at = Counts.taken(data_path, manifest), time.monotonic()
         then, before = self._before or (at, None)
         self._before = at, now
         if before:
-            self._history.add(at, _measured(before, now, at - then))
+            self._history.add(at, now.since(before, at - then))
         return Reading(
             live,
             manifest,
@@ -162,14 +161,3 @@ def _live(places: Places, data_path: DataPath, manifest: Manifest) -> Live:
         manifest=manifest,
         paused=None if ours else places.saved.paused,
     )
-
-
-def _measured(before: Statistics, now: Statistics, seconds: float) -> dict[Hashable, float]:
-    """Points of the series: of (service, kind of rate), and of (None, reason of drops)."""
-    found: dict[Hashable, float] = {}
-    for name, count in now.services.items():
-        for kind, rate in rates(before.services.get(name, Count()), count, seconds).items():
-            found[name, kind] = rate
-    for reason, dropped in now.drops.items():
-        found[None, reason] = max(0, dropped - before.drops.get(reason, 0)) / seconds
-    return found

@@ -313,11 +313,12 @@ function counted(title, what, key, counts, meanings, history, { seconds, points 
     meanings[name] || "",
   ];
   const others = names.filter((name) => !counts[name]);
+  const rest = there.length ? `${count(others.length, "other", "others")}, of which there were none` : `none of ${names.length} kinds`;
   return [
     h("h3", { class: "part" }, title),
-    there.length ? table(title, columns, there.map(row), "counted") : h("p", {}, "None."),
+    there.length ? table(title, columns, there.map(row), "counted") : null,
     others.length
-      ? folded(key, `${count(others.length, "other", "others")}, of which there were none`, false, () =>
+      ? folded(key, rest, false, () =>
           h("dl", { class: "facts" }, others.flatMap((name) => [h("dt", { class: "code" }, name), h("dd", {}, meanings[name] || "")])),
         )
       : null,

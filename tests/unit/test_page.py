@@ -60,7 +60,9 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import Verdict
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.network.link import Attached, Link
 
-FOLDER = Path(__file__).resolve().parents[2] / "files/page"
+CHECKOUT = Path(__file__).resolve().parents[2]
+FOLDER = CHECKOUT / "files/page"
+DOCUMENTED = (CHECKOUT / "docs/status-page.md").read_text()
 TEXTS = {name: (FOLDER / name).read_text() for name in FILES}
 
 
@@ -281,6 +283,24 @@ def test_a_balancer_that_cannot_be_read(recorder: Recorder) -> None:
 
 def test_none_at_all() -> None:
     assert document(Recorder({}))["balancers"] == {}
+
+
+def documented(heading: str) -> set[str]:
+    """The names in a table of docs/status-page.md."""
+    table = DOCUMENTED.partition(f"\n| {heading} |")[2].partition("\n\n")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+
+
+def test_all_of_it_is_documented(recorder: Recorder) -> None:
+    found = document(recorder)
+    (balancer,) = found["balancers"].values()
+    dns, web = balancer["services"]
+    assert documented("name") == set(found)
+    assert documented("of a balancer") == set(balancer)
+    assert documented("of a service") == {*dns, *web}
+    named = set(re.findall(r"`(\w+)`", DOCUMENTED))
+    assert {key for one in (*dns["backends"], *web["backends"]) for key in one} <= named
+    assert {*found["history"], *balancer["next_hops"], *balancer["next_hops"]["list"][0]} <= named
 
 
 def test_nobody_is_to_keep_it(recorder: Recorder) -> None:

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
 
 from lab import Lab
-from lab.host import Host
+from lab.host import CHECKOUT, Host
 from lab.traffic.requests import Requests
 from tests.fleet.page.conftest import (
     LONG,
@@ -26,8 +29,10 @@ from tests.fleet.page.conftest import (
 )
 from tests.fleet.rig.browser import Browser
 from tests.fleet.rig.command import l4lb
+from tests.fleet.rig.readme import blocks
 from tests.fleet.rig.services import VIP, WEB
 
+DOCUMENTED = (CHECKOUT / "docs/status-page.md").read_text()
 CONTRAST = """
 (() => {
     const light = (color) => {
@@ -181,9 +186,36 @@ def test_an_agent_that_does_not_answer(lb1: Host, page: Browser) -> None:
     page.until(lambda: "does not answer since" not in page.text())
 
 
+def test_what_programs_are_told(lb1: Host) -> None:
+    """By the command of docs/status-page.md."""
+    told = (block for block in blocks("sh", DOCUMENTED) if block.startswith("# on a balancer\n"))
+    done = lb1.run(["sh", "-ec", next(told)])
+    assert json.loads(done.stdout)["host"] == "lb1"
+
+
+def test_a_machine_reaches_it_in_its_laboratory(lab: Lab, lb1: Host) -> None:
+    """As the demo says in the end."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = [sys.executable, str(CHECKOUT / "lab/lab.py"), "--name", lab.name]
+    with subprocess.Popen(
+        [*script, "forward", lb1.name, "9942", "--at", str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as forward:
+        assert forward.stdin and forward.stdout
+        address = forward.stdout.readline().split()[0]
+        done = subprocess.run(["curl", "-sS", address], check=True, capture_output=True, text=True)
+        assert done.stdout.startswith("<!DOCTYPE html>")
+        forward.stdin.close()
+    assert forward.returncode == 0
+
+
 def test_headers(lb1: Host, page: Browser) -> None:
     assert page.evaluate("document.characterSet") == "UTF-8"
     for path in ("", "status.json"):
+        assert f"{PAGE}{path}" in DOCUMENTED
         done = lb1.run(["curl", "-sSI", PAGE + path])
         headers: dict[str, Any] = dict(
             line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line

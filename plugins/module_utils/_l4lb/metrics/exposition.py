@@ -6,8 +6,8 @@ which differs in little."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Union  # as Python 3.9 has no other for what is no annotation
 
 from .families import GAUGE, INFO, Family
@@ -15,8 +15,8 @@ from .families import GAUGE, INFO, Family
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_LINES = 500
-"""Of a slice: a millisecond or so."""
+_SLICE = 0.002
+"""Seconds that the making of a slice takes."""
 Value = Union[int, float]
 Sample = tuple  # (suffix of the name, labels as `labelled` has them, value)
 
@@ -70,10 +70,18 @@ def lines(family: Family, samples: Iterable[Sample], openmetrics: bool) -> Itera
 
 
 def sliced(text: Iterable[str]) -> Iterator[bytes]:
-    """Lines in slices."""
-    text = iter(text)
-    while part := "".join(islice(text, _LINES)):
-        yield part.encode(errors="backslashreplace")
+    """Lines in slices, each as much as is made of them in a short time."""
+    part, end = [], time.monotonic() + _SLICE
+    for line in text:
+        part.append(line)
+        if time.monotonic() >= end:
+            yield _encoded(part)
+            part, end = [], time.monotonic() + _SLICE
+    yield _encoded(part)
+
+
+def _encoded(part: list[str]) -> bytes:
+    return "".join(part).encode(errors="backslashreplace")
 
 
 END = "# EOF\n"

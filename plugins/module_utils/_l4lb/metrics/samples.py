@@ -107,25 +107,20 @@ def _bad(one: Counted, service: Service) -> set[Address]:
 
 
 def _service_checks(one: Counted) -> Iterator[Sample]:
-    for service in one.seen.services:
-        counts = one.checks[service.name].values()
-        if counts:
-            label = one.known.services[service.name]
-            yield "_sum", label, sum(each.seconds for each in counts)
-            yield "_count", label, sum(each.made for each in counts)
+    for name, counts in one.checks.items():
+        label = one.known.services[name]
+        yield "_sum", label, sum(each.seconds for each in counts)
+        yield "_count", label, sum(each.made for each in counts)
 
 
 def _service_failures(one: Counted) -> Iterator[Sample]:
-    for service in one.seen.services:
-        label, total = one.known.services[service.name], dict.fromkeys(FAILURES, 0)
-        counts = one.checks[service.name].values()
+    for name, counts in one.checks.items():
+        label, total = one.known.services[name], dict.fromkeys(FAILURES, 0)
         for each in counts:
             for reason, number in each.failures.items():
                 total[reason] += number
-        if counts:
-            yield from (
-                ("", f'{label},reason="{reason}"', number) for reason, number in total.items()
-            )
+        for reason, number in total.items():
+            yield "", f'{label},reason="{reason}"', number
 
 
 # Of a backend
@@ -170,12 +165,8 @@ def _healthy(one: Counted) -> Iterator[Sample]:
 
 
 def _checked(one: Counted) -> Iterator[tuple[str, CheckCounts]]:
-    for service in one.seen.services:
-        counts = one.checks[service.name]
-        if counts:
-            for label, backend in zip(one.known.backends[service.name], service.backends):
-                if backend.address in counts:
-                    yield label, counts[backend.address]
+    for name, counts in one.checks.items():
+        yield from zip(one.known.backends[name], counts)
 
 
 def _checks(one: Counted) -> Iterator[Sample]:

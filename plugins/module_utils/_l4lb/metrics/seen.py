@@ -134,12 +134,18 @@ class Counted:
     answers: Mapping[str, int] = field(default_factory=dict)
     flow_events: Mapping[str, int] = field(default_factory=dict)
     flow_table: tuple[int, int] | None = None
-    checks: dict[str, Mapping[Address, CheckCounts]] = field(default_factory=dict)
+    checks: dict[str, list[CheckCounts]] = field(default_factory=dict)
+    """Service -> those of its backends, in their order; of none if it is not checked."""
 
     def find_out(self) -> Iterator[None]:
         """In steps. Raises L4lbError if maps cannot be read."""
         for service in self.seen.services:
-            self.checks[service.name] = self.seen.checks(service)
+            found = self.seen.checks(service)
+            if found:
+                unchecked = CheckCounts()
+                self.checks[service.name] = [
+                    found.get(backend.address, unchecked) for backend in service.backends
+                ]
             yield
         data_path = self.seen.data_path
         if data_path is None or self.seen.manifest is None:

@@ -239,7 +239,7 @@ function backendRow(service, backend, now, total) {
         ? h("span", { class: "reason" }, plain(backend.reason), backend.unhealthy_since ? [", since ", since(backend.unhealthy_since, now)] : [])
         : null,
     ),
-    `${backend.state}${backend.held ? ", held" : ""}`,
+    `${backend.state}${backend.held ? ", held" : ""}${backend.backup ? ", backup" : ""}`,
     weight,
     h("span", {}, share(total ? (rate || 0) / total : 0), scaled(rate)),
     scaled(backend.bits_per_second),

@@ -29,12 +29,13 @@ FLOORS: dict[str, set[str]] = {
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
+FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
 FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
 FLOORS["agent/page"] = {*FLOORS["agent/web"], "agent/web"}
 FLOORS["agent"] = {*FLOORS["agent/page"], "agent/page", "agent/probes"}
-FLOORS["command"] = {*FLOORS["agent"], "agent"}
+FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial"}
 """Folder -> those that its modules may import."""
 
 FACES = {"command"}

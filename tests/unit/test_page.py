@@ -346,6 +346,9 @@ def there(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     )
     monkeypatch.setattr(recorders.here, "known", lambda: list(found))
     monkeypatch.setattr(hops_, "look", lambda _config: Hops())
+    monkeypatch.setattr(
+        recorders, "Digests", lambda *_arguments: SimpleNamespace(configuration="d1")
+    )
     return found
 
 

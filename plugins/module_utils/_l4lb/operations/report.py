@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ..balancer import modes
 from ..balancer.live import Live
+from ..datapath import digests
 from ..datapath.counters import Count, Statistics
+from ..datapath.digests import Digests
+from ..datapath.program import DataPath
+from ..maps.manifest import Manifest
 from ..model.config import Backend, Config, Service
 from ..model.standing import Verdict, Verdicts, standing
 
@@ -29,6 +34,15 @@ def held_weight(backend: Backend) -> dict[str, int]:
     return {} if configured is None else {"configured_weight": configured}
 
 
+def _seldom(backend: Backend) -> dict[str, Any]:
+    """What few backends have."""
+    options = {"mtu": backend.mtu, "backup": backend.backup}
+    return {
+        **held_weight(backend),
+        **{name: value for name, value in options.items() if value},
+    }
+
+
 def health(verdict: Verdict | None) -> dict[str, Any]:
     """What to add to the state of a backend that is checked."""
     if verdict is None:
@@ -36,6 +50,16 @@ def health(verdict: Verdict | None) -> dict[str, Any]:
     if verdict.share:
         return {"healthy": True, "share_percent": verdict.share}
     return {"healthy": False, "reason": verdict.reason, "unhealthy_since": verdict.since}
+
+
+def health_told(verdict: Verdict | None) -> str:
+    """The same in words."""
+    if verdict is None:
+        return "healthy"
+    if verdict.share:
+        return f"healthy, with {verdict.share} % of its share"
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(verdict.since))
+    return f"unhealthy since {since}: {verdict.reason}"
 
 
 def attachment(live: Live) -> dict[str, Any]:
@@ -68,7 +92,7 @@ def backend_facts(
         "weight": backend.weight,
         "state": backend.state,
         "held": backend.held,
-        **held_weight(backend),
+        **_seldom(backend),
         **(health(verdict) if service.check else {}),
         **_counters(old, new, seconds),
     }
@@ -132,4 +156,24 @@ def facts(
         "drops": dict(now.drops),
         "answers": dict(now.answers),
         "flow_table": dict(now.flows),
+    }
+
+
+def with_digests(found: dict[str, Any], data_path: DataPath, manifest: Manifest) -> dict[str, Any]:
+    """Facts with all by which the balancers of a fleet are compared. Raises L4lbError."""
+    services = {service.name: service for service in manifest.config.services}
+    made = Digests(data_path, manifest)
+    return {
+        **found,
+        "digest": made.configuration,
+        "versions": digests.versions(manifest),
+        "settings": digests.settings(manifest.config),
+        "services": [
+            {
+                **one,
+                "digests": made.of_service(services[one["name"]]),
+                "options": digests.options(services[one["name"]]),
+            }
+            for one in found["services"]
+        ],
     }

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 
 from ...balancer.live import Live, at_work
 from ...balancer.places import Places
+from ...datapath.digests import Digests
 from ...datapath.program import DataPath
 from ...errors import L4lbError
 from ...maps.manifest import Manifest
-from ...metrics.seen import Known, Seen
+from ...model.config import Config
 from ...network import link
 from ...operations import here
 from ...operations.judge import Judge, Judged
@@ -34,7 +35,7 @@ class Reading:
     """What was found of a balancer.
 
     now, before: counters; before: None: it is the first time. seconds: between these.
-    digest: of the configuration, as in the metrics. at: seconds since 1970.
+    digest: of the configuration, as in `l4lb status --json`. at: seconds since 1970.
     """
 
     live: Live
@@ -110,7 +111,7 @@ class _Balancer:
     def __init__(self, name: str) -> None:
         self._places = Places.of(name)
         self._lookout, self._history = Lookout(), History()
-        self._known: Known | None = None
+        self._known: tuple[Config | None, str] = None, ""
         self._before: tuple[float, Counts] | None = None
 
     def read(self, judged: Judged | None) -> Reading:
@@ -129,7 +130,7 @@ class _Balancer:
         return Reading(
             live,
             manifest,
-            self._digest(manifest),
+            self._digest(data_path, manifest),
             hops,
             self._history,
             time.time(),
@@ -138,13 +139,13 @@ class _Balancer:
             at - then,
         )
 
-    def _digest(self, manifest: Manifest) -> str:
-        seen = Seen(self._places.interface, manifest=manifest)
-        if self._known is None or not self._known.is_of(seen):
-            self._known, steps = Known.of(seen)
-            for _step in steps:
-                pass
-        return self._known.digest
+    def _digest(self, data_path: DataPath, manifest: Manifest) -> str:
+        """It takes long where there are very many backends, so it is found out once."""
+        known, digest = self._known
+        if known is not manifest.config:
+            digest = Digests(data_path, manifest).configuration
+            self._known = manifest.config, digest
+        return digest
 
 
 def _live(places: Places, data_path: DataPath, manifest: Manifest) -> Live:

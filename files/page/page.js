@@ -241,7 +241,7 @@ function backendRow(service, backend, now, total) {
     ),
     `${backend.state}${backend.held ? ", held" : ""}${backend.backup ? ", backup" : ""}`,
     weight,
-    h("span", {}, share(total ? (rate || 0) / total : 0), scaled(rate)),
+    h("span", {}, share(total ? (rate || 0) / total : 0), h("span", { class: "amount" }, scaled(rate))),
     scaled(backend.bits_per_second),
     grouped(backend.packets),
   ];

@@ -43,7 +43,8 @@ FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
 FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
-FLOORS["agent"] = {*FLOORS["agent/web"], "agent/probes", "agent/web"}
+FLOORS["agent/page"] = {*FLOORS["agent/web"], "agent/web"}
+FLOORS["agent"] = {*FLOORS["agent/page"], "agent/page", "agent/probes"}
 FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial"}
 """Folder -> those that its modules may import."""
 

@@ -25,7 +25,7 @@ from ..kernel import lock
 from ..kernel.paths import Paths, require_root
 from ..model.config import Backend
 from ..operations import here
-from ..operations.report import health, health_told
+from ..operations.report import attachment, health, health_told
 from ..operations.sampler import Sampler
 from ..operations.table import table, title
 from ..printable import clipped, printable
@@ -89,15 +89,12 @@ def status(options: argparse.Namespace) -> int:
         states = {
             name: {
                 **saved.content(balancers[name].as_given(live.remembered).dump(shown=True)),
-                "attached": live.attached,
-                "mode": live.mode,
-                "paused_since": live.paused,
-                "native_refused": modes.refusal(live),
+                **attachment(live),
                 "health": _health(live),
                 **_compared(live),
                 "announcement": host.of_balancer(announced, live.config),
                 "outdated": outdated[name],
-                "upkeep": _upkeep(*kept[name]) if name in kept else None,
+                "upkeep": Record.shown(*kept[name]) if name in kept else None,
             }
             for name, live in lives.items()
         }
@@ -131,16 +128,6 @@ def _compared(live: Live) -> dict[str, Any]:
         "versions": digests.versions(live.manifest),
         "digest": made.configuration,
         "digests": {one.name: made.of_service(one) for one in live.config.services},
-    }
-
-
-def _upkeep(kept: Record, since: float) -> dict[str, Any]:
-    """What the agent has repaired, and what it leaves; times in seconds since 1970."""
-    return {
-        "since": int(since),
-        "repairs": kept.repairs,
-        "last": {"at": int(kept.at), "done": kept.done} if kept.repairs else None,
-        "problem": kept.problem or None,
     }
 
 

@@ -29,7 +29,7 @@ attributes:
     description: Changes nothing.
     support: full
   facts:
-    description: Returns facts and nothing else.
+    description: Returns facts, and why some are missing.
     support: full
   platform:
     description: Where the module runs.
@@ -77,6 +77,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+problems:
+  description: Why facts lack balancers that should be there, a line each, as in the warnings.
+  returned: always
+  type: list
+  elements: str
+  sample: [no balancer is attached to eth1; l4lb restore brings it back]
 ansible_facts:
   description: Balancers by interface.
   returned: always
@@ -128,6 +134,11 @@ ansible_facts:
           type: dict
           returned: when O(digests)
           sample: {echo_rate: 1000, mode: auto}
+        announcement:
+          description: VIP -> whether a routing daemon is to announce it.
+          type: dict
+          returned: always, empty unless the balancer has O(xdp.l4lb.l4lb#module:announce=true)
+          sample: {"192.0.2.10": {"announced": false, "reason": "no backend of web takes new flows"}}
         services:
           description: Services, sorted by name.
           type: list
@@ -382,7 +393,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.sampler 
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
-    """The facts that the options ask for. Raises L4lbError."""
+    """The facts that the options ask for, and what they lack. Raises L4lbError."""
     require_root()
     interval, service = module.params["interval"], module.params["service"]
     if interval < 0:
@@ -394,7 +405,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     found = sampler.take()
     for problem in sampler.problems:
         module.warn(problem)
-    return found
+    return {"ansible_facts": {"l4lb": found}, "problems": sampler.problems}
 
 
 def main() -> None:
@@ -412,7 +423,7 @@ def main() -> None:
         result = run(module)
     except L4lbError as e:
         module.fail_json(msg=str(e))
-    module.exit_json(ansible_facts={"l4lb": result})
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

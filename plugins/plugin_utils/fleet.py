@@ -92,7 +92,7 @@ def fleet_of(results: Mapping[str, Any]) -> Fleet:
             found.absent.append(Finding(kind, (host,), f"{host} {verb}: {reason}"))
             continue
         interfaces[host] = facts
-        told = [str(line) for line in result.get("warnings", ())]
+        told = [str(line) for line in result.get("problems", ())]
         if not facts and not told:
             told = ["does not balance"]
         found.idle += [Finding("idle", (host,), printable(f"{host}: {line}")) for line in told]
@@ -166,14 +166,14 @@ def announcement(told: Facts) -> str:
 def _service(having: Mapping[str, Facts], seeds: Mapping[str, Any]) -> Iterator[Finding]:
     """Of the balancers that have it."""
     digests = {name: one.get("digests", {}) for name, one in having.items()}
-    backends = {
-        name: {backend["address"]: backend for backend in one["backends"]}
-        for name, one in having.items()
-    }
     tables = _each(digests, "lookup_table")
     for kind, details in (("configuration", _configuration), ("states", _states)):
         of_kind = _each(digests, kind)
         if len(_groups(of_kind)) > 1:
+            backends = {
+                name: {backend["address"]: backend for backend in one["backends"]}
+                for name, one in having.items()
+            }
             found = [*details(having, backends)]
             found = found or [*_differing(kind, f"the digest of its {KINDS[kind]}", of_kind)]
             yield from (_with_table(one, tables) for one in found)

@@ -98,15 +98,13 @@ def _balancers(fleet: Fleet, timed: bool) -> Iterator[dict[str, Any]]:
 
 
 def _services_of(fleet: Fleet, timed: bool) -> Iterator[dict[str, Any]]:
-    names = {service["name"] for balancer in fleet.balancers for service in _services(balancer)}
-    for name in sorted(names):
-        having = {
-            balancer.name: service
-            for balancer in fleet.balancers
-            for service in _services(balancer)
-            if service["name"] == name
-        }
-        yield _service(having, timed)
+    """All of them, in order."""
+    having: dict[str, dict[str, Facts]] = {}
+    for balancer in fleet.balancers:
+        for service in _services(balancer):
+            having.setdefault(service["name"], {})[balancer.name] = service
+    for name in sorted(having):
+        yield _service(having[name], timed)
 
 
 def _service(having: Mapping[str, Facts], timed: bool) -> dict[str, Any]:

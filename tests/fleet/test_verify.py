@@ -26,7 +26,7 @@ from tests.fleet.rig.orders import order
 from tests.fleet.rig.play import playbook, run
 from tests.fleet.rig.readme import blocks
 from tests.fleet.rig.services import WEB, service, wanted
-from tests.fleet.there import library
+from tests.fleet.there import damage, library
 from tests.pages import Page
 
 PAGE = (CHECKOUT / "docs/verify.md").read_text()
@@ -107,9 +107,11 @@ def test_the_wrong_one_is_named(alike: Lab, inventory: Path) -> None:
     assert summary in told
 
     balance(alike.host("lb3"), ALIKE)
-    code, told = verify(alike, inventory, ignore=["states"])
+    python(alike.host("lb1"), damage.a_lookup_table)
+    code, told = verify(alike, inventory, ignore=["states", "lookup_table"])
     assert code == 0, told
     assert "enabled on lb1, lb3; the lookup table is another one, too (ignored)" in told
+    assert "web: for the same configuration and states the digest of its lookup table is" in told
     order(alike.host("lb2"), {"address": WEB["web1"], "state": "enabled"})
 
 

@@ -107,7 +107,7 @@ def test_facts_are_those_documented() -> None:
     growing = facts(config, "native", counted, counted, 2.0, verdicts=back)
 
     documented = keys_of(BALANCER)
-    assert found.keys() | {"native_refused"} == documented.keys()
+    assert found.keys() | {"native_refused", "announcement"} == documented.keys()
     assert found["services"][0].keys() == documented["services"].keys()
     (of_a_backend,) = found["services"][0]["backends"]
     of_a_backend.update(growing["services"][0]["backends"][0])

@@ -25,7 +25,17 @@ FLOORS: dict[str, set[str]] = {
     "maps": {"model", "schedulers"},
     "routing": {"kernel", "maps", "model", "network"},
     "datapath": {"kernel", "maps", "model", "schedulers"},
-    "balancer": {"datapath", "kernel", "maps", "model", "network", "routing", "schedulers"},
+    "announce": {"datapath", "kernel", "maps", "model", "network"},
+    "balancer": {
+        "announce",
+        "datapath",
+        "kernel",
+        "maps",
+        "model",
+        "network",
+        "routing",
+        "schedulers",
+    },
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}

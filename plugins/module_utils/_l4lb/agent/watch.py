@@ -52,8 +52,16 @@ class _Watched(Turn):
 class Watch:
     """All backends of one balancer that are checked."""
 
-    def __init__(self, judge: Judge, probe: Probe, journal: Journal) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        probe: Probe,
+        journal: Journal,
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """changed: called when verdicts have been carried out."""
         self._judge, self._probe, self._journal = judge, probe, journal
+        self._changed = changed
         self._watched: dict[ServiceKey, dict[Address, _Watched]] = {}
         self._turns = Turns(self._begin)
         self._names: dict[ServiceKey, str] = {}
@@ -106,6 +114,19 @@ class Watch:
         """What came of the checks of the backends of a service."""
         there = self._watched.get(service.key, {})
         return {address: one.tally.counts for address, one in there.items()}
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The state there is; None before the first look."""
+        return self._manifest
+
+    def unknown(self) -> set[str]:
+        """Services of whose backends not all have been checked for the first time."""
+        return {
+            self._names[key]
+            for key, there in self._watched.items()
+            if not all(one.tally.is_known for one in there.values())
+        }
 
     async def close(self) -> None:
         """Watch no more; verdicts stay as they are."""
@@ -226,6 +247,7 @@ class Watch:
                     {self._names[key]: self._verdicts(key) for key in keys & self._names.keys()}
                 )
                 self._journal.calm(trouble)
+                self._changed()
             except L4lbError as e:
                 self._dirty |= keys
                 self._journal.alarm(trouble, str(e))

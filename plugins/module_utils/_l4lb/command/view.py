@@ -15,6 +15,7 @@ from typing import Any
 
 from ..agent import record
 from ..agent.record import Record
+from ..announce import host
 from ..balancer import modes, saved
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live, pause_told
@@ -82,6 +83,7 @@ def status(options: argparse.Namespace) -> int:
     balancers = {name: Balancer(name) for name in here.known()}
     lives = {name: balancer.live(must_exist=False) for name, balancer in balancers.items()}
     kept = record.noted(Paths())
+    announced = host.told_of([live.config for live in lives.values()], Paths())
     outdated = {name: balancers[name].outdated(live) for name, live in lives.items()}
     if options.json:
         states = {
@@ -90,6 +92,7 @@ def status(options: argparse.Namespace) -> int:
                 **attachment(live),
                 "health": _health(live),
                 **_compared(live),
+                "announcement": host.of_balancer(announced, live.config),
                 "outdated": outdated[name],
                 "upkeep": Record.shown(*kept[name]) if name in kept else None,
             }
@@ -103,6 +106,7 @@ def status(options: argparse.Namespace) -> int:
         show(record.troubles(kept))
         show(line for live in lives.values() for line in _troubles(live))
         show([line for live in lives.values() for line in _listing(live)] or [_NOTHING])
+        show(host.lines(announced))
         show(line for live in lives.values() for line in modes.lines(live))
         show(record.lines(kept))
         show(

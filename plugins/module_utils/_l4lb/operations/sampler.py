@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..announce import host
 from ..balancer import modes
 from ..balancer.live import Live, at_work
 from ..balancer.places import Places
 from ..datapath.counters import Statistics, statistics
 from ..errors import ConfigError, IdleError, L4lbError, PausedError
+from ..kernel.paths import Paths
 from ..printable import listed
 from . import here
 from .report import facts, with_digests
@@ -48,6 +50,7 @@ class Sampler:
         """
         found, others = {}, []
         self.problems = []
+        configs = {}
         for name in [self._interface] if self._interface else here.known():
             try:
                 live, data_path, manifest = at_work(Places.of(name))
@@ -58,11 +61,14 @@ class Sampler:
                 self.problems.append(remedied(e))
                 continue
             if self._service in (None, *now.services):
-                found[name] = self._facts(name, live, now)
+                found[name], configs[name] = self._facts(name, live, now), live.config
             else:
                 others.append(f"{name} has no such service, but {listed(now.services)}")
         if others and not found:
             raise ConfigError("service", self._service, "; ".join(others))
+        announced = host.told_of(configs.values(), Paths())
+        for name, config in configs.items():
+            found[name]["announcement"] = host.of_balancer(announced, config)
         return found
 
     def _facts(self, name: str, live: Live, now: Statistics) -> dict[str, Any]:

@@ -32,10 +32,11 @@ FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
 FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes"}
-FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial"}
+FLOORS["command/screen"] = {"operations"}
+FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial", "command/screen"}
 """Folder -> those that its modules may import."""
 
-FACES = {"command"}
+FACES = {"command", "command/screen"}
 """They talk to people, and may end the process."""
 OUTSIDE = {"bcc", "pyroute2"}
 """What else there may be besides the standard library, but not before it is needed."""

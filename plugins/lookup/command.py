@@ -73,6 +73,7 @@ def build(collection: Path = COLLECTION) -> bytes:
     file = io.BytesIO()
     file.write(SHEBANG)
     with zipfile.ZipFile(file, "w") as archive:
+        archive.comment = version(collection).encode()
         for name, content in sorted(members(collection)):
             # Nothing of the time, the machine or the version of zlib may be in it.
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))

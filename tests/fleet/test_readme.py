@@ -105,7 +105,7 @@ def test_every_block_is_tested() -> None:
 
 def test_from_deploying_to_removing(directory: Path, lab: Lab) -> None:
     commands = [command for block in blocks("console")[1:] for command in typed(block)]
-    assert len(commands) == 7
+    assert len(commands) == 9
     for command, *expected in commands:
         if command.endswith("xdp.l4lb.remove"):
             assert_balances(lab)

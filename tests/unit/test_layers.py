@@ -30,8 +30,10 @@ FLOORS: dict[str, set[str]] = {
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
 FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
+FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
-FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes"}
+FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
+FLOORS["agent"] = {*FLOORS["agent/web"], "agent/probes", "agent/web"}
 FLOORS["command/screen"] = {"operations"}
 FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial", "command/screen"}
 """Folder -> those that its modules may import."""

@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..balancer.balancer import Balancer
 from ..errors import IdleError, L4lbError
@@ -23,6 +24,7 @@ from ..kernel import lock
 from ..kernel.paths import Paths, require_root
 from ..model.check import Check
 from ..model.config import Address, Config, Service
+from ..model.listen import Listen
 from ..operations import here
 from ..operations.judge import Judge
 from .aims import Aims, Seen
@@ -30,35 +32,49 @@ from .journal import Journal
 from .notify import notify, watchdog_interval
 from .probes.answer import Answer
 from .probes.prober import Prober
+from .seeing import Seeing
 from .upkeep import Upkeep
 from .watch import Watch
+from .web import metrics
+from .web.server import Server
 
 _LOST = "nobody knows which balancers there are"
 _LOOK = 1.0
 """Seconds after which it looks again for what other runs have changed."""
 
 
-async def serve(
-    journal: Journal,
-    sources: Mapping[str, str],
-    user: str | None = None,
-    paths: Paths | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """How the agent is run.
+
+    version: of the collection.
+    user: whose rights commands have that check backends.
+    listen: where it can be asked; None: nowhere.
+    per_backend: whether it has metrics of each backend, which may be many.
+    """
+
+    version: str = ""
+    user: str | None = None
+    listen: Listen | None = None
+    per_backend: bool = True
+
+
+async def serve(journal: Journal, sources: Mapping[str, str], settings: Settings) -> None:
     """Watch until SIGTERM or SIGINT; SIGHUP has it look at once what has changed.
 
     sources: files of files/bpf, for the tunnel of checks.
-    user: whose rights commands have that check backends.
 
     Raises L4lbError if it cannot begin.
     """
     require_root()
     _allow_sockets()
-    paths = paths or Paths()
+    paths = Paths()
     with lock.of_agent(paths) as held:
-        prober = Prober(user)
+        prober = Prober(settings.user)
         upkeep = Upkeep(journal, held, paths)
         try:
-            await _Agent(prober, Aims(prober, sources, journal), upkeep, journal).run()
+            agent = _Agent(prober, Aims(prober, sources, journal), upkeep, journal)
+            await agent.run(agent.web(settings))
         finally:
             prober.close()
 
@@ -80,13 +96,29 @@ class _Agent:
         self._look = asyncio.Event()
         self._over = False
 
-    async def run(self) -> None:
+    def web(self, settings: Settings) -> Server | None:
+        """What answers those who ask."""
+        if settings.listen is None:
+            return None
+        seeing = Seeing(
+            settings.version,
+            self._judges,
+            self._watches,
+            self._upkeep,
+            self._prober,
+            self._journal,
+        )
+        routes = {"/metrics": metrics.answers(seeing.look, settings.per_backend)}
+        return Server(settings.listen, routes, self._journal)
+
+    async def run(self, web: Server | None) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._look.set)
         upkeep = loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(lambda _task: self._look.set())
+        asked = loop.create_task(web.run()) if web else None
         pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
         try:
             await self._look_at_all()
@@ -102,8 +134,10 @@ class _Agent:
                 notify("WATCHDOG=1", f"STATUS={self._status()}")
         finally:
             notify("STOPPING=1")
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
+            tasks = [upkeep, *([asked] if asked else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for watch in self._watches.values():
                 await watch.close()
             await self._aims.close()

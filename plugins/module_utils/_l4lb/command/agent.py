@@ -9,8 +9,10 @@ import os
 import sys
 from typing import Any
 
+from ..model.listen import parse_listen
 from ..printable import printable
 from .change import sources
+from .usage import add_per_backend
 
 _NOBODY = "nobody"
 
@@ -31,6 +33,13 @@ def add_commands(commands: Any) -> None:
         default=_NOBODY,
         help="whose rights commands have that check backends (default: %(default)s)",
     )
+    command.add_argument(
+        "--listen",
+        metavar="ADDRESS:PORT",
+        default="",
+        help="where it can be asked for metrics, by HTTP (default: nowhere)",
+    )
+    add_per_backend(command)
     command.set_defaults(run=run)
 
 
@@ -39,10 +48,16 @@ def run(options: argparse.Namespace) -> int:
     import asyncio  # seldom, as it takes time
 
     from ..agent.journal import Journal
-    from ..agent.service import serve
+    from ..agent.service import Settings, serve
 
+    settings = Settings(
+        options.version,
+        options.check_user,
+        parse_listen(options.listen, "--listen"),
+        options.per_backend,
+    )
     prefixed = "JOURNAL_STREAM" in os.environ
-    asyncio.run(serve(Journal(_write, prefixed), sources(), options.check_user))
+    asyncio.run(serve(Journal(_write, prefixed), sources(), settings))
     return 0
 
 

@@ -17,6 +17,7 @@ from ..agent.record import Record
 from ..balancer import modes, saved
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live, pause_told
+from ..datapath import digests
 from ..errors import ConfigError, IdleError, L4lbError
 from ..kernel import lock
 from ..kernel.paths import Paths, require_root
@@ -73,7 +74,9 @@ def add_commands(commands: Any) -> None:
         help=f"{', '.join(SORTS)} (default: %(default)s)",
     )
     command.add_argument(
-        "--json", action="store_true", help="what the module l4lb_stats reports, a line each time"
+        "--json",
+        action="store_true",
+        help="what the module l4lb_stats reports, a line each time; without digests",
     )
     command.set_defaults(run=top)
 
@@ -110,6 +113,7 @@ def status(options: argparse.Namespace) -> int:
                 "paused_since": live.paused,
                 "native_refused": modes.refusal(live),
                 "health": _health(live),
+                **_compared(live),
                 "outdated": outdated[name],
                 "upkeep": _upkeep(*kept[name]) if name in kept else None,
             }
@@ -133,6 +137,18 @@ def status(options: argparse.Namespace) -> int:
     if not all(live.attached and live.manifest for live in lives.values()):
         return IDLE
     return OUTDATED if any(outdated.values()) else 0
+
+
+def _compared(live: Live) -> dict[str, Any]:
+    """By what it is compared with other balancers; nothing if that cannot be read."""
+    if live.data_path is None or live.manifest is None:
+        return {}
+    made = digests.Digests(live.data_path, live.manifest)
+    return {
+        "versions": digests.versions(live.manifest),
+        "digest": made.configuration,
+        "digests": {one.name: made.of_service(one) for one in live.config.services},
+    }
 
 
 def _upkeep(kept: Record, since: float) -> dict[str, Any]:
@@ -220,7 +236,7 @@ def _mode(live: Live) -> str:
 def stats(options: argparse.Namespace) -> int:
     """Show counters."""
     require_root()
-    sampler = Sampler(options.interface, options.service)
+    sampler = Sampler(options.interface, options.service, options.json)
     try:
         if options.interval:
             sampler.take()

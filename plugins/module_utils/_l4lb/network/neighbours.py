@@ -153,6 +153,13 @@ def manage(add: Iterable[Neighbour], remove: Iterable[Neighbour] = ()) -> None:
             _remove(ip, neighbour)
 
 
+def next_hop_counts() -> tuple[int, int]:
+    """How many of our entries are resolved, and how many are not."""
+    ours = [one.state for one in rtnetlink.neighbours() if one.protocol == _PROTOCOL]
+    resolved = sum(bool(state & _NUD_USABLE) for state in ours)
+    return resolved, len(ours) - resolved
+
+
 def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[Address]:
     """Those of `neighbours` whose MAC address is not known after up to `patience` seconds."""
     waiting = set(neighbours)

@@ -9,7 +9,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..datapath import digests
 from ..datapath.counters import Count, Statistics
+from ..datapath.digests import Digests
+from ..datapath.program import DataPath
+from ..maps.manifest import Manifest
 from ..model.config import Backend, Config
 from ..model.standing import Verdict, Verdicts, standing
 
@@ -26,6 +30,15 @@ def held_weight(backend: Backend) -> dict[str, int]:
     """What to add to the state of a backend whose weight an operator set."""
     configured = backend.configured_weight
     return {} if configured is None else {"configured_weight": configured}
+
+
+def _seldom(backend: Backend) -> dict[str, Any]:
+    """What few backends have."""
+    options = {"mtu": backend.mtu, "backup": backend.backup}
+    return {
+        **held_weight(backend),
+        **{name: value for name, value in options.items() if value},
+    }
 
 
 def health(verdict: Verdict | None) -> dict[str, Any]:
@@ -84,7 +97,7 @@ def facts(
                     "weight": backend.weight,
                     "state": backend.state,
                     "held": backend.held,
-                    **held_weight(backend),
+                    **_seldom(backend),
                     **(health(bad.get(backend.address)) if each.check else {}),
                     **counters(before.backends.get(key) if before else None, now.backends[key]),
                 }
@@ -106,4 +119,24 @@ def facts(
         "drops": dict(now.drops),
         "answers": dict(now.answers),
         "flow_table": dict(now.flows),
+    }
+
+
+def with_digests(found: dict[str, Any], data_path: DataPath, manifest: Manifest) -> dict[str, Any]:
+    """Facts with all by which the balancers of a fleet are compared. Raises L4lbError."""
+    services = {service.name: service for service in manifest.config.services}
+    made = Digests(data_path, manifest)
+    return {
+        **found,
+        "digest": made.configuration,
+        "versions": digests.versions(manifest),
+        "settings": digests.settings(manifest.config),
+        "services": [
+            {
+                **one,
+                "digests": made.of_service(services[one["name"]]),
+                "options": digests.options(services[one["name"]]),
+            }
+            for one in found["services"]
+        ],
     }

@@ -15,8 +15,9 @@ import functools
 import resource
 import signal
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..announce import host
 from ..announce.decide import Side
@@ -35,12 +36,16 @@ from .aims import Aims, Seen
 from .announcer import Announcer
 from .journal import Journal
 from .notify import notify, watchdog_interval
+from .page.document import Status
+from .page.page import Page
+from .page.recorder import Recorder
 from .probes.answer import Answer
 from .probes.prober import Prober
 from .seeing import Seeing
 from .upkeep import Upkeep
 from .watch import Watch
 from .web import metrics
+from .web.message import Handler
 from .web.server import Server
 
 _LOST = "nobody knows which balancers there are"
@@ -58,12 +63,14 @@ class Settings:
     user: whose rights commands have that check backends.
     listen: where it can be asked; None: nowhere.
     per_backend: whether it has metrics of each backend, which may be many.
+    page: the files of the status page, see page.FILES.
     """
 
     version: str = ""
     user: str | None = None
     listen: Listen | None = None
     per_backend: bool = True
+    page: Mapping[str, str] = field(default_factory=dict)
 
 
 async def serve(journal: Journal, sources: Mapping[str, str], settings: Settings) -> None:
@@ -112,10 +119,10 @@ class _Agent:
         self._look = asyncio.Event()
         self._over = False
 
-    def web(self, settings: Settings) -> Server | None:
-        """What answers those who ask."""
+    def web(self, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+        """What answers those who ask, and sees to it that there is something to tell."""
         if settings.listen is None:
-            return None
+            return []
         seeing = Seeing(
             settings.version,
             self._judges,
@@ -124,17 +131,24 @@ class _Agent:
             self._prober,
             self._journal,
         )
-        routes = {"/metrics": metrics.answers(seeing.look, settings.per_backend)}
-        return Server(settings.listen, routes, self._journal)
+        recorder = Recorder(self._judges)
+        routes: dict[str, Handler] = {
+            "/": Page(settings.page),
+            "/status.json": Status(
+                settings.version, recorder, lambda: self._journal.troubles, self._upkeep.shown
+            ),
+            "/metrics": metrics.answers(seeing.look, settings.per_backend),
+        }
+        return [Server(settings.listen, routes, self._journal).run(), recorder.run()]
 
-    async def run(self, web: Server | None) -> None:
+    async def run(self, web: Sequence[Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._look.set)
         upkeep = loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(lambda _task: self._look.set())
-        asked = loop.create_task(web.run()) if web else None
+        tasks = [upkeep, *map(loop.create_task, web)]
         links = rtnetlink.Changes(0, [rtnetlink.LINK])
         loop.add_reader(links.socket.fileno(), self._hear, links)
         pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
@@ -154,7 +168,6 @@ class _Agent:
             notify("STOPPING=1")
             loop.remove_reader(links.socket.fileno())
             links.socket.close()
-            tasks = [upkeep, *([asked] if asked else [])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -216,8 +216,8 @@ ROLE = table(
     Option(
         "metrics_listen",
         "str",
-        "where the agent can be asked for metrics, by HTTP: an address of the host and a port from "
-        "1024 on, as in `192.0.2.11:9942` or `[::1]:9942`; empty is nowhere",
+        "where the agent has its status page and metrics, by HTTP: an address of the host and a "
+        "port from 1024 on, as in `192.0.2.11:9942` or `[::1]:9942`; empty is nowhere",
         default="127.0.0.1:9942",
     ),
     Option(

@@ -20,6 +20,12 @@ from . import here
 from .report import facts, with_digests
 
 
+def remedied(error: L4lbError) -> str:
+    """Why a balancer cannot be read, and what to do."""
+    detached = isinstance(error, IdleError) and not isinstance(error, PausedError)
+    return f"{error}; l4lb restore brings it back" if detached else str(error)
+
+
 class Sampler:
     """Reads balancers again and again."""
 
@@ -52,9 +58,7 @@ class Sampler:
             except L4lbError as e:
                 if self._interface:
                     raise
-                detached = isinstance(e, IdleError) and not isinstance(e, PausedError)
-                remedy = "; l4lb restore brings it back" if detached else ""
-                self.problems.append(f"{e}{remedy}")
+                self.problems.append(remedied(e))
                 continue
             if self._service in (None, *now.services):
                 found[name], configs[name] = self._facts(name, live, now), live.config

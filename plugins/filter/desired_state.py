@@ -11,6 +11,7 @@ from typing import Any, Callable
 from ansible.errors import AnsibleFilterError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model import checks, values
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.listen import parse_listen
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import ROLE, RUN
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import (
     parse_backend,
@@ -54,6 +55,7 @@ def _desired_state(
     for option in ROLE.values():
         if option.kind == "bool":
             values.boolean(given, option, "")
+    parse_listen(given.get("metrics_listen", ""), "metrics_listen")
     if values.choice(given, RUN["state"], "") == "absent":
         return {"interface": values.interface_name(given.get("interface"))}
     of_the_module = {name: value for name, value in given.items() if name not in ROLE}

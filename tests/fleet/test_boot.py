@@ -241,6 +241,16 @@ def test_a_reboot(lb1: Host) -> None:
         assert run(inside, "systemctl", "is-active", "l4lb-agent") == "active"
         assert play(inside, "deploy", "--skip-tags", "packages") == 0
 
+        # Prometheus can ask the agent: another one, where a deploy says that it listens elsewhere.
+        attached = 'l4lb_attached{interface="eth0"} 1'
+        assert attached in run(inside, "curl", "-sS", "http://127.0.0.1:9942/metrics")
+        elsewhere = ("--skip-tags", "packages", "-e", "l4lb_metrics_listen=[::1]:9943")
+        assert play(inside, "deploy", *elsewhere, "--check") == 2
+        assert play(inside, "deploy", *elsewhere) == 2, "unit and agent"
+        assert attached in run(inside, "curl", "-sS", "http://[::1]:9943/metrics")
+        assert "Failed to connect" in run(inside, "curl", "-sS", "http://127.0.0.1:9942/metrics")
+        assert play(inside, "deploy", "--skip-tags", "packages") == 2
+
         # The agent repairs what somebody breaks, within the limits of its unit.
         run(inside, "sysctl", "-qw", "net.ipv4.conf.lo.forwarding=0")
         run(inside, "ip", "neigh", "del", "203.0.113.21", "dev", "eth0")

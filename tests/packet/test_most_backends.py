@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import itertools
 from ipaddress import IPv4Address, IPv6Address
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import build
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import (
+    build,
+    counters,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.interface import Ingress
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import MAX_BACKENDS
@@ -45,3 +49,12 @@ def test_the_most_backends(namespace: Namespace) -> None:
         reached.add(IPv6Address(after[38:54]))
     assert all(FIRST <= address < FIRST + MAX_BACKENDS for address in reached)
     assert len(reached) > 40
+    parts = [*counters.totals(data_path)]
+    packets, bytes_ = ([*itertools.chain(*each)] for each in zip(*parts))
+    assert len(parts) > 1
+    counted = counters.statistics(data_path, manifest).backends
+    assert counted == {
+        ("web", address): counters.Count(packets[number], bytes_[number])
+        for address, number in manifest.numbers["web"].items()
+    }
+    assert sum(packets) == 50

@@ -199,3 +199,16 @@ def test_a_problem_as_text_is_the_message_of_the_error() -> None:
     assert desired_state(wrong, GROUPS, HOSTVARS, errors="return") == str(error.value)
     right = desired_state(options(backends=[]), GROUPS, HOSTVARS, errors="return")
     assert right == desired_state(options(backends=[]), GROUPS, HOSTVARS)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("metrics_listen", "localhost:9942", "give an address and a port from 1024 on"),
+        ("metrics_listen", "0.0.0.0:80", "give an address and a port from 1024 on"),
+        ("metrics_per_backend", "some", "give true or false"),
+    ],
+)
+def test_an_option_of_the_role_alone_is_checked(option: str, value: str, told: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=f"^l4lb_{option}: '{value}': {told}"):
+        desired_state({**options(backends=[]), option: value}, GROUPS, HOSTVARS)

@@ -39,12 +39,17 @@ FLOORS: dict[str, set[str]] = {
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
+FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
+FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
-FLOORS["agent"] = {*FLOORS["agent/probes"], "agent/probes"}
-FLOORS["command"] = {*FLOORS["agent"], "agent"}
+FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
+FLOORS["agent/page"] = {*FLOORS["agent/web"], "agent/web"}
+FLOORS["agent"] = {*FLOORS["agent/page"], "agent/page", "agent/probes"}
+FLOORS["command/screen"] = {"operations"}
+FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial", "command/screen"}
 """Folder -> those that its modules may import."""
 
-FACES = {"command"}
+FACES = {"command", "command/screen"}
 """They talk to people, and may end the process."""
 OUTSIDE = {"bcc", "pyroute2"}
 """What else there may be besides the standard library, but not before it is needed."""

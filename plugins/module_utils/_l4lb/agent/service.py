@@ -15,7 +15,9 @@ import functools
 import resource
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..announce import host
 from ..announce.decide import Side
@@ -25,6 +27,7 @@ from ..kernel import lock
 from ..kernel.paths import Paths, require_root
 from ..model.check import Check
 from ..model.config import Address, Config, Service
+from ..model.listen import Listen
 from ..network import rtnetlink
 from ..network.rtnetlink import LinkEntry
 from ..operations import here
@@ -33,10 +36,17 @@ from .aims import Aims, Seen
 from .announcer import Announcer
 from .journal import Journal
 from .notify import notify, watchdog_interval
+from .page.document import Status
+from .page.page import Page
+from .page.recorder import Recorder
 from .probes.answer import Answer
 from .probes.prober import Prober
+from .seeing import Seeing
 from .upkeep import Upkeep
 from .watch import Watch
+from .web import metrics
+from .web.message import Handler
+from .web.server import Server
 
 _LOST = "nobody knows which balancers there are"
 _LOOK = 1.0
@@ -45,27 +55,40 @@ _SETTLE = 0.02
 """Seconds that a link has for what is but a moment, as when a program takes another's place."""
 
 
-async def serve(
-    journal: Journal,
-    sources: Mapping[str, str],
-    user: str | None = None,
-    paths: Paths | None = None,
-) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """How the agent is run.
+
+    version: of the collection.
+    user: whose rights commands have that check backends.
+    listen: where it can be asked; None: nowhere.
+    per_backend: whether it has metrics of each backend, which may be many.
+    page: the files of the status page, see page.FILES.
+    """
+
+    version: str = ""
+    user: str | None = None
+    listen: Listen | None = None
+    per_backend: bool = True
+    page: Mapping[str, str] = field(default_factory=dict)
+
+
+async def serve(journal: Journal, sources: Mapping[str, str], settings: Settings) -> None:
     """Watch until SIGTERM or SIGINT; SIGHUP has it look at once what has changed.
 
     sources: files of files/bpf, for the tunnel of checks.
-    user: whose rights commands have that check backends.
 
     Raises L4lbError if it cannot begin.
     """
     require_root()
     _allow_sockets()
-    paths = paths or Paths()
+    paths = Paths()
     with lock.of_agent(paths) as held:
-        prober = Prober(user)
+        prober = Prober(settings.user)
         upkeep, announcer = Upkeep(journal, held, paths), Announcer(journal, paths)
         try:
-            await _Agent(prober, Aims(prober, sources, journal), upkeep, announcer, journal).run()
+            agent = _Agent(prober, Aims(prober, sources, journal), upkeep, announcer, journal)
+            await agent.run(agent.web(settings))
         finally:
             prober.close()
 
@@ -96,13 +119,36 @@ class _Agent:
         self._look = asyncio.Event()
         self._over = False
 
-    async def run(self) -> None:
+    def web(self, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+        """What answers those who ask, and sees to it that there is something to tell."""
+        if settings.listen is None:
+            return []
+        seeing = Seeing(
+            settings.version,
+            self._judges,
+            self._watches,
+            self._upkeep,
+            self._prober,
+            self._journal,
+        )
+        recorder = Recorder(self._judges)
+        routes: dict[str, Handler] = {
+            "/": Page(settings.page),
+            "/status.json": Status(
+                settings.version, recorder, lambda: self._journal.troubles, self._upkeep.shown
+            ),
+            "/metrics": metrics.answers(seeing.look, settings.per_backend),
+        }
+        return [Server(settings.listen, routes, self._journal).run(), recorder.run()]
+
+    async def run(self, web: Sequence[Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._look.set)
         upkeep = loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(lambda _task: self._look.set())
+        tasks = [upkeep, *map(loop.create_task, web)]
         links = rtnetlink.Changes(0, [rtnetlink.LINK])
         loop.add_reader(links.socket.fileno(), self._hear, links)
         pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
@@ -122,8 +168,9 @@ class _Agent:
             notify("STOPPING=1")
             loop.remove_reader(links.socket.fileno())
             links.socket.close()
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for watch in self._watches.values():
                 await watch.close()
             await self._aims.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..metrics.checks import CheckCounts
 from ..model.check import Check
 from ..model.standing import Verdict
 from .probes.answer import Answer
@@ -29,6 +30,7 @@ class Tally:
     verdict: None: it is healthy, and that is all. Taken over from the data plane, and changed by
         fresh answers only.
     slow_start: seconds over which its share grows when it is healthy again.
+    counts: all answers so far, whatever came of them.
     """
 
     __slots__ = (
@@ -39,12 +41,14 @@ class Tally:
         "_grown",
         "_silent",
         "check",
+        "counts",
         "slow_start",
         "verdict",
     )
 
     def __init__(self, check: Check, verdict: Verdict | None = None, slow_start: int = 0) -> None:
         self.check, self.verdict, self.slow_start = check, verdict, slow_start
+        self.counts = CheckCounts()
         self._good = self._bad = self._silent = 0
         self._good_since = self._grown = 0.0
         self._failures: tuple[float, ...] = ()
@@ -65,6 +69,7 @@ class Tally:
 
         now: of time.monotonic. clock: of time.time, for people.
         """
+        self.counts.count(answer.seconds, answer.failure)
         if answer.healthy:
             self._bad = self._silent = 0
             self._good_since = self._good_since if self._good else now

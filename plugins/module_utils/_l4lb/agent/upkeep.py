@@ -13,11 +13,13 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Hashable
+from typing import Any
 
 from ..balancer.saved import Saved
 from ..errors import BusyError, L4lbError
 from ..kernel import lock
 from ..kernel.paths import Paths
+from ..metrics.seen import Kept
 from ..network import forwarding, neighbours, rtnetlink
 from ..operations import here
 from ..operations.repair import Found, repair_apart
@@ -45,6 +47,14 @@ class Upkeep:
         self._since, self._records = read(held.noted(), time.time())
         self._heard = 0
         self._noted = b""
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """What is known of each balancer, as `Record.shown` has it."""
+        return {name: one.shown(self._since) for name, one in self._records.items()}
+
+    def kept(self) -> dict[str, Kept]:
+        """What became of each balancer."""
+        return {name: Kept(one.repairs, bool(one.problem)) for name, one in self._records.items()}
 
     async def run(self) -> None:
         """Until it is cancelled; what has begun by then is done. Raises KernelError if it cannot

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from ..errors import L4lbError
 from ..maps.manifest import Manifest
+from ..metrics.checks import CheckCounts
 from ..model.check import Check
 from ..model.config import Address, Service, ServiceKey
 from ..model.standing import Verdict, Verdicts
@@ -99,11 +100,20 @@ class Watch:
                 # evenly over the interval if all of them are new, else at once
                 start = next(turns) / total if at_first else 0.0
                 self._attend_to(there, service, backend.address, start)
+            # who went and came since the last look is new to that run, and well known here
+            if _effect(self._verdicts(key)) != _effect(manifest.verdicts.get(service.name, {})):
+                self._carry_out(key)
+        self._look_out()
 
     def counts(self) -> tuple[int, int]:
         """How many backends are checked, and how many of them are unhealthy."""
         tallies = [one.tally for there in self._watched.values() for one in there.values()]
         return len(tallies), sum(tally.is_unhealthy for tally in tallies)
+
+    def checks(self, service: Service) -> dict[Address, CheckCounts]:
+        """What came of the checks of the backends of a service."""
+        there = self._watched.get(service.key, {})
+        return {address: one.tally.counts for address, one in there.items()}
 
     @property
     def manifest(self) -> Manifest | None:
@@ -134,6 +144,7 @@ class Watch:
         for one in those:
             one.cancel()
             self._can_check(one)
+            self._outage.heal(one.service.key, one.address)
 
     # Checks
 
@@ -180,6 +191,7 @@ class Watch:
 
     def _cannot_check(self, one: _Watched, reason: str) -> None:
         """As it is often the same with very many, the first is named for all of them."""
+        one.tally.counts.fail("cannot_check")
         there = self._unchecked.setdefault(one.service.key, set())
         if not there:
             self._journal.alarm(_unchecked(one.service), f"{one.address}: {reason}")
@@ -204,26 +216,29 @@ class Watch:
                 self._outage.fail(key, one.address, now)
         else:
             self._outage.heal(key, one.address)
-        self._look_out(now)
-        self._dirty.add(key)
-        if self._switching is None or self._switching.done():
-            self._switching = asyncio.create_task(self._switch())
+        self._carry_out(key)
 
-    def _look_out(self, now: float) -> None:
-        """For what is this balancer's own fault, as it looks."""
+    def _look_out(self) -> None:
+        """For what is this balancer's own fault, as it looks; once for all of a moment."""
         host = f"{socket.gethostname()} ({self._interface})"
         trouble = f"most backends of several services failed at once, as if it were due to {host}"
-        if hit := self._outage.services(self._sizes, now):
+        if hit := self._outage.services(self._sizes, time.monotonic()):
             self._journal.alarm(trouble, ", ".join(sorted(self._names[key] for key in hit)))
         else:
             self._journal.calm(trouble)
 
     # Verdicts
 
+    def _carry_out(self, key: ServiceKey) -> None:
+        self._dirty.add(key)
+        if self._switching is None or self._switching.done():
+            self._switching = asyncio.create_task(self._switch())
+
     async def _switch(self) -> None:
         """Have the data plane follow, as soon as it can."""
         trouble = "verdicts cannot be carried out"
         await asyncio.sleep(_COALESCE)
+        self._look_out()
         while self._dirty:
             keys, self._dirty = self._dirty, set()
             try:
@@ -241,6 +256,11 @@ class Watch:
     def _verdicts(self, key: ServiceKey) -> Verdicts:
         there = self._watched.get(key, {}).items()
         return {address: one.tally.verdict for address, one in there if one.tally.verdict}
+
+
+def _effect(verdicts: Verdicts) -> dict[Address, tuple[bool, int]]:
+    """What they do to packets: all but words and times."""
+    return {address: (one.answered, one.share) for address, one in verdicts.items()}
 
 
 def _unchecked(service: Service) -> str:

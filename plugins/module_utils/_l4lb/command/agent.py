@@ -7,10 +7,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import resources
 from typing import Any
 
+from ..model.listen import parse_listen
 from ..printable import printable
 from .change import sources
+from .usage import add_per_backend
 
 _NOBODY = "nobody"
 
@@ -31,6 +34,13 @@ def add_commands(commands: Any) -> None:
         default=_NOBODY,
         help="whose rights commands have that check backends (default: %(default)s)",
     )
+    command.add_argument(
+        "--listen",
+        metavar="ADDRESS:PORT",
+        default="",
+        help="where it has a status page and metrics, by HTTP (default: nowhere)",
+    )
+    add_per_backend(command)
     command.set_defaults(run=run)
 
 
@@ -39,11 +49,24 @@ def run(options: argparse.Namespace) -> int:
     import asyncio  # seldom, as it takes time
 
     from ..agent.journal import Journal
-    from ..agent.service import serve
+    from ..agent.service import Settings, serve
 
+    settings = Settings(
+        options.version,
+        options.check_user,
+        parse_listen(options.listen, "--listen"),
+        options.per_backend,
+        page_files(),
+    )
     prefixed = "JOURNAL_STREAM" in os.environ
-    asyncio.run(serve(Journal(_write, prefixed), sources(), options.check_user))
+    asyncio.run(serve(Journal(_write, prefixed), sources(), settings))
     return 0
+
+
+def page_files() -> dict[str, str]:
+    """The status page, which the build puts beside this package."""
+    folder = resources.files(__package__.partition(".")[0]).joinpath("page")
+    return {one.name: one.read_text(encoding="utf-8") for one in folder.iterdir()}
 
 
 def _write(line: str) -> None:

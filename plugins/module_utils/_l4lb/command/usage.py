@@ -22,9 +22,24 @@ exit codes:
 """
 
 
+def add_per_backend(command: argparse.ArgumentParser) -> None:
+    """The switch of those who give metrics."""
+    command.add_argument(
+        "--no-backend-metrics",
+        dest="per_backend",
+        action="store_false",
+        help="only those of services, not of each backend, of which there may be many",
+    )
+
+
 def seconds(text: str) -> float:
     """The type of an argument. Raises ArgumentTypeError, or ValueError."""
     value = float(text)
     if not 0 <= value < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, 0 or more")
     return value
+
+
+def take_interfaces(command: argparse.ArgumentParser, default: str) -> None:
+    """Let it name interfaces. default: which they are if it does not."""
+    command.add_argument("interfaces", nargs="*", metavar="INTERFACE", help=f"default: {default}")

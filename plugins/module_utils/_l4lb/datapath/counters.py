@@ -6,16 +6,22 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import L4lbError
+from ..kernel.bpf import possible_cpus
 from ..kernel.maps import PerCpuArray, Sums
 from ..maps.backend_record import COUNTER
 from ..maps.manifest import Manifest
 from ..maps.reasons import ANSWERS, DROPS, FLOW_EVENTS
 from ..model.config import Address
 from .program import DataPath
+
+_WORD = 8
+_PART = 8192
+"""Counters of a backend on a CPU that are read and summed at once, in a millisecond or two."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +61,35 @@ def statistics(data_path: DataPath, manifest: Manifest | None = None) -> Statist
     services = {name: Count(*sent(number)) for name, number in manifest.past.items()}
     for (name, _address), count in backends.items():
         services[name] += count
+    return Statistics(services, backends, *events(data_path))
+
+
+def events(data_path: DataPath) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Drops by reason, answers by kind, and what the flow table did, summed over CPUs."""
     drops, answers = Sums(data_path.counters("drops"), 1), Sums(data_path.counters("answers"), 1)
     flows: Sequence[int] = [0] * len(FLOW_EVENTS)
     if "flow_events" in data_path.maps:
         flows = Sums(data_path.counters("flow_events"), len(FLOW_EVENTS))(0)
-    return Statistics(
-        services,
-        backends,
+    return (
         {reason: drops(number)[0] for number, reason in enumerate(DROPS, 1)},
         {kind: answers(number)[0] for number, kind in enumerate(ANSWERS)},
         dict(zip(FLOW_EVENTS, flows)),
     )
+
+
+def totals(data_path: DataPath) -> Iterator[tuple[list[int], list[int]]]:
+    """Packets and bytes by the numbers of backends, summed over CPUs: in parts, for those who must
+    not be kept for long."""
+    cpus = data_path.backend_cpus
+    element = cpus.element_size // _WORD
+    each = element // possible_cpus()
+    for part in cpus.parts(max(1, _PART // possible_cpus())):
+        words = array("Q", part)
+        packets, bytes_ = (
+            [*map(sum, zip(*(words[at + counter :: element] for at in range(0, element, each))))]
+            for counter in range(2)
+        )
+        yield packets, bytes_
 
 
 def packets(data_path: DataPath, number: int) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ..kernel.bpf import possible_cpus
 from ..kernel.clock import ticks, ticks_per_second
+from ..kernel.maps import PerCpuArray
 from ..maps import image
 from ..maps.flow_table import FLOW_BLOCK_FLOWS, FlowOwner, RememberedFlow, confirmed_owner, flows_of
 from ..maps.layout import LOOKUP_TABLE_SIZE, TABLE_SLOTS
@@ -23,6 +24,8 @@ from .program import DataPath
 
 _MOST_FLOWS_READ = 1 << 22
 """64 MB of a flow table, in a fraction of a second."""
+_SAMPLE = 1 << 15
+"""Flows of it that are looked at where an estimate will do: in a millisecond or two."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,16 @@ def slots(data_path: DataPath, service: Service, manifest: Manifest) -> Sequence
         return array("H", [image.only_number(service, manifest)]) * length
     content = data_path.lookup_tables.lookup(manifest.tables[service.name].index)
     return array("H", (content or bytes(LOOKUP_TABLE_SIZE))[: 2 * length])
+
+
+def use(table: PerCpuArray) -> tuple[int, int]:
+    """How many flows a flow table remembers, as a part of it has it, and how many it has room for,
+    on all CPUs."""
+    blocks = table.shape.max_entries
+    room = FLOW_BLOCK_FLOWS * possible_cpus()
+    read = min(blocks, max(1, _SAMPLE // room))
+    ends = memoryview(table.read(read)).cast("H")[7::8].tolist()  # as of flows_of
+    return (len(ends) - ends.count(0)) * blocks // read, blocks * room
 
 
 def remembered(data_path: DataPath) -> dict[tuple[int, int], int]:

@@ -137,6 +137,23 @@ class Array(Map):
             check(result, f"read {self.name}")
         return values.raw
 
+    def parts(self, count: int) -> Iterator[bytes]:
+        """What `read` returns, so many elements at a time."""
+        keys = (ctypes.c_uint32 * count)()
+        values = ctypes.create_string_buffer(self.element_size * count)
+        position, at = ctypes.c_uint64(0), None
+        while True:
+            found = ctypes.c_uint32(count)
+            result = libbpf().bpf_map_lookup_batch(
+                self.fd, at, ctypes.byref(position), keys, values, ctypes.byref(found), None
+            )
+            if result != -errno.ENOENT:
+                check(result, f"read {self.name}")
+            yield values.raw[: found.value * self.element_size]
+            if result == -errno.ENOENT:
+                return
+            at = ctypes.byref(position)
+
     def element(self, content: bytes, index: int) -> bytes:
         """One of the elements in what `read` returns."""
         size = self.element_size

@@ -214,6 +214,20 @@ ROLE = table(
         default="nobody",
     ),
     Option(
+        "metrics_listen",
+        "str",
+        "where the agent has its status page and metrics, by HTTP: an address of the host and a "
+        "port from 1024 on, as in `192.0.2.11:9942` or `[::1]:9942`; empty is nowhere",
+        default="127.0.0.1:9942",
+    ),
+    Option(
+        "metrics_per_backend",
+        "bool",
+        "have metrics of each backend of each service; if `false`, of services alone, which are "
+        "fewer",
+        default=True,
+    ),
+    Option(
         "skip_unreachable",
         "bool",
         "leave out a host that cannot be reached, and go on with the others; else "

@@ -153,6 +153,13 @@ def manage(add: Iterable[Neighbour], remove: Iterable[Neighbour] = ()) -> None:
             _remove(ip, neighbour)
 
 
+def next_hop_counts() -> tuple[int, int]:
+    """How many of our entries are resolved, and how many are not."""
+    ours = [one.state for one in rtnetlink.neighbours() if one.protocol == _PROTOCOL]
+    resolved = sum(bool(state & _NUD_USABLE) for state in ours)
+    return resolved, len(ours) - resolved
+
+
 def unresolved(neighbours: Iterable[Neighbour], patience: float) -> list[Address]:
     """Those of `neighbours` whose MAC address is not known after up to `patience` seconds."""
     waiting = set(neighbours)
@@ -173,6 +180,15 @@ def fails(address: Address, sources: Mapping[int, Address]) -> bool:
     """
     hops, unreachable = next_hops(ways([address], sources), rtnetlink.links())
     return bool(unreachable) or hops <= _in_state(_NUD_FAILED)
+
+
+def macs(neighbours: Collection[Neighbour]) -> dict[Neighbour, str]:
+    """The MAC addresses of those of `neighbours` that are resolved."""
+    return {
+        (entry.index, entry.address): entry.mac.hex(":")
+        for entry in rtnetlink.neighbours()
+        if entry.state & _NUD_USABLE and (entry.index, entry.address) in neighbours
+    }
 
 
 def _in_state(states: int) -> set[Neighbour]:

@@ -137,6 +137,11 @@ class Judge:
         }
 
     @property
+    def known(self) -> Judged | None:
+        """What was there at the last look; None before the first."""
+        return self._known
+
+    @property
     def ingress(self) -> Ingress | None:
         """What the interface has; None before the first look."""
         return self._known.ingress if self._known else None

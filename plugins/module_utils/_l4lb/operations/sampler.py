@@ -17,20 +17,30 @@ from ..errors import ConfigError, IdleError, L4lbError, PausedError
 from ..kernel.paths import Paths
 from ..printable import listed
 from . import here
-from .report import facts
+from .report import facts, with_digests
+
+
+def remedied(error: L4lbError) -> str:
+    """Why a balancer cannot be read, and what to do."""
+    detached = isinstance(error, IdleError) and not isinstance(error, PausedError)
+    return f"{error}; l4lb restore brings it back" if detached else str(error)
 
 
 class Sampler:
     """Reads balancers again and again."""
 
-    def __init__(self, interface: str | None = None, service: str | None = None) -> None:
+    def __init__(
+        self, interface: str | None = None, service: str | None = None, digests: bool = False
+    ) -> None:
         """interface: the only one to read; default: all of this host that have a balancer, or
         should have, looked for each time.
-        service: only the service of this name."""
+        service: only the service of this name.
+        digests: tell all by which balancers are compared, too."""
         self.problems: list[str] = []
         """Of the last sample: why it lacks interfaces that balance, or that should."""
         self._interface = None if interface is None else here.named(interface)
         self._service = service
+        self._digests = digests
         self._before: dict[str, tuple[float, Statistics]] = {}
 
     def take(self) -> dict[str, Any]:
@@ -48,9 +58,7 @@ class Sampler:
             except L4lbError as e:
                 if self._interface:
                     raise
-                detached = isinstance(e, IdleError) and not isinstance(e, PausedError)
-                remedy = "; l4lb restore brings it back" if detached else ""
-                self.problems.append(f"{e}{remedy}")
+                self.problems.append(remedied(e))
                 continue
             if self._service in (None, *now.services):
                 found[name], configs[name] = self._facts(name, live, now), live.config
@@ -69,5 +77,7 @@ class Sampler:
         self._before[name] = (at, now)
         verdicts = live.manifest.verdicts if live.manifest else {}
         found = facts(live.config, live.mode, now, before, at - then, self._service, verdicts)
+        if self._digests and live.data_path and live.manifest:
+            found = with_digests(found, live.data_path, live.manifest)
         refusal = modes.refusal(live)
         return {**found, "native_refused": refusal} if refusal else found

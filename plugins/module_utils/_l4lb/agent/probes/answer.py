@@ -39,12 +39,23 @@ class Answer:
     answered: if it is unhealthy, the backend said something, even if it was not what it should.
     reason: for people: short and printable.
     seconds: that it took.
+    timed_out: if it is unhealthy, whether that is because no answer came in time.
     """
 
     healthy: bool
     answered: bool
     reason: str
     seconds: float
+    timed_out: bool = False
+
+    @property
+    def failure(self) -> str:
+        """The reason as metrics have it, of FAILURES; empty if it is healthy."""
+        if self.healthy:
+            return ""
+        if self.timed_out:
+            return "timeout"
+        return "wrong_answer" if self.answered else "no_answer"
 
 
 class CannotProbe(Exception):  # noqa: N818 (it is no error of the program)

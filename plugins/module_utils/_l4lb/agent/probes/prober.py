@@ -12,7 +12,7 @@ import socket
 
 from ...model.check import Check
 from . import dns, http, tcp, udp
-from .answer import Answer, CannotProbe, Target, Unhealthy, short
+from .answer import Answer, CannotProbe, Target, TimedOut, Unhealthy, short
 from .command import Commands
 from .pace import Pace
 from .tls import Sessions, Tls
@@ -39,6 +39,11 @@ class Prober:
         self._under_way = 0
         self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES
 
+    @property
+    def lag(self) -> float:
+        """By how many seconds this process was late so far."""
+        return self._pace.lost
+
     def close(self) -> None:
         """Once no probe is under way."""
         self._pace.close()
@@ -60,7 +65,7 @@ class Prober:
     async def _probe(self, check: Check, target: Target) -> Answer:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        healthy, answered = True, True
+        healthy, answered, timed_out = True, True, False
         tunnel, index = self.tunnel, target.index
         if index is not None:
             if tunnel is None:
@@ -70,11 +75,12 @@ class Prober:
             reason = await self._ask(check, target)
         except Unhealthy as e:
             healthy, answered, reason = False, e.answered, e.reason
+            timed_out = isinstance(e, TimedOut)
         seconds = loop.time() - begun
         refusal = tunnel.refusal(index) if tunnel and index is not None else None
         if refusal:
             raise CannotProbe(refusal)
-        return Answer(healthy, answered, short(reason), seconds)
+        return Answer(healthy, answered, short(reason), seconds, timed_out)
 
     async def _ask(self, check: Check, target: Target) -> str:
         if check.type == "command":

@@ -168,8 +168,20 @@ def test_the_scenario_it_started_from(shown: str) -> None:
     assert min(shares) > 0.7 * max(shares)
 
 
+def test_what_prometheus_is_told_agrees_with_the_client(shown: str) -> None:
+    block = shown.partition("\n  packets\n")[2]
+    rows = re.findall(r"^ +(\d+) (.*)$", block, re.M)
+    sent, lb1, lb2, both = (int(number) for number, _name in rows[:4])
+    assert [name for _number, name in rows[1:3]] == [
+        f"l4lb_service_packets_total of {name}" for name in ("lb1", "lb2")
+    ]
+    assert sent == both == lb1 + lb2
+    assert sent > 4000
+    assert min(lb1, lb2) > sent / 3
+
+
 def test_steps_are_timed(shown: str) -> None:
-    assert len(re.findall(r"^\S.* +\d+\.\d s$", shown, re.M)) == 19
+    assert len(re.findall(r"^\S.* +\d+\.\d s$", shown, re.M)) == 20
     assert re.search(r"^Done in \d+ s\.", shown, re.M)
 
 
@@ -186,14 +198,15 @@ def test_what_to_try_next_works(shown: str) -> None:
     commands = re.findall(r"^    (\S.*)$", shown.partition("try next")[2], re.M)
     assert commands.pop() == "make demo-clean"
     outputs = [call(NAME, "sh", "-c", command, typed="hostname\n") for command in commands]
-    assert [each.returncode for each in outputs] == [0] * 10, outputs
+    assert [each.returncode for each in outputs] == [0] * 11, outputs
     assert not any("WARNING" in each.stdout for each in outputs), outputs
-    request, _stopped, status, _started, page, facts, _edited, check, deploy, shell = (
+    request, _stopped, status, _started, page, metrics, facts, _edited, check, deploy, shell = (
         each.stdout for each in outputs
     )
     assert re.fullmatch(r"web[1-4]\n", request)
     assert status.startswith("web on eth0"), status
     assert page == "http://127.0.0.1:9942/ is lb1's until Enter is pressed\n"
+    assert 'l4lb_attached{interface="eth0"} 1\n' in metrics
     assert facts.count("name: web") == 2
     assert facts.count("address: 203.0.113.2") == 8
     for output in (check, deploy):

@@ -14,7 +14,7 @@ from ..balancer.saved import Saved
 from ..kernel.paths import Paths
 from ..metrics import families, look
 from ..metrics.samples import Host
-from ..metrics.seen import Kept, Seen
+from ..metrics.seen import Kept, Seen, no_checks
 from ..network import neighbours
 from ..operations import here
 from ..operations.judge import Judge
@@ -64,15 +64,9 @@ class Seeing:
 
     def _seen(self, name: str, kept: Kept | None) -> Seen:
         judge, watch = self._judges.get(name), self._watches.get(name)
-        known = judge.known if judge else None
-        if known is None or watch is None:
-            return look.at(name, kept)
-        return Seen(
-            name,
-            look.mode(name, known.data_path),
-            Saved(name, Paths()).paused is not None,
-            known.data_path,
-            known.manifest,
-            watch.checks,
-            kept,
-        )
+        known, checks = judge.known if judge else None, watch.checks if watch else no_checks
+        paused = Saved(name, Paths()).paused is not None
+        mode = look.mode(name, known.data_path) if known else None
+        if known is None or (mode is None and not paused):  # or another program is there by now
+            return look.at(name, kept, checks)
+        return Seen(name, mode, paused, known.data_path, known.manifest, checks, kept)

@@ -9,10 +9,9 @@ This is the only place that says so; docs/metrics.md is held against it by tests
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 COUNTER, GAUGE, INFO, SUMMARY = "counter", "gauge", "info", "summary"
-_OF_SERVICE = ("interface", "service")
-_OF_BACKEND = (*_OF_SERVICE, "backend")
 FAILURES = {
     "timeout": "no answer came in time",
     "no_answer": "the connection was refused or ended, or an ICMP error came",
@@ -47,21 +46,23 @@ class Family:
         return self.name + {COUNTER: "_total", INFO: "_info"}.get(self.type, "")
 
 
-def _of_backend(name: str, type_: str, help_: str, *labels: str) -> Family:
-    return Family(f"l4lb_backend_{name}", type_, help_, (*_OF_BACKEND, *labels), per_backend=True)
+_ALL: list[Family] = []
+"""In the order of the text."""
 
 
-def _of_service(name: str, type_: str, help_: str, *labels: str) -> Family:
-    return Family(f"l4lb_service_{name}", type_, help_, (*_OF_SERVICE, *labels))
+def _family(
+    name: str, type_: str, help_: str, *labels: str, of: tuple[str, ...] = (), many: bool = False
+) -> Family:
+    one = Family(f"l4lb_{name}", type_, help_, (*of, *labels), many)
+    _ALL.append(one)
+    return one
 
 
-def _of_interface(name: str, type_: str, help_: str, *labels: str) -> Family:
-    return Family(f"l4lb_{name}", type_, help_, ("interface", *labels))
+_of_interface = partial(_family, of=("interface",))
+_of_service = partial(_family, of=("interface", "service"))
+_of_backend = partial(_family, of=("interface", "service", "backend"), many=True)
 
-
-BUILD = Family(
-    "l4lb_build", INFO, "The version of the collection that says all of this.", ("version",)
-)
+BUILD = _family("build", INFO, "The version of the collection that says all of this.", "version")
 
 ATTACHED = _of_interface(
     "attached", GAUGE, "Whether the program is attached to the interface, so that it balances."
@@ -90,44 +91,55 @@ GENERATION = _of_interface(
     "configuration_generation", GAUGE, "How often the configuration has changed."
 )
 
-SERVICE = Family(
-    "l4lb_service",
+SERVICE = _of_service(
+    "service",
     INFO,
     "What clients ask, and how packets travel on.",
-    (*_OF_SERVICE, "address", "port", "protocol", "scheduler", "encapsulation"),
+    "address",
+    "port",
+    "protocol",
+    "scheduler",
+    "encapsulation",
 )
-SERVICE_PACKETS = _of_service("packets", COUNTER, "Packets sent to backends, former ones included.")
+SERVICE_PACKETS = _of_service(
+    "service_packets", COUNTER, "Packets sent to backends, former ones included."
+)
 SERVICE_BYTES = _of_service(
-    "sent_bytes", COUNTER, "Bytes of the frames of these, outer headers included."
+    "service_sent_bytes", COUNTER, "Bytes of the frames of these, outer headers included."
 )
-SERVICE_BACKENDS = _of_service("backends", GAUGE, "Backends that are configured.")
-SERVICE_USABLE = _of_service("backends_usable", GAUGE, "Backends that take new flows.")
+SERVICE_BACKENDS = _of_service("service_backends", GAUGE, "Backends that are configured.")
+SERVICE_USABLE = _of_service("service_backends_usable", GAUGE, "Backends that take new flows.")
 SERVICE_UNHEALTHY = _of_service(
-    "backends_unhealthy",
+    "service_backends_unhealthy",
     GAUGE,
     "Backends that are unhealthy; there is none where nothing is checked.",
 )
 SERVICE_OPEN = _of_service(
-    "fails_open",
+    "service_fails_open",
     GAUGE,
     "Whether backends take flows although they are unhealthy, as fewer than min_healthy are not.",
 )
 SERVICE_CHECK = _of_service(
-    "check_duration_seconds",
+    "service_check_duration_seconds",
     SUMMARY,
     "How many checks there were, and how long they took, since the agent began.",
 )
 SERVICE_FAILURES = _of_service(
-    "check_failures", COUNTER, "Checks that found a backend bad, or found nothing out.", "reason"
+    "service_check_failures",
+    COUNTER,
+    "Checks that found a backend bad, or found nothing out.",
+    "reason",
 )
 
-BACKEND_PACKETS = _of_backend("packets", COUNTER, "Packets sent to it.")
+BACKEND_PACKETS = _of_backend("backend_packets", COUNTER, "Packets sent to it.")
 BACKEND_BYTES = _of_backend(
-    "sent_bytes", COUNTER, "Bytes of the frames of these, outer headers included."
+    "backend_sent_bytes", COUNTER, "Bytes of the frames of these, outer headers included."
 )
-BACKEND_WEIGHT = _of_backend("weight", GAUGE, "Its share of new flows, as configured or held.")
+BACKEND_WEIGHT = _of_backend(
+    "backend_weight", GAUGE, "Its share of new flows, as configured or held."
+)
 BACKEND_STATE = _of_backend(
-    "state",
+    "backend_state",
     GAUGE,
     "1 with the state that it is in: enabled, drained or disabled; held is true if an operator has "
     "set it.",
@@ -135,15 +147,15 @@ BACKEND_STATE = _of_backend(
     "held",
 )
 BACKEND_HEALTHY = _of_backend(
-    "healthy", GAUGE, "Whether it is healthy; only of services that have a check."
+    "backend_healthy", GAUGE, "Whether it is healthy; only of services that have a check."
 )
 BACKEND_CHECK = _of_backend(
-    "check_duration_seconds",
+    "backend_check_duration_seconds",
     SUMMARY,
     "How many checks there were, and how long they took, since the agent began.",
 )
 BACKEND_FAILURES = _of_backend(
-    "check_failures",
+    "backend_check_failures",
     COUNTER,
     "Checks that found it bad, or found nothing out; from the first one on.",
     "reason",
@@ -174,35 +186,25 @@ FLOW_CAPACITY = _of_interface(
     "flow_table_capacity", GAUGE, "Flows that it has room for, on all CPUs."
 )
 
-NEXT_HOPS = Family(
-    "l4lb_next_hops",
+NEXT_HOPS = _family(
+    "next_hops",
     GAUGE,
     "Next hops that the kernel is to keep resolved; resolved is false while they do not answer.",
-    ("resolved",),
+    "resolved",
 )
 
 REPAIRS = _of_interface("repairs", COUNTER, "How often the agent has repaired what others broke.")
 PROBLEM = _of_interface(
     "problem", GAUGE, "Whether something is wrong that the agent leaves so; l4lb status says what."
 )
-LOOP_LAG = Family(
-    "l4lb_agent_loop_lag_seconds",
+LOOP_LAG = _family(
+    "agent_loop_lag_seconds",
     COUNTER,
     "By how much the agent was late, all in all: its rate is the part of the time.",
 )
-TROUBLES = Family(
-    "l4lb_agent_troubles", GAUGE, "How many things are wrong now by the agent's journal."
-)
-STARTED = Family(
-    "l4lb_agent_start_time_seconds", GAUGE, "When the agent began, in seconds since 1970."
-)
-MEMORY = Family("l4lb_agent_resident_memory_bytes", GAUGE, "Memory that the agent takes.")
-CPU = Family("l4lb_agent_cpu_seconds", COUNTER, "Time of a CPU that the agent has taken.")
+TROUBLES = _family("agent_troubles", GAUGE, "How many things are wrong now by the agent's journal.")
+STARTED = _family("agent_start_time_seconds", GAUGE, "When the agent began, in seconds since 1970.")
+MEMORY = _family("agent_resident_memory_bytes", GAUGE, "Memory that the agent takes.")
+CPU = _family("agent_cpu_seconds", COUNTER, "Time of a CPU that the agent has taken.")
 
-FAMILIES: tuple[Family, ...] = tuple(
-    family
-    for value in [*globals().values()]
-    for family in (value.values() if isinstance(value, dict) else [value])
-    if isinstance(family, Family)
-)
-"""All of them."""
+FAMILIES = tuple(_ALL)

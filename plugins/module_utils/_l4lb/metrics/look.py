@@ -5,19 +5,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..balancer import live
 from ..balancer.places import Places
 from ..datapath.program import DataPath
 from ..errors import ConfigError
+from ..model.config import Service
 from ..network import link
-from .seen import Kept, Seen
+from .seen import Checks, Kept, Seen, no_checks
 
 
-def at(interface: str, kept: Kept | None = None) -> Seen:
+def at(
+    interface: str, kept: Kept | None = None, checks: Callable[[Service], Checks] = no_checks
+) -> Seen:
     """What an interface has. Raises L4lbError if that cannot be told."""
     found = live.read(Places.of(interface), must_exist=False)
     paused = found.paused is not None
-    return Seen(interface, found.mode, paused, found.data_path, found.manifest, kept=kept)
+    return Seen(interface, found.mode, paused, found.data_path, found.manifest, checks, kept)
 
 
 def mode(interface: str, data_path: DataPath) -> str | None:

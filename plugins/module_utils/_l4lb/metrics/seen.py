@@ -22,7 +22,13 @@ from .checks import CheckCounts
 from .exposition import labelled
 
 _DIGITS = 16
-_NO_CHECKS: Mapping[Address, CheckCounts] = {}
+Checks = Mapping[Address, CheckCounts]
+"""Of the backends of a service that are checked."""
+
+
+def no_checks(_service: Service) -> Checks:
+    """Of who makes none."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Seen:
     paused: bool = False
     data_path: DataPath | None = None
     manifest: Manifest | None = None
-    checks: Callable[[Service], Mapping[Address, CheckCounts]] = lambda _service: _NO_CHECKS
+    checks: Callable[[Service], Checks] = no_checks
     kept: Kept | None = None
 
     @property

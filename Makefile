@@ -45,7 +45,8 @@ packet-long: setup ## a million random packets, from another seed each time (roo
 	@L4LB_PACKETS=$${L4LB_PACKETS:-1000000} L4LB_SEED=$${L4LB_SEED:-$$(date +%s)} \
 		python -m pytest --timeout 0 tests/packet/test_random.py
 
-fleet: setup ## several balancers in the laboratory (root)
+fleet: ## several balancers in the laboratory (root)
+	@tools/setup browser
 	@python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests/fleet
 
 molecule: setup ## the role in the laboratory, from virgin hosts to removal (root)

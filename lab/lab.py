@@ -15,6 +15,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from lab import DEFAULT, TOPOLOGY, Lab, LabError  # noqa: E402
 from lab.build import await_services, start_services  # noqa: E402
+from lab.forward import LOOPBACK, forwarding  # noqa: E402
 from lab.host import ENVIRONMENT  # noqa: E402
 
 
@@ -69,6 +70,14 @@ def stop(lab: Lab, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def forward(lab: Lab, arguments: argparse.Namespace) -> int:
+    at = arguments.at or arguments.port
+    with forwarding(lab.host(arguments.host), arguments.port, at):
+        print(f"http://{LOOPBACK}:{at}/ is {arguments.host}'s until Enter is pressed", flush=True)
+        sys.stdin.readline()
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default=DEFAULT, help="its name; $L4LB_LAB, else %(default)s")
@@ -95,6 +104,13 @@ def main() -> int:
     command.add_argument("host", metavar="HOST")
     command.add_argument("process", metavar="NAME")
     command.set_defaults(run=stop)
+    command = commands.add_parser(
+        "forward", help="have this machine reach what listens on a host's loopback address"
+    )
+    command.add_argument("host", metavar="HOST")
+    command.add_argument("port", type=int, metavar="PORT")
+    command.add_argument("--at", type=int, metavar="PORT", help="here; default: the same")
+    command.set_defaults(run=forward)
     arguments = parser.parse_args()
     if getattr(arguments, "command", [])[:1] == ["--"]:
         arguments.command.pop(0)

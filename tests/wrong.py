@@ -45,7 +45,7 @@ STATES = "choose one of enabled, drained, disabled"
 UNKNOWN = "no such option; "
 OF_A_SERVICE = (
     UNKNOWN + "use name, address, port, protocol, scheduler, affinity, encapsulation, "
-    "flow_table, check, on_unhealthy, min_healthy, slow_start, backends"
+    "flow_table, check, on_unhealthy, min_healthy, slow_start, announce_when, backends"
 )
 OF_A_BACKEND = UNKNOWN + "use address, weight, state, mac, mtu, backup, held"
 TYPES = "choose one of tcp, http, https, dns, udp, command"
@@ -158,6 +158,11 @@ SETTINGS: list[tuple[str, Any, str]] = [
     ("allow_own_address", "192.0.2.10", TRUTH),
     ("manage_sysctls", "perhaps", TRUTH),
     ("manage_sysctls", 1, TRUTH),
+    ("announce", "bgp", TRUTH),
+    ("announce", 1, TRUTH),
+    ("announce_timeout", -1, "give a whole number from 0 to 3600"),
+    ("announce_timeout", 3601, "give a whole number from 0 to 3600"),
+    ("announce_timeout", "1m", "give a whole number from 0 to 3600"),
     ("echo_rate", -1, RATE),
     ("echo_rate", 2**32, RATE),
     ("echo_rate", "1000/s", RATE),
@@ -263,6 +268,9 @@ SERVICES: list[tuple[str, Any, str]] = [
     ("slow_start", 3601, "give a whole number from 0 to 3600"),
     ("slow_start", "30s", "give a whole number from 0 to 3600"),
     ("slow_start", 30, NO_CHECK),
+    ("announce_when", "some", "choose one of any, all, healthy, forwarding"),
+    ("announce_when", "ANY", "choose one of any, all, healthy, forwarding"),
+    ("announce_when", True, "choose one of any, all, healthy, forwarding"),
     ("True", 1, OF_A_SERVICE),
     ("x" * 200, 1, OF_A_SERVICE),
     ("backends", "203.0.113.21", "give a list of backends; on a command line, write it as JSON"),

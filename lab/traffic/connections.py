@@ -27,8 +27,9 @@ class Connections(Background):
     """
 
     def __init__(
-        self, host: Host, address: tuple[str, int], count: int = 16, interval: float = 0.02
+        self, host: Host, address: tuple[str, int], count: int = 64, interval: float = 0.02
     ) -> None:
+        """count: by default so many that each of four servers has some."""
         super().__init__()
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.interval = interval

@@ -13,7 +13,7 @@ short_description: Build the l4lb command
 version_added: 0.1.0
 description:
   - Builds the l4lb command out of the collection, on the controller, a single file that Python runs (a zipapp).
-  - It has the library and the C sources in it. From the same collection it is the same file, byte for byte, wherever
+  - It has the library, the C sources and the status page in it. From the same collection it is the same file, byte for byte, wherever
     and whenever it is built.
 options:
   _terms:
@@ -73,6 +73,7 @@ def build(collection: Path = COLLECTION) -> bytes:
     file = io.BytesIO()
     file.write(SHEBANG)
     with zipfile.ZipFile(file, "w") as archive:
+        archive.comment = version(collection).encode()
         for name, content in sorted(members(collection)):
             # Nothing of the time, the machine or the version of zlib may be in it.
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -90,6 +91,8 @@ def members(collection: Path) -> Iterator[tuple[str, bytes]]:
         yield f"l4lb/{path.relative_to(library).as_posix()}", path.read_bytes()
     for name, text in read_sources(collection / "files" / "bpf").items():
         yield f"l4lb/bpf/{name}", text.encode()
+    for path in (collection / "files" / "page").iterdir():
+        yield f"l4lb/page/{path.name}", path.read_bytes()
 
 
 def version(collection: Path) -> str:

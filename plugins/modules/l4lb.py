@@ -151,6 +151,21 @@ options:
       - Only the host's initial network namespace has these sysctls. Elsewhere, as in containers, there is a warning.
     type: bool
     default: false
+  announce:
+    description:
+      - Announce the VIPs for which this host serves. The agent has a host route to each in the kernel's routing table 214,
+        of protocol 214, and takes it out when the host serves it no more. Nothing is routed by them. A routing daemon sends
+        them on. What others have in that table stays.
+      - A VIP that has a route keeps it while the agent is restarted, or dead.
+      - C(l4lb withdraw) on the host takes all of them out, whatever is deployed then, until C(l4lb announce).
+    type: bool
+    default: false
+  announce_timeout:
+    description:
+      - Seconds, from 0 to 3600, that a VIP waits for all of its backends to be checked before it is announced first, as after
+        a boot. A backend that cannot be checked would have it wait for ever.
+    type: int
+    default: 60
   services:
     description:
       - All services of the interface. Those that are not listed are removed. V([]) is a balancer without services, which
@@ -308,6 +323,19 @@ options:
         description: Seconds over which the share of a backend grows that is healthy again, from 0 to 3600. With V(0) at once.
         type: int
         default: 0
+      announce_when:
+        description:
+          - When the VIP is announced, if O(announce=true). The same for all services of an address, on all protocols and
+            ports.
+          - V(any) of them serves. A service serves if a backend takes new flows, be that because too few are healthy.
+          - V(all) of them do.
+          - Any is V(healthy), so that too few healthy backends do not count.
+          - The balancer is V(forwarding), whatever the backends.
+          - Where several interfaces of a host serve the address, their services count together, and none serves where the
+            program is not attached or the interface is down.
+        type: str
+        choices: [any, all, healthy, forwarding]
+        default: any
       backends:
         description: Servers behind the service. A service without any drops its packets.
         type: list

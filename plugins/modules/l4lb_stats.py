@@ -29,7 +29,7 @@ attributes:
     description: Changes nothing.
     support: full
   facts:
-    description: Returns facts and nothing else.
+    description: Returns facts, and why some are missing.
     support: full
   platform:
     description: Where the module runs.
@@ -49,8 +49,20 @@ options:
     description: Seconds between two samples, for rates. V(0) takes one sample and gives no rates.
     type: float
     default: 0
+  digests:
+    description:
+      - Whether to tell all by which the balancers of a fleet are compared as well, versions, options and digests, as the
+        playbook C(xdp.l4lb.verify) does.
+      - A digest is the same on every balancer of the same configuration, whatever the order of its entries and whatever
+        interfaces are called. Nothing goes into it that is a host's own, which are names of interfaces, MAC addresses,
+        C(source_address) and C(source_address6); and the C(hash_seed) only as people may see it.
+      - It takes some milliseconds for each service.
+    type: bool
+    default: true
 seealso:
   - module: xdp.l4lb.l4lb
+  - plugin: xdp.l4lb.differences
+    plugin_type: filter
 """
 
 EXAMPLES = r"""
@@ -65,6 +77,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+problems:
+  description: Why facts lack balancers that should be there, a line each, as in the warnings.
+  returned: always
+  type: list
+  elements: str
+  sample: [no balancer is attached to eth1; l4lb restore brings it back]
 ansible_facts:
   description: Balancers by interface.
   returned: always
@@ -85,6 +103,42 @@ ansible_facts:
           type: str
           returned: when it did
           sample: 'Numerical result out of range (veth: Peer MTU is too large to set XDP)'
+        digest:
+          description: Of its configuration, which are RV(ignore:settings) and all services, but no states of backends.
+          type: str
+          returned: when O(digests)
+          sample: 3f0c9a51d2e84b67
+        versions:
+          description: Of what the balancer is made of.
+          type: dict
+          returned: when O(digests)
+          contains:
+            collection:
+              description: The collection that the command C(l4lb) of the host is of; none if it has none.
+              type: str
+              sample: 0.1.0
+            program:
+              description: Digest of the C sources that the program in the kernel is compiled from.
+              type: str
+              sample: 6b1e0d0c47f2a913
+            bcc:
+              description: The bcc that compiled it.
+              type: str
+              sample: 0.26.0
+            kernel:
+              description: The running kernel.
+              type: str
+              sample: 6.1.0-37-amd64
+        settings:
+          description: Options of the balancer, as of M(xdp.l4lb.l4lb), without those that are a host's own.
+          type: dict
+          returned: when O(digests)
+          sample: {echo_rate: 1000, mode: auto}
+        announcement:
+          description: VIP -> whether a routing daemon is to announce it.
+          type: dict
+          returned: always, empty unless the balancer has O(xdp.l4lb.l4lb#module:announce=true)
+          sample: {"192.0.2.10": {"announced": false, "reason": "no backend of web takes new flows"}}
         services:
           description: Services, sorted by name.
           type: list
@@ -130,6 +184,28 @@ ansible_facts:
               type: bool
               returned: when the service has a check
               sample: false
+            digests:
+              description: By which balancers are compared.
+              type: dict
+              returned: when O(digests)
+              contains:
+                configuration:
+                  description: Of its options and backends, with their weights as configured, but without their states.
+                  type: str
+                  sample: 9d2b7c1f60a5e384
+                lookup_table:
+                  description: Of the table by which new flows get their backends, as the kernel has it now.
+                  type: str
+                  sample: 04c8e1b7a9f35d26
+                states:
+                  description: Of the states in which packets find the backends, by configuration, orders and health.
+                  type: str
+                  sample: e57a3096bd1c8f42
+            options:
+              description: Its other options, as of M(xdp.l4lb.l4lb).
+              type: dict
+              returned: when O(digests)
+              sample: {scheduler: maglev, affinity: flow}
             backends:
               description: Its backends.
               type: list
@@ -156,6 +232,16 @@ ansible_facts:
                   type: int
                   returned: when an operator set its weight
                   sample: 3
+                mtu:
+                  description: Its C(mtu).
+                  type: int
+                  returned: when it has one
+                  sample: 1400
+                backup:
+                  description: That it takes flows only while no other can.
+                  type: bool
+                  returned: when that is so
+                  sample: true
                 healthy:
                   description: Whether its checks are good.
                   type: bool
@@ -307,19 +393,19 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.sampler 
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
-    """The facts that the options ask for. Raises L4lbError."""
+    """The facts that the options ask for, and what they lack. Raises L4lbError."""
     require_root()
     interval, service = module.params["interval"], module.params["service"]
     if interval < 0:
         raise ConfigError("interval", interval, "give a number of seconds, 0 or more")
-    sampler = Sampler(module.params["interface"], service)
+    sampler = Sampler(module.params["interface"], service, module.params["digests"])
     if interval:
         sampler.take()
         time.sleep(interval)
     found = sampler.take()
     for problem in sampler.problems:
         module.warn(problem)
-    return found
+    return {"ansible_facts": {"l4lb": found}, "problems": sampler.problems}
 
 
 def main() -> None:
@@ -329,6 +415,7 @@ def main() -> None:
             "interface": {"type": "str"},
             "service": {"type": "str"},
             "interval": {"type": "float", "default": 0},
+            "digests": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -336,7 +423,7 @@ def main() -> None:
         result = run(module)
     except L4lbError as e:
         module.fail_json(msg=str(e))
-    module.exit_json(ansible_facts={"l4lb": result})
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

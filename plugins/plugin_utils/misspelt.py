@@ -24,7 +24,17 @@ display = Display()
 PREFIX = "l4lb_"
 _OF_PLAYBOOKS = (
     *("hosts", "serial", "gather_facts"),
-    *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval"),
+    *(
+        "backend",
+        "service",
+        "wait",
+        "wait_timeout",
+        "quiet",
+        "force",
+        "interval",
+        "ignore",
+        "report_file",
+    ),
 )
 _OF_SERVERS = (
     *BACKEND,

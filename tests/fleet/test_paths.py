@@ -204,7 +204,8 @@ BYPASS = {4: "198.51.100.129", 6: "2001:db8:3::1"}
 BEHIND_BYPASS = {4: "198.51.100.130", 6: "2001:db8:3::2"}
 """lb1's address there."""
 OTHER_MAC = "02:00:00:00:00:98"
-FLOWS = 24  # of which each server gets some
+FLOWS = 48  # of which each server gets some
+EVERY = 0.02  # seconds from one datagram of a flow to the next
 
 
 def by_source(family: int) -> dict[str, Any]:
@@ -269,7 +270,7 @@ def test_all_ways_are_kept_resolved(
     """So not even first packets are lost, and a gateway may move to other hardware. If the kernel
     forgets them all the same, packets have them resolved."""
     lb1, bypass = Exits(lab.host("lb1"), "eth0"), lab.host("bypass")
-    commands = ways(family)
+    client, commands = lab.host("client"), ways(family)
     original = bypass.run(["cat", "/sys/class/net/lb1/address"]).stdout.strip()
     for command in commands:
         lb1.host.run(["ip", *command.split()])
@@ -277,7 +278,7 @@ def test_all_ways_are_kept_resolved(
         outcome = lb1.do("apply", config(family))
         assert "error" not in outcome, outcome
         assert not any("next hop" in warning for warning in outcome["warnings"])
-        with Stream(lab.host("client"), (VIPS[family], ECHO), flows=FLOWS) as stream:
+        with Stream(client, (VIPS[family], ECHO), flows=FLOWS, interval=EVERY) as stream:
             stream.await_answers()
             before = stream.numbers
             bypass.ip([f"link set lb1 address {OTHER_MAC}"])
@@ -292,7 +293,7 @@ def test_all_ways_are_kept_resolved(
         assert lb1.do("apply", config(family))["steps"] == []
         time.sleep(1)  # what the program has been told is out of date
         forget_neighbours(lb1.host)
-        with Stream(lab.host("client"), (VIPS[family], ECHO), flows=FLOWS) as stream:
+        with Stream(client, (VIPS[family], ECHO), flows=FLOWS, interval=EVERY) as stream:
             stream.await_answers()
         assert max(stream.gap(flow) for flow in range(FLOWS)) <= FAILOVER
     finally:

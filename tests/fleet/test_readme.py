@@ -105,7 +105,7 @@ def test_every_block_is_tested() -> None:
 
 def test_from_deploying_to_removing(directory: Path, lab: Lab) -> None:
     commands = [command for block in blocks("console")[1:] for command in typed(block)]
-    assert len(commands) == 7
+    assert len(commands) == 9
     for command, *expected in commands:
         if command.endswith("xdp.l4lb.remove"):
             assert_balances(lab)
@@ -114,6 +114,7 @@ def test_from_deploying_to_removing(directory: Path, lab: Lab) -> None:
             assert (
                 "\nservice:    web on eth0, 192.0.2.10 tcp 80\npackets:    to 203.0.113.2" in shown
             )
+            assert "\nresult:     answered by packet_too_big: " in shown
         assert_shows(type_in(directory, lab, command), [line for line in expected if line != "…"])
     for name in ("lb1", "lb2"):
         assert "xdp" not in lab.host(name).run(["ip", "link", "show", "eth0"]).stdout

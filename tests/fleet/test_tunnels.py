@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import socket
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from lab import Lab, LabError
 from lab.host import CHECKOUT
 from tests.fleet.rig.families import SHIMS, VIPS, Options, ask, balance, service
 from tests.fleet.rig.labs import laboratory
-from tests.fleet.rig.readme import BY_HAND, script
+from tests.fleet.rig.readme import backend_by_hand
 from tests.fleet.rig.tunnels import (
     CLIENT,
     LB1,
@@ -34,7 +33,6 @@ from tests.fleet.rig.tunnels import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab import Host
 
 TOPOLOGY = CHECKOUT / "lab/topologies/tunnels.yml"
 
@@ -45,21 +43,6 @@ SERVERS = {
 """Name -> the block of the page with its firewall."""
 WAYS = {8001 + n: way for n, way in enumerate(itertools.product((4, 6), (4, 6), SHIMS))}
 """Port -> families of service and backends, encapsulation."""
-
-
-def table() -> tuple[list[str], list[str]]:
-    """What the table says beyond that: commands, and the devices that these make."""
-    commands, devices = [], []
-    for encapsulation in SHIMS:
-        found = re.search(rf"^\| `{encapsulation}` \|(.*)\|(.*)\|.*\|$", BY_HAND, re.MULTILINE)
-        assert found, f"the page has no row on {encapsulation}"
-        for code in re.findall("`(.*?)`", found[1] + found[2]):
-            if code.startswith(("ip ", "modprobe ")):
-                commands.append(code)
-                devices += re.findall(r"^ip link add (\S+)", code)
-            elif re.fullmatch(r"\w+0", code):
-                devices.append(code)
-    return commands, devices
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +58,10 @@ def prepare(lab: Lab) -> None:
     except LabError:
         pytest.skip("cannot run here: the kernel has no ipip")
     for name, firewall in SERVERS.items():
-        set_up(lab.host(name), firewall)
+        lab.host(name).run(["sh", "-exc", backend_by_hand(VIPS[6], firewall)])
     chosen: Options = {name: {} for name in SERVERS}
     services = [service(*way, port, backends=chosen) for port, way in WAYS.items()]
     balance(lab.host("lb1"), {"interface": "eth0", "services": services})
-
-
-def set_up(server: Host, firewall: str) -> None:
-    commands, devices = table()
-    assert len(devices) == 5
-    lines = [script("on every backend"), f"ip address replace {VIPS[6]}/128 dev lo", *commands]
-    for device in devices:
-        lines += [f"ip link set {device} up", f"sysctl -w net.ipv4.conf.{device}.rp_filter=0"]
-    server.run(["sh", "-exc", "\n".join([*lines, script(firewall)])])
 
 
 @pytest.mark.parametrize("port", WAYS, ids=["{} in {} by {}".format(*way) for way in WAYS.values()])

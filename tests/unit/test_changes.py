@@ -365,6 +365,7 @@ def test_every_difference_has_words() -> None:
     others |= {"encapsulation": "gue", "backends": ()}
     check = Check(type="tcp", via="tunnel", port=80, interval=2.0)
     others |= {"check": check, "on_unhealthy": "move", "min_healthy": 2, "slow_start": 30}
+    others |= {"announce_when": "all"}
     assert others.keys() == Service.__dataclass_fields__.keys()
     for name, value in others.items():
         after = Config("eth0", services=(replace(one, **{name: value}),))

@@ -11,6 +11,7 @@ import ast
 import re
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.counters i
     Count,
     Statistics,
 )
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import (
     ANSWERS,
     DROPS,
@@ -27,7 +30,10 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import Verdict
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import facts
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.report import (
+    facts,
+    with_digests,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLUGINS = CHECKOUT / "plugins"
@@ -88,22 +94,26 @@ BALANCER = text_of("l4lb_stats", "RETURN")["ansible_facts"]["contains"]["l4lb"][
 
 
 def test_facts_are_those_documented() -> None:
-    backend = {"address": "10.0.0.1", "weight": 2, "configured_weight": 1}
+    backend = {"address": "10.0.0.1", "weight": 2, "configured_weight": 1, "mtu": 1400}
     service = {"name": "web", "address": "192.0.2.10", "port": 80, "protocol": "tcp"}
-    service = {**service, "check": {"type": "tcp"}, "backends": [backend]}
+    service = {**service, "check": {"type": "tcp"}, "backends": [{**backend, "backup": True}]}
     config = parse_config({"interface": "eth0", "services": [service]})
     address = ip_address("10.0.0.1")
     counted = Statistics({"web": Count()}, {("web", address): Count()}, drops={})
     bad, back = ({"web": {address: Verdict(True, "HTTP 503", 7, share)}} for share in (0, 30))
     found = facts(config, "native", counted, counted, 2.0, verdicts=bad)
+    manifest = Manifest(config, {}, numbers={"web": {address: 1}})
+    found = with_digests(found, DataPath(SimpleNamespace(), {}), manifest)  # type: ignore[arg-type]
     growing = facts(config, "native", counted, counted, 2.0, verdicts=back)
 
     documented = keys_of(BALANCER)
-    assert found.keys() | {"native_refused"} == documented.keys()
+    assert found.keys() | {"native_refused", "announcement"} == documented.keys()
     assert found["services"][0].keys() == documented["services"].keys()
     (of_a_backend,) = found["services"][0]["backends"]
     of_a_backend.update(growing["services"][0]["backends"][0])
     assert of_a_backend.keys() == documented["services"]["backends"].keys()
+    assert found["services"][0]["digests"].keys() == documented["services"]["digests"].keys()
+    assert found["versions"].keys() == documented["versions"].keys()
 
 
 @pytest.mark.parametrize(

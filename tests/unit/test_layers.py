@@ -25,15 +25,27 @@ FLOORS: dict[str, set[str]] = {
     "maps": {"model", "schedulers"},
     "routing": {"kernel", "maps", "model", "network"},
     "datapath": {"kernel", "maps", "model", "schedulers"},
-    "balancer": {"datapath", "kernel", "maps", "model", "network", "routing", "schedulers"},
+    "announce": {"datapath", "kernel", "maps", "model", "network"},
+    "balancer": {
+        "announce",
+        "datapath",
+        "kernel",
+        "maps",
+        "model",
+        "network",
+        "routing",
+        "schedulers",
+    },
 }
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
+FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
 FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
-FLOORS["agent"] = {*FLOORS["agent/web"], "agent/probes", "agent/web"}
-FLOORS["command"] = {*FLOORS["agent"], "agent"}
+FLOORS["agent/page"] = {*FLOORS["agent/web"], "agent/web"}
+FLOORS["agent"] = {*FLOORS["agent/page"], "agent/page", "agent/probes"}
+FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial"}
 """Folder -> those that its modules may import."""
 
 FACES = {"command"}

@@ -48,6 +48,7 @@ def test_what_is_in_it() -> None:
         "__main__.py",
         *(f"l4lb/{path.relative_to(library)}" for path in library.rglob("*.py")),
         *(f"l4lb/bpf/{path.relative_to(BPF)}" for path in BPF.rglob("*.[ch]")),
+        *(f"l4lb/page/{path.name}" for path in (CHECKOUT / "files/page").iterdir()),
     }
 
 

@@ -18,6 +18,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import
     Service,
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import (
+    ANNOUNCE_WHEN,
     ENCAPSULATIONS,
     MAX_BACKENDS,
     MAX_SERVICES,
@@ -304,6 +305,12 @@ WRONG = {
         "web",
         "two services have this name; rename one",
     ),
+    "an address announced and not": (
+        options(service(announce_when="all"), service(name="other", port=81)),
+        "services[other].announce_when",
+        "any",
+        "service web of the same address has all; an address is announced",
+    ),
     "two spellings of one address": (
         options(
             service(address="2001:db8::10"), service(name="other", address="2001:DB8:0::0:0010")
@@ -530,7 +537,10 @@ RIGHT: dict[str, dict[str, Any]] = {
         allow_own_address=True,
         echo_rate=0,
         too_big_rate=2**32 - 1,
+        announce=True,
+        announce_timeout=3600,
     ),
+    **{f"announced when {one}": options(service(announce_when=one)) for one in ANNOUNCE_WHEN},
     **{f"a check: {one['type']}": options(service(check=one)) for one in CHECKS},
     "a check of every port": options(service(port=0, check={"type": "tcp", "port": 443})),
     "a command without a port": options(service(port=0, check=CHECKS[-1])),
@@ -599,7 +609,8 @@ def test_a_seed_that_no_scheduler_knows(schedulers: list[str], seed: int, wasted
 def test_dump_has_every_option() -> None:
     held = {"address": "10.0.0.1", "state": "disabled", "held": True, "configured_weight": 2}
     check = {"type": "tcp"}
-    dumped = parse_config(options(service(backends=[{**held, "backup": True}], check=check))).dump()
+    more = {"check": check, "announce_when": "all"}
+    dumped = parse_config(options(service(backends=[{**held, "backup": True}], **more))).dump()
     for model, names in (
         (Config, dumped),
         (Service, dumped["services"][0]),

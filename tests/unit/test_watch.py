@@ -29,6 +29,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.check import 
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Address, Service
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import (
+    NOT_CHECKED,
     Verdict,
     Verdicts,
 )
@@ -197,6 +198,18 @@ def test_most_backends_of_several_services_at_once_are_an_alarm() -> None:
     play(Scene(manifest(3, services=("web", "mail"))), act)
 
 
+def test_the_alarm_ends_with_what_is_deployed_no_more() -> None:
+    async def act(scene: Scene) -> None:
+        scene.answers = dict.fromkeys(map(ip_address, ("10.0.0.1", "10.0.0.2")), SILENT)
+        await scene.until_said("at once")
+        state = scene.kernel.state
+        scene.kernel.state = replace(manifest(1, services=("web", "mail")), verdicts=state.verdicts)
+        scene.watch.look()
+        assert scene.lines[-1].endswith(": over")
+
+    play(Scene(manifest(3, services=("web", "mail"))), act)
+
+
 @pytest.mark.parametrize(
     ("services", "count", "apart"),
     [
@@ -302,6 +315,25 @@ def test_a_deploy_keeps_what_is_known_of_backends_that_stay() -> None:
         await asyncio.sleep(3 * INTERVAL)
         assert scene.asked[TWO] == asked
         assert scene.watch.counts() == (1, 0)
+
+    play(Scene(manifest(2)), act)
+
+
+def test_a_backend_that_went_and_came_between_two_looks() -> None:
+    """To the run that added it, it was new; the agent has never missed it."""
+
+    async def act(scene: Scene) -> None:
+        scene.answers[TWO] = SILENT
+        await scene.until(lambda: scene.unhealthy == {"10.0.0.2"} and scene.asked[ONE] > 1)
+        new = Verdict(True, NOT_CHECKED, 7)
+        scene.kernel.state = manifest(2, {"web": {ONE: new, TWO: new}})
+        scene.watch.look()
+        await scene.until(lambda: scene.unhealthy == {"10.0.0.2"})
+        assert scene.kernel.state.verdicts["web"][TWO].reason == "timeout after 1 s"
+        orders = len(scene.kernel.orders)
+        scene.watch.look()
+        await scene.until(lambda: scene.asked[TWO] > 6)
+        assert len(scene.kernel.orders) == orders
 
     play(Scene(manifest(2)), act)
 

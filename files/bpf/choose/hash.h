@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Hashes of a flow: one picks its backend, the same on all balancers of a fleet; another, which is a
  * secret of this host, says where the flow table has it. The library has the same functions, in
- * schedulers/ and operations/trial.py.
+ * schedulers/ and operations/trial/flow.py.
  *
  * Words of a packet are read as they are in memory, so machines of both byte orders balance alike
  * among themselves only.

@@ -45,14 +45,14 @@ def clipped(text: str, columns: int) -> str:
     return text if width(text) <= columns else "".join(_clipped(text, columns))
 
 
-def wrapped(text: str) -> list[str]:
-    """The text in lines of at most `COLUMNS`, broken between words; those after the first are
-    indented. It is made printable."""
+def wrapped(text: str, label: str = "", indent: str = "  ") -> list[str]:
+    """The text in lines of at most `COLUMNS`, broken between words: the first behind a label, those
+    after it indented. It is made printable."""
     lines = [""]
     for word in printable(text).split(" "):
-        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        longer = f"{lines[-1]} {word}" if lines[-1] else f"{label}{word}"
         if lines[-1] and width(longer) > COLUMNS:
-            longer = f"  {word}"
+            longer = f"{indent}{word}"
             lines.append("")
         lines[-1] = longer
     return lines

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 COMMAND = ["/usr/lib/l4lb", "/usr/lib/l4lb/l4lb", "/usr/sbin/l4lb"]
 UNIT = "/etc/systemd/system/l4lb@.service"
-AGENT = "l4lb-agent.service"
+AGENT = ["l4lb-agent.service", "l4lb-withdraw.service"]
 
 
 def loads(module, attribute):
@@ -95,8 +95,8 @@ print(
             "command": {path: described(path) for path in COMMAND},
             "systemd": systemd,
             "unit_file": described(UNIT),
-            "agent_file": described("/etc/systemd/system/" + AGENT),
-            "agent": state(AGENT) if systemd else None,
+            "agent_files": {name: described("/etc/systemd/system/" + name) for name in AGENT},
+            "agents": [state(name) for name in AGENT if systemd],
             "names": names,
             "units": {name: unit(name) for name in names.values() if systemd},
             # The bcc of PyPI is something else, and has no BPF.

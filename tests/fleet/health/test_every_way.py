@@ -157,7 +157,7 @@ class Downloads:
         return found
 
 
-def fetch(client: Host, count: int = 24) -> dict[str, set[str]]:
+def fetch(client: Host, count: int = 60) -> dict[str, set[str]]:
     """Service -> who answers new connections."""
     ways = zip(SERVICES, enumerate(WAYS, 8001))
     return {
@@ -196,7 +196,7 @@ def test_a_server_that_fails(
         for one in WEBSERVERS if reason == ANSWERED else others:
             assert set(arrived[one]) == {BYTES}
     deployed.until(lambda: unhealthy(deployed) == {})
-    assert fetch(client, 60) == {key: {*WEBSERVERS} for key in NAMES}
+    assert fetch(client) == {key: {*WEBSERVERS} for key in NAMES}
 
 
 def unhealthy(balancer: Balancer) -> dict[str, dict[str, str]]:

@@ -114,6 +114,20 @@ class Record:
             return _REFUSED.format(names, self.refusal)
         return _LEFT.format(names) if self.has_attached else _DETACHED.format(names, _GRACE)
 
+    # For others
+
+    def shown(self, since: float) -> dict[str, Any]:
+        """What was repaired, and what is left; times in whole seconds since 1970.
+
+        since: when counting repairs began.
+        """
+        return {
+            "since": int(since),
+            "repairs": self.repairs,
+            "last": {"at": int(self.at), "done": self.done} if self.repairs else None,
+            "problem": self.problem or None,
+        }
+
     # Over the agent's death
 
     def dump(self) -> dict[str, Any]:

@@ -15,9 +15,12 @@ import functools
 import resource
 import signal
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+from ..announce import host
+from ..announce.decide import Side
 from ..balancer.balancer import Balancer
 from ..errors import IdleError, L4lbError
 from ..kernel import lock
@@ -25,22 +28,31 @@ from ..kernel.paths import Paths, require_root
 from ..model.check import Check
 from ..model.config import Address, Config, Service
 from ..model.listen import Listen
+from ..network import rtnetlink
+from ..network.rtnetlink import LinkEntry
 from ..operations import here
 from ..operations.judge import Judge
 from .aims import Aims, Seen
+from .announcer import Announcer
 from .journal import Journal
 from .notify import notify, watchdog_interval
+from .page.document import Status
+from .page.page import Page
+from .page.recorder import Recorder
 from .probes.answer import Answer
 from .probes.prober import Prober
 from .seeing import Seeing
 from .upkeep import Upkeep
 from .watch import Watch
 from .web import metrics
+from .web.message import Handler
 from .web.server import Server
 
 _LOST = "nobody knows which balancers there are"
 _LOOK = 1.0
 """Seconds after which it looks again for what other runs have changed."""
+_SETTLE = 0.02
+"""Seconds that a link has for what is but a moment, as when a program takes another's place."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +63,14 @@ class Settings:
     user: whose rights commands have that check backends.
     listen: where it can be asked; None: nowhere.
     per_backend: whether it has metrics of each backend, which may be many.
+    page: the files of the status page, see page.FILES.
     """
 
     version: str = ""
     user: str | None = None
     listen: Listen | None = None
     per_backend: bool = True
+    page: Mapping[str, str] = field(default_factory=dict)
 
 
 async def serve(journal: Journal, sources: Mapping[str, str], settings: Settings) -> None:
@@ -71,9 +85,9 @@ async def serve(journal: Journal, sources: Mapping[str, str], settings: Settings
     paths = Paths()
     with lock.of_agent(paths) as held:
         prober = Prober(settings.user)
-        upkeep = Upkeep(journal, held, paths)
+        upkeep, announcer = Upkeep(journal, held, paths), Announcer(journal, paths)
         try:
-            agent = _Agent(prober, Aims(prober, sources, journal), upkeep, journal)
+            agent = _Agent(prober, Aims(prober, sources, journal), upkeep, announcer, journal)
             await agent.run(agent.web(settings))
         finally:
             prober.close()
@@ -87,19 +101,28 @@ def _allow_sockets() -> None:
 
 
 class _Agent:
-    def __init__(self, prober: Prober, aims: Aims, upkeep: Upkeep, journal: Journal) -> None:
+    def __init__(
+        self,
+        prober: Prober,
+        aims: Aims,
+        upkeep: Upkeep,
+        announcer: Announcer,
+        journal: Journal,
+    ) -> None:
         self._prober, self._aims, self._journal = prober, aims, journal
-        self._upkeep = upkeep
+        self._upkeep, self._announcer = upkeep, announcer
+        self._is_complete = False
+        self._settling: asyncio.TimerHandle | None = None
         self._judges: dict[str, Judge] = {}
         self._watches: dict[str, Watch] = {}
         self._followed: dict[str, Config] = {}
         self._look = asyncio.Event()
         self._over = False
 
-    def web(self, settings: Settings) -> Server | None:
-        """What answers those who ask."""
+    def web(self, settings: Settings) -> list[Coroutine[Any, Any, None]]:
+        """What answers those who ask, and sees to it that there is something to tell."""
         if settings.listen is None:
-            return None
+            return []
         seeing = Seeing(
             settings.version,
             self._judges,
@@ -108,17 +131,26 @@ class _Agent:
             self._prober,
             self._journal,
         )
-        routes = {"/metrics": metrics.answers(seeing.look, settings.per_backend)}
-        return Server(settings.listen, routes, self._journal)
+        recorder = Recorder(self._judges)
+        routes: dict[str, Handler] = {
+            "/": Page(settings.page),
+            "/status.json": Status(
+                settings.version, recorder, lambda: self._journal.troubles, self._upkeep.shown
+            ),
+            "/metrics": metrics.answers(seeing.look, settings.per_backend),
+        }
+        return [Server(settings.listen, routes, self._journal).run(), recorder.run()]
 
-    async def run(self, web: Server | None) -> None:
+    async def run(self, web: Sequence[Coroutine[Any, Any, None]]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._look.set)
         upkeep = loop.create_task(self._upkeep.run())
         upkeep.add_done_callback(lambda _task: self._look.set())
-        asked = loop.create_task(web.run()) if web else None
+        tasks = [upkeep, *map(loop.create_task, web)]
+        links = rtnetlink.Changes(0, [rtnetlink.LINK])
+        loop.add_reader(links.socket.fileno(), self._hear, links)
         pause = min(_LOOK, (watchdog_interval() or 4 * _LOOK) / 4)
         try:
             await self._look_at_all()
@@ -134,7 +166,8 @@ class _Agent:
                 notify("WATCHDOG=1", f"STATUS={self._status()}")
         finally:
             notify("STOPPING=1")
-            tasks = [upkeep, *([asked] if asked else [])]
+            loop.remove_reader(links.socket.fileno())
+            links.socket.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -146,9 +179,35 @@ class _Agent:
         self._over = True
         self._look.set()
 
+    def _hear(self, links: rtnetlink.Changes) -> None:
+        if links.heard() and self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(_SETTLE, self._announce)
+
+    def _announce(self) -> None:
+        """As it is by now, and in time: who sends packets here is to know when they get no
+        further."""
+        if self._settling:
+            self._settling.cancel()
+            self._settling = None
+        try:
+            links = rtnetlink.links()
+            sides = [self._side(name, watch, links) for name, watch in self._watches.items()]
+        except L4lbError as e:
+            self._journal.alarm(_LOST, str(e))
+            return
+        known = [side for side in sides if side]
+        self._announcer.follow(known, self._is_complete and len(known) == len(sides))
+
+    def _side(self, name: str, watch: Watch, links: Sequence[LinkEntry]) -> Side | None:
+        if watch.manifest is None:
+            return None
+        idle = host.idle(name, links, self._judges[name].program)
+        return Side(watch.manifest, idle, watch.unknown())
+
     async def _look_at_all(self) -> None:
         """At the balancers that there are by now. Raises HostError if another process must."""
         here.require_writable()
+        self._is_complete = False
         try:
             there = here.balancing()
             self._journal.calm(_LOST)
@@ -157,6 +216,7 @@ class _Agent:
             return
         for name in self._watches.keys() - there:
             await self._leave(name)
+        complete = True
         for name in there:
             trouble = f"the balancer of {name} cannot be watched"
             try:
@@ -166,12 +226,15 @@ class _Agent:
                 await self._leave(name)
             except (L4lbError, OSError) as e:
                 self._journal.alarm(trouble, str(e))
+                complete = False
+        self._is_complete = complete
+        self._announce()
 
     def _look_at(self, name: str) -> None:
         if name not in self._watches:
             judge = self._judges[name] = Judge(Balancer(name))
             probe = functools.partial(self._probe, name)
-            self._watches[name] = Watch(judge, probe, self._journal)
+            self._watches[name] = Watch(judge, probe, self._journal, self._announce)
         judge = self._judges[name]
         self._watches[name].look()
         manifest = judge.look()

@@ -59,6 +59,11 @@ class Tally:
         """Whether it takes no flows, if others can."""
         return self.verdict is not None and not self.verdict.share
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it has been checked, and how that ended: before, it only counts as healthy."""
+        return self._good > 0 or (self.verdict is not None and not self.verdict.is_new)
+
     def hear(self, answer: Answer, now: float, clock: float) -> bool:
         """Count an answer; whether it changed what the verdict does to packets.
 

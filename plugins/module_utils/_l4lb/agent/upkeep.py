@@ -13,6 +13,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Hashable
+from typing import Any
 
 from ..balancer.saved import Saved
 from ..errors import BusyError, L4lbError
@@ -46,6 +47,10 @@ class Upkeep:
         self._since, self._records = read(held.noted(), time.time())
         self._heard = 0
         self._noted = b""
+
+    def shown(self) -> dict[str, dict[str, Any]]:
+        """What is known of each balancer, as `Record.shown` has it."""
+        return {name: one.shown(self._since) for name, one in self._records.items()}
 
     def kept(self) -> dict[str, Kept]:
         """What became of each balancer."""

@@ -52,8 +52,16 @@ class _Watched(Turn):
 class Watch:
     """All backends of one balancer that are checked."""
 
-    def __init__(self, judge: Judge, probe: Probe, journal: Journal) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        probe: Probe,
+        journal: Journal,
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """changed: called when verdicts have been carried out."""
         self._judge, self._probe, self._journal = judge, probe, journal
+        self._changed = changed
         self._watched: dict[ServiceKey, dict[Address, _Watched]] = {}
         self._turns = Turns(self._begin)
         self._names: dict[ServiceKey, str] = {}
@@ -92,6 +100,10 @@ class Watch:
                 # evenly over the interval if all of them are new, else at once
                 start = next(turns) / total if at_first else 0.0
                 self._attend_to(there, service, backend.address, start)
+            # who went and came since the last look is new to that run, and well known here
+            if _effect(self._verdicts(key)) != _effect(manifest.verdicts.get(service.name, {})):
+                self._carry_out(key)
+        self._look_out()
 
     def counts(self) -> tuple[int, int]:
         """How many backends are checked, and how many of them are unhealthy."""
@@ -102,6 +114,19 @@ class Watch:
         """What came of the checks of the backends of a service."""
         there = self._watched.get(service.key, {})
         return {address: one.tally.counts for address, one in there.items()}
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The state there is; None before the first look."""
+        return self._manifest
+
+    def unknown(self) -> set[str]:
+        """Services of whose backends not all have been checked for the first time."""
+        return {
+            self._names[key]
+            for key, there in self._watched.items()
+            if not all(one.tally.is_known for one in there.values())
+        }
 
     async def close(self) -> None:
         """Watch no more; verdicts stay as they are."""
@@ -119,6 +144,7 @@ class Watch:
         for one in those:
             one.cancel()
             self._can_check(one)
+            self._outage.heal(one.service.key, one.address)
 
     # Checks
 
@@ -190,26 +216,29 @@ class Watch:
                 self._outage.fail(key, one.address, now)
         else:
             self._outage.heal(key, one.address)
-        self._look_out(now)
-        self._dirty.add(key)
-        if self._switching is None or self._switching.done():
-            self._switching = asyncio.create_task(self._switch())
+        self._carry_out(key)
 
-    def _look_out(self, now: float) -> None:
-        """For what is this balancer's own fault, as it looks."""
+    def _look_out(self) -> None:
+        """For what is this balancer's own fault, as it looks; once for all of a moment."""
         host = f"{socket.gethostname()} ({self._interface})"
         trouble = f"most backends of several services failed at once, as if it were due to {host}"
-        if hit := self._outage.services(self._sizes, now):
+        if hit := self._outage.services(self._sizes, time.monotonic()):
             self._journal.alarm(trouble, ", ".join(sorted(self._names[key] for key in hit)))
         else:
             self._journal.calm(trouble)
 
     # Verdicts
 
+    def _carry_out(self, key: ServiceKey) -> None:
+        self._dirty.add(key)
+        if self._switching is None or self._switching.done():
+            self._switching = asyncio.create_task(self._switch())
+
     async def _switch(self) -> None:
         """Have the data plane follow, as soon as it can."""
         trouble = "verdicts cannot be carried out"
         await asyncio.sleep(_COALESCE)
+        self._look_out()
         while self._dirty:
             keys, self._dirty = self._dirty, set()
             try:
@@ -218,6 +247,7 @@ class Watch:
                     {self._names[key]: self._verdicts(key) for key in keys & self._names.keys()}
                 )
                 self._journal.calm(trouble)
+                self._changed()
             except L4lbError as e:
                 self._dirty |= keys
                 self._journal.alarm(trouble, str(e))
@@ -226,6 +256,11 @@ class Watch:
     def _verdicts(self, key: ServiceKey) -> Verdicts:
         there = self._watched.get(key, {}).items()
         return {address: one.tally.verdict for address, one in there if one.tally.verdict}
+
+
+def _effect(verdicts: Verdicts) -> dict[Address, tuple[bool, int]]:
+    """What they do to packets: all but words and times."""
+    return {address: (one.answered, one.share) for address, one in verdicts.items()}
 
 
 def _unchecked(service: Service) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..announce import host, table
 from ..datapath import build, counters, egresses, staging
 from ..datapath.build import SHARED
 from ..datapath.program import DataPath
@@ -26,7 +27,7 @@ from ..errors import L4lbError
 from ..kernel import bpf, lock, requirements
 from ..kernel.bpf import Program
 from ..kernel.headers import Headers
-from ..kernel.pins import Pins, mount_bpffs
+from ..kernel.pins import Pins, mount_bpffs, pinned_interfaces
 from ..kernel.undo import Undo, uninterrupted
 from ..maps.image import Image
 from ..maps.manifest import Refusal
@@ -38,6 +39,7 @@ from . import modes, needs
 from .needs import Needs
 from .places import Places
 from .plan import Plan
+from .saved import saved_interfaces
 
 _RESOLVE_SECONDS = 1.0
 """How long an apply waits for the MAC addresses of new next hops."""
@@ -88,6 +90,11 @@ class Change:
 
     def finish(self) -> None:
         """Do what can as well be done later."""
+
+    def _withdraw(self, undo: Undo) -> None:
+        """Announce nothing any more of what packets will not be balanced for."""
+        undo.add(table.put_back, table.routes())
+        host.settle(self.paths, self.plan.live.remembered, None, without=self.interface)
 
     def _locked(self, step: Callable[..., Any], *arguments: Any) -> None:
         """Take a step that concerns what all balancers of the host share."""
@@ -335,6 +342,8 @@ class Setup(Change):
         gone = set(needs.routed(self.plan.live.config)).difference(needs.routed(self.desired))
         if gone:
             self._tidy(self._locked, self._let_go, gone)
+        after = self.image.manifest if self.image else self.plan.live.manifest
+        self._tidy(host.settle, self.paths, self.plan.live.config, after)
 
     def _let_go_of_redirects(self) -> None:
         """Take programs away from interfaces that need none any more."""
@@ -366,6 +375,7 @@ class Removal(Change):
 
     def switch(self, undo: Undo) -> None:
         """Detach, then remove all that is left."""
+        self._withdraw(undo)
         if self.plan.live.program:
             self._locked(self._detach, undo, self.plan.live.program)
         self._locked(self._clear, undo)
@@ -380,6 +390,8 @@ class Removal(Change):
         undo.add(self._locked, self.pins.put_back, self.pins.things())
         Pins.staging(self.interface, self.paths).remove()
         self.pins.remove()
+        if not (saved_interfaces(self.paths) or pinned_interfaces(self.paths)):
+            host.forget(self.paths)
         self.saved.discard()
 
     def _provide_again(self, unneeded: Needs) -> None:

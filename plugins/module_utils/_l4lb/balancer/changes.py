@@ -223,6 +223,8 @@ def _health_differences(was: Service, becomes: Service) -> list[str]:
         before, after = getattr(was, option), getattr(becomes, option)
         if before != after:
             parts.append(_change(f"{words}:", before, after))
+    if was.announce_when != becomes.announce_when:
+        parts.append(_change("announced when", was.announce_when, becomes.announce_when))
     return parts
 
 

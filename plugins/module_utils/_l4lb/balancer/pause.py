@@ -76,7 +76,8 @@ class Pause(Change):
             self.saved.mark(int(time.time()))
 
     def switch(self, undo: Undo) -> None:
-        """Detach."""
+        """Detach, once nobody is asked to send packets here."""
+        self._withdraw(undo)
         if self.plan.live.program:
             self._locked(self._detach, undo, self.plan.live.program)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import resources
 from typing import Any
 
 from ..model.listen import parse_listen
@@ -37,7 +38,7 @@ def add_commands(commands: Any) -> None:
         "--listen",
         metavar="ADDRESS:PORT",
         default="",
-        help="where it can be asked for metrics, by HTTP (default: nowhere)",
+        help="where it has a status page and metrics, by HTTP (default: nowhere)",
     )
     add_per_backend(command)
     command.set_defaults(run=run)
@@ -55,10 +56,17 @@ def run(options: argparse.Namespace) -> int:
         options.check_user,
         parse_listen(options.listen, "--listen"),
         options.per_backend,
+        page_files(),
     )
     prefixed = "JOURNAL_STREAM" in os.environ
     asyncio.run(serve(Journal(_write, prefixed), sources(), settings))
     return 0
+
+
+def page_files() -> dict[str, str]:
+    """The status page, which the build puts beside this package."""
+    folder = resources.files(__package__.partition(".")[0]).joinpath("page")
+    return {one.name: one.read_text(encoding="utf-8") for one in folder.iterdir()}
 
 
 def _write(line: str) -> None:

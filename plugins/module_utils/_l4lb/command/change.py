@@ -27,7 +27,7 @@ from ..model.values import interface_name
 from ..network import link
 from ..operations import here, renewal
 from .output import show, tell
-from .usage import WOULD_CHANGE
+from .usage import WOULD_CHANGE, take_interfaces
 
 
 def add_commands(commands: Any) -> None:
@@ -57,9 +57,7 @@ def add_commands(commands: Any) -> None:
         description="Make interfaces balance as /etc/l4lb says, where every apply saves what is\n"
         "wanted. l4lb@INTERFACE.service runs this at boot.",
     )
-    command.add_argument(
-        "interfaces", nargs="*", metavar="INTERFACE", help="default: all that are saved"
-    )
+    take_interfaces(command, "all that are saved")
     command.set_defaults(run=restore)
 
     command = commands.add_parser(

@@ -16,6 +16,7 @@ from ..kernel.paths import require_root
 from ..operations import here
 from .change import sources, steps, warn
 from .output import show
+from .usage import take_interfaces
 
 
 def add_commands(commands: Any) -> None:
@@ -27,9 +28,7 @@ def add_commands(commands: Any) -> None:
         "go to the host then, as if it did not balance; services, holds, flows and\n"
         "counters stay. It lasts until l4lb resume, whatever is deployed or restarted.",
     )
-    command.add_argument(
-        "interfaces", nargs="*", metavar="INTERFACE", help="default: all that balance"
-    )
+    take_interfaces(command, "all that balance")
     command.set_defaults(run=pause)
 
     command = commands.add_parser(
@@ -38,9 +37,7 @@ def add_commands(commands: Any) -> None:
         description="Have interfaces balance again, all of these or none, with all that was\n"
         "deployed meanwhile.",
     )
-    command.add_argument(
-        "interfaces", nargs="*", metavar="INTERFACE", help="default: all that are paused"
-    )
+    take_interfaces(command, "all that are paused")
     command.set_defaults(run=resume)
 
 

@@ -38,3 +38,8 @@ def seconds(text: str) -> float:
     if not 0 <= value < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, 0 or more")
     return value
+
+
+def take_interfaces(command: argparse.ArgumentParser, default: str) -> None:
+    """Let it name interfaces. default: which they are if it does not."""
+    command.add_argument("interfaces", nargs="*", metavar="INTERFACE", help=f"default: {default}")

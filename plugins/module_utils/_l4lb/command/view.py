@@ -15,16 +15,17 @@ from typing import Any
 
 from ..agent import record
 from ..agent.record import Record
+from ..announce import host
 from ..balancer import modes, saved
 from ..balancer.balancer import Balancer
 from ..balancer.live import Live, pause_told
+from ..datapath import digests
 from ..errors import ConfigError, IdleError, L4lbError
 from ..kernel import lock
 from ..kernel.paths import Paths, require_root
 from ..model.config import Backend
-from ..model.standing import Verdict
 from ..operations import here
-from ..operations.report import health
+from ..operations.report import attachment, health, health_told
 from ..operations.sampler import Sampler
 from ..operations.table import table, title
 from ..printable import clipped, printable
@@ -66,7 +67,9 @@ def add_commands(commands: Any) -> None:
         help="over which rates are measured (default: 1); 0 shows no rates",
     )
     command.add_argument(
-        "--json", action="store_true", help="what the module l4lb_stats reports, one line each time"
+        "--json",
+        action="store_true",
+        help="what the module l4lb_stats reports, one line each time; no digests if watched",
     )
     command.set_defaults(run=stats)
 
@@ -80,18 +83,18 @@ def status(options: argparse.Namespace) -> int:
     balancers = {name: Balancer(name) for name in here.known()}
     lives = {name: balancer.live(must_exist=False) for name, balancer in balancers.items()}
     kept = record.noted(Paths())
+    announced = host.told_of([live.config for live in lives.values()], Paths())
     outdated = {name: balancers[name].outdated(live) for name, live in lives.items()}
     if options.json:
         states = {
             name: {
                 **saved.content(balancers[name].as_given(live.remembered).dump(shown=True)),
-                "attached": live.attached,
-                "mode": live.mode,
-                "paused_since": live.paused,
-                "native_refused": modes.refusal(live),
+                **attachment(live),
                 "health": _health(live),
+                **_compared(live),
+                "announcement": host.of_balancer(announced, live.config),
                 "outdated": outdated[name],
-                "upkeep": _upkeep(*kept[name]) if name in kept else None,
+                "upkeep": Record.shown(*kept[name]) if name in kept else None,
             }
             for name, live in lives.items()
         }
@@ -103,6 +106,7 @@ def status(options: argparse.Namespace) -> int:
         show(record.troubles(kept))
         show(line for live in lives.values() for line in _troubles(live))
         show([line for live in lives.values() for line in _listing(live)] or [_NOTHING])
+        show(host.lines(announced))
         show(line for live in lives.values() for line in modes.lines(live))
         show(record.lines(kept))
         show(
@@ -115,13 +119,15 @@ def status(options: argparse.Namespace) -> int:
     return OUTDATED if any(outdated.values()) else 0
 
 
-def _upkeep(kept: Record, since: float) -> dict[str, Any]:
-    """What the agent has repaired, and what it leaves; times in seconds since 1970."""
+def _compared(live: Live) -> dict[str, Any]:
+    """By what it is compared with other balancers; nothing if that cannot be read."""
+    if live.data_path is None or live.manifest is None:
+        return {}
+    made = digests.Digests(live.data_path, live.manifest)
     return {
-        "since": int(since),
-        "repairs": kept.repairs,
-        "last": {"at": int(kept.at), "done": kept.done} if kept.repairs else None,
-        "problem": kept.problem or None,
+        "versions": digests.versions(live.manifest),
+        "digest": made.configuration,
+        "digests": {one.name: made.of_service(one) for one in live.config.services},
     }
 
 
@@ -168,19 +174,10 @@ def _listing(live: Live) -> list[str]:
         bad = live.manifest.verdicts.get(service.name, {}) if live.manifest else {}
         lines += [
             f"  {backend.address!s:{column}}  weight {_weight(backend)}, {_state(backend)}"
-            f"{_healthy(bad.get(backend.address)) if service.check else ''}"
+            f"{', ' + health_told(bad.get(backend.address)) if service.check else ''}"
             for backend in service.backends
         ] or ["  no backends"]
     return lines
-
-
-def _healthy(verdict: Verdict | None) -> str:
-    if verdict is None:
-        return ", healthy"
-    if verdict.share:
-        return f", healthy, with {verdict.share} % of its share"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(verdict.since))
-    return f", unhealthy since {since}: {verdict.reason}"
 
 
 def _weight(backend: Backend) -> str:
@@ -211,7 +208,8 @@ def stats(options: argparse.Namespace) -> int:
     require_root()
     if options.watch and not options.interval:
         raise ConfigError("--interval", options.interval, "--watch needs more than 0 seconds")
-    sampler = Sampler(options.interface, options.service)
+    compared = options.json and not options.watch
+    sampler = Sampler(options.interface, options.service, compared)
     if options.watch:
         with contextlib.suppress(KeyboardInterrupt):
             _watch(sampler, options)

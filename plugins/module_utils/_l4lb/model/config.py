@@ -92,6 +92,7 @@ class Service:
     """A number of backends, or a percentage as in "50 %"."""
     slow_start: int = SERVICE["slow_start"].default
     """Seconds over which the share of a backend grows that is healthy again."""
+    announce_when: str = SERVICE["announce_when"].default
     backends: tuple[Backend, ...] = ()
 
     @property
@@ -140,6 +141,8 @@ class Service:
             options["on_unhealthy"] = self.on_unhealthy
             options["min_healthy"] = self.min_healthy
             options["slow_start"] = self.slow_start
+        if self.announce_when != SERVICE["announce_when"].default:
+            options["announce_when"] = self.announce_when
         return options
 
 
@@ -172,6 +175,10 @@ class Config:
     """Packets that do not fit and that a CPU answers a second at the most."""
     manage_sysctls: bool = CONFIG["manage_sysctls"].default
     """Whether sysctls are raised that are too low for the configuration."""
+    announce: bool = CONFIG["announce"].default
+    """Whether VIPs are announced while they are served."""
+    announce_timeout: int = CONFIG["announce_timeout"].default
+    """Seconds that a VIP waits for the first checks of its backends, before it is announced."""
     services: tuple[Service, ...] = field(default=())
 
     @property
@@ -214,6 +221,8 @@ class Config:
             "echo_rate": self.echo_rate,
             "too_big_rate": self.too_big_rate,
             "manage_sysctls": self.manage_sysctls,
+            "announce": self.announce,
+            "announce_timeout": self.announce_timeout,
         }
 
     def dump(self, shown: bool = False) -> dict[str, Any]:

@@ -23,6 +23,7 @@ STATES = ("enabled", "drained", "disabled")
 ON_UNHEALTHY = ("auto", "move", "keep")
 PRESENCE = ("present", "absent")
 NO_SERVICE = ("drop", "pass")
+ANNOUNCE_WHEN = ("any", "all", "healthy", "forwarding")
 MAX_SERVICES = 4096
 MAX_BACKENDS = 65535
 """Of backends, and one more for each service: the data plane numbers them with 16 bits, from 1."""
@@ -51,12 +52,7 @@ def table(*options: Option) -> Mapping[str, Option]:
 
 
 CONFIG = table(
-    Option(
-        "interface",
-        "str",
-        "interface that receives the clients' packets",
-        required=True,
-    ),
+    Option("interface", "str", "interface that receives the clients' packets", required=True),
     Option(
         "mode",
         "str",
@@ -72,11 +68,7 @@ CONFIG = table(
         "`192.0.2.0/28`, so that receivers use all their queues; it must be routed to the "
         "host, which `ip route add local 192.0.2.0/28 dev lo` tells the host",
     ),
-    Option(
-        "source_address6",
-        "str",
-        "the same over IPv6",
-    ),
+    Option("source_address6", "str", "the same over IPv6"),
     Option(
         "gateway_mac",
         "str",
@@ -161,6 +153,21 @@ CONFIG = table(
         default=False,
     ),
     Option(
+        "announce",
+        "bool",
+        "announce the VIPs for which the host serves: the agent has host routes to them in the "
+        "kernel's routing table 214, from which a routing daemon sends them on",
+        default=False,
+    ),
+    Option(
+        "announce_timeout",
+        "int",
+        "seconds that a VIP waits for all of its backends to be checked before it is announced "
+        "first, as at boot, up to 3600",
+        default=60,
+        range=(0, 3600),
+    ),
+    Option(
         "services",
         "list",
         "list of services, see below; required unless the state is `absent`",
@@ -209,8 +216,8 @@ ROLE = table(
     Option(
         "metrics_listen",
         "str",
-        "where the agent can be asked for metrics, by HTTP: an address of the host and a port from "
-        "1024 on, as in `192.0.2.11:9942` or `[::1]:9942`; empty is nowhere",
+        "where the agent has its status page and metrics, by HTTP: an address of the host and a "
+        "port from 1024 on, as in `192.0.2.11:9942` or `[::1]:9942`; empty is nowhere",
         default="127.0.0.1:9942",
     ),
     Option(
@@ -237,18 +244,8 @@ ROLE = table(
 """Of the role alone."""
 
 SERVICE = table(
-    Option(
-        "name",
-        "str",
-        "unique; labels statistics",
-        required=True,
-    ),
-    Option(
-        "address",
-        "str",
-        "the VIP, IPv4 or IPv6",
-        required=True,
-    ),
+    Option("name", "str", "unique; labels statistics", required=True),
+    Option("address", "str", "the VIP, IPv4 or IPv6", required=True),
     Option(
         "port",
         "int",
@@ -324,6 +321,16 @@ SERVICE = table(
         "is at once",
         default=0,
         range=(0, 3600),
+    ),
+    Option(
+        "announce_when",
+        "str",
+        "when the VIP is announced, the same for all services of an address: `any` of them serves, "
+        "as one does of which a backend takes new flows; `all` of them do; any is `healthy`, not "
+        "only serving because too few backends are; or the balancer is `forwarding`, whatever "
+        "the backends",
+        default="any",
+        choices=ANNOUNCE_WHEN,
     ),
     Option(
         "backends",

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..schedulers.candidate import JHASH_SLOTS
 from . import values
-from .config import Backend, Config, Service, ServiceKey
+from .config import Address, Backend, Config, Service, ServiceKey
 from .options import BACKEND, CONFIG, MAX_BACKENDS, MAX_SERVICES, RUN, SERVICE
 from .parse_check import parse_health
 
@@ -104,6 +104,8 @@ def _with_services(options: Mapping[str, Any], services: Iterable[Service]) -> C
         echo_rate=values.integer(options, CONFIG["echo_rate"], ""),
         too_big_rate=values.integer(options, CONFIG["too_big_rate"], ""),
         manage_sysctls=values.boolean(options, CONFIG["manage_sysctls"], ""),
+        announce=values.boolean(options, CONFIG["announce"], ""),
+        announce_timeout=values.integer(options, CONFIG["announce_timeout"], ""),
         services=tuple(sorted(services, key=lambda service: service.name)),
     )
 
@@ -138,6 +140,7 @@ def _service(raw: object, where: str) -> Service:
         encapsulation=values.choice(options, SERVICE["encapsulation"], where),
         flow_table=values.boolean(options, SERVICE["flow_table"], where),
         **parse_health(options, port, where),
+        announce_when=values.choice(options, SERVICE["announce_when"], where),
         backends=tuple(backends),
     )
 
@@ -207,6 +210,7 @@ _same_backend = functools.lru_cache(maxsize=MAX_BACKENDS)(Backend)
 def _unique(services: Iterable[Service]) -> None:
     names: set[str] = set()
     keys: dict[ServiceKey, str] = {}
+    whens: dict[Address, Service] = {}
     for service in services:
         if service.name in names:
             raise ConfigError("services", service.name, "two services have this name; rename one")
@@ -217,4 +221,12 @@ def _unique(services: Iterable[Service]) -> None:
                 f"services[{service.name}]",
                 f"{service.address} {service.port}/{service.protocol}",
                 f"service {other} has this address, port and protocol already; merge them",
+            )
+        first = whens.setdefault(service.address, service)
+        if first.announce_when != service.announce_when:
+            raise ConfigError(
+                f"services[{service.name}].announce_when",
+                service.announce_when,
+                f"service {first.name} of the same address has {first.announce_when}; an address "
+                "is announced or not, so give the same for all of its services",
             )

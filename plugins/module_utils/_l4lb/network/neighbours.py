@@ -182,6 +182,15 @@ def fails(address: Address, sources: Mapping[int, Address]) -> bool:
     return bool(unreachable) or hops <= _in_state(_NUD_FAILED)
 
 
+def macs(neighbours: Collection[Neighbour]) -> dict[Neighbour, str]:
+    """The MAC addresses of those of `neighbours` that are resolved."""
+    return {
+        (entry.index, entry.address): entry.mac.hex(":")
+        for entry in rtnetlink.neighbours()
+        if entry.state & _NUD_USABLE and (entry.index, entry.address) in neighbours
+    }
+
+
 def _in_state(states: int) -> set[Neighbour]:
     return {
         (entry.index, entry.address) for entry in rtnetlink.neighbours() if entry.state & states

@@ -20,7 +20,7 @@ from ..printable import printable
 REQUEST, _ALL, _INTERRUPTED = 0x1, 0x300, 0x10  # NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR
 _ACK, _CAPPED, _ACK_TLVS = 0x4, 0x100, 0x200  # NLM_F_ACK; of answers NLM_F_CAPPED, NLM_F_ACK_TLVS
 ERROR, _DONE = 2, 3
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _WORDS = 1  # NLMSGERR_ATTR_MSG
 _TRIES = 10
 _MESSAGE = struct.Struct("=IHHI4x")  # struct nlmsghdr: length, type, flags, sequence number
@@ -108,9 +108,17 @@ def dump(kind: int, family: int, head: struct.Struct, request: bytes = b"") -> l
     return dumped(kind, bytes([family]).ljust(head.size, b"\0") + request)
 
 
-def dumped(kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[bytes]:
-    """The same, with all of the request behind its header."""
+def dumped(
+    kind: int, request: bytes, protocol: int = socket.NETLINK_ROUTE, strict: bool = False
+) -> list[bytes]:
+    """The same, with all of the request behind its header.
+
+    strict: the kernel itself leaves out what does not fit the request, as the routes of other
+        tables, of which there may be a million (NETLINK_GET_STRICT_CHK).
+    """
     with connect(protocol) as kernel:
+        if strict:
+            kernel.setsockopt(_SOL_NETLINK, _STRICT, 1)
         for serial in range(_TRIES):
             kernel.send(message(kind, REQUEST | _ALL, serial, request))
             messages: list[Message] = []

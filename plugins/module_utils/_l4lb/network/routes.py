@@ -22,7 +22,7 @@ from . import netlink
 _AF_INET, _AF_INET6 = 2, 10
 _GETROUTE, _GETNEXTHOP = 26, 106
 _RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS = 1, 2, 4, 5, 8
-_RTA_MULTIPATH, _RTA_VIA, _RTA_IP_PROTO, _RTA_NH_ID = 9, 18, 27, 30
+_RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_IP_PROTO, _RTA_NH_ID = 9, 15, 18, 27, 30
 _ICMP, _ICMPV6 = 1, 58
 _RTAX_MTU = 2
 _NHA_ID, _NHA_GROUP, _NHA_OIF, _NHA_GATEWAY = 1, 2, 5, 6
@@ -57,6 +57,10 @@ class RouteEntry:
     """As the route was configured; 0 if it says nothing of that."""
     number: int = 0
     """Of the object (ip-nexthop(8)) that has the hops, where the route does not tell them."""
+    prefix: tuple[bytes, int] = (b"", 0)
+    """What the route is for: the packed address, empty if that is 0, and its length."""
+    table: int = 0
+    """As in linux/rtnetlink.h."""
 
 
 def routes(
@@ -129,11 +133,14 @@ def _entry(body: bytes) -> RouteEntry:
         hops: tuple[Hop, ...] = (_hop(netlink.number(attributes[_RTA_OIF]), attributes),)
     else:
         hops = tuple(_several(attributes.get(_RTA_MULTIPATH, b"")))
+    _family, length, _source_length, kind, _flags = _ROUTE.unpack_from(body)
     return RouteEntry(
-        _ROUTE.unpack_from(body)[3],
+        kind,
         hops,
         netlink.number(metrics.get(_RTAX_MTU)),
         0 if hops else netlink.number(attributes.get(_RTA_NH_ID)),
+        (attributes.get(_RTA_DST, b""), length),
+        netlink.number(attributes.get(_RTA_TABLE)),
     )
 
 

@@ -12,7 +12,7 @@ look on a host where pyroute2 is yet to be installed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
@@ -257,15 +257,19 @@ _GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25, 32)
 _IPV6_RULE, _IPV4_NETCONF, _IPV6_NETCONF, _NEXTHOP."""
 
 
+LINK = 1
+"""RTNLGRP_LINK: also programs that are attached."""
+
+
 class Changes:
     """Hears of each change of links, addresses, routes, rules and forwarding, and of neighbours of
     one protocol that are removed. To be asked whenever `socket` can be read."""
 
-    def __init__(self, protocol: int) -> None:
-        """Raises KernelError."""
+    def __init__(self, protocol: int, groups: Collection[int] = _GROUPS) -> None:
+        """groups: less of it (RTNLGRP_...). Raises KernelError."""
         self._protocol = protocol
         # those of neighbours that come and go by themselves are too many
-        self.socket = netlink.subscribe(_GROUPS, but_for=_NEWNEIGH)
+        self.socket = netlink.subscribe(groups, but_for=_NEWNEIGH)
 
     def heard(self) -> bool:
         """Whether there was any since the last time; of too many to tell, there was."""

@@ -146,6 +146,11 @@ class Judge:
         """What the interface has; None before the first look."""
         return self._known.ingress if self._known else None
 
+    @property
+    def program(self) -> int:
+        """The id of the program; 0 before the first look."""
+        return self._known.data_path.program.id if self._known else 0
+
     # What is there
 
     def _current(self) -> Judged:

@@ -171,8 +171,8 @@ def udp(source: Address, to: Address, port: int, payload: bytes) -> bytes:
     length = 8 + len(payload)
     head = struct.pack("!3H", _PORT, port, length)
     pseudo = source.packed + to.packed + struct.pack("!2H", _UDP, length)
-    checksum = _checksum(pseudo + head + payload) or 0xFFFF
-    return ip(source, to, _UDP, head + struct.pack("!H", checksum) + payload)
+    sum_ = checksum(pseudo + head + payload) or 0xFFFF
+    return ip(source, to, _UDP, head + struct.pack("!H", sum_) + payload)
 
 
 def ip(source: Address, to: Address, protocol: int, payload: bytes) -> bytes:
@@ -181,11 +181,11 @@ def ip(source: Address, to: Address, protocol: int, payload: bytes) -> bytes:
     if to.version == 6:
         return struct.pack("!IHBB", 6 << 28, len(payload), protocol, 64) + addresses + payload
     start = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol)
-    checksum = _checksum(start + addresses)
-    return start + struct.pack("!H", checksum) + addresses + payload
+    sum_ = checksum(start + addresses)
+    return start + struct.pack("!H", sum_) + addresses + payload
 
 
-def _checksum(content: bytes) -> int:
+def checksum(content: bytes) -> int:
     """RFC 1071."""
     padded = content + bytes(len(content) % 2)
     total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))

@@ -41,6 +41,28 @@ def overview(results: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[str
         return {**found, "title": title, **overview_of(fleet.fleet_of(results))}
 
 
+def refusal_to_withdraw(results: Mapping[str, Any], balancer: str, force: bool = False) -> str:
+    """Why a balancer is not to be withdrawn, in words; empty if it may be."""
+    if balancer not in results:
+        those = listed(sorted(results)) or "none"
+        return f"l4lb_balancer: {balancer!r}: this run is for other balancers: {those}"
+    with _wrong_results_told():
+        found = fleet.fleet_of(results)
+        if absent := [one.text for one in found.absent if balancer in one.who]:
+            return absent[0]
+        told = fleet.announcements(found)
+    if balancer not in told:
+        return f"{balancer} announces no VIPs, so it is for the router to leave it out"
+    others = {vip for host, vips in told.items() if host != balancer for vip in vips}
+    last = sorted(told[balancer] - others)
+    if last and not force:
+        return (
+            f"{balancer} is the last one known to announce {listed(last)}; announce another before,"
+            " or give l4lb_force=true"
+        )
+    return ""
+
+
 @contextlib.contextmanager
 def _wrong_results_told() -> Iterator[None]:
     try:
@@ -71,4 +93,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters by name."""
-        return {"differences": differences, "overview": overview}
+        return {
+            "differences": differences,
+            "overview": overview,
+            "refusal_to_withdraw": refusal_to_withdraw,
+        }

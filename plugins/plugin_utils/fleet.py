@@ -163,6 +163,17 @@ def announcement(told: Facts) -> str:
     return f"not announced ({printable(told.get('reason') or 'for no known reason')})"
 
 
+def announcements(fleet: Fleet) -> dict[str, set[str]]:
+    """Host -> the VIPs that it announces now, of the hosts that are told to announce any."""
+    found: dict[str, set[str]] = {}
+    for one in fleet.balancers:
+        vips = one.facts.get("announcement", {})
+        if vips:
+            announced = {vip for vip, told in vips.items() if told["announced"]}
+            found.setdefault(one.host, set()).update(announced)
+    return found
+
+
 def _service(having: Mapping[str, Facts], seeds: Mapping[str, Any]) -> Iterator[Finding]:
     """Of the balancers that have it."""
     digests = {name: one.get("digests", {}) for name, one in having.items()}

@@ -26,6 +26,8 @@ _OF_PLAYBOOKS = (
     *("hosts", "serial", "gather_facts"),
     *(
         "backend",
+        "balancer",
+        "balancer_state",
         "service",
         "wait",
         "wait_timeout",

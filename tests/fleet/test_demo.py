@@ -200,13 +200,13 @@ def test_what_to_try_next_works(shown: str) -> None:
     outputs = [call(NAME, "sh", "-c", command, typed="hostname\n") for command in commands]
     assert [each.returncode for each in outputs] == [0] * 11, outputs
     assert not any("WARNING" in each.stdout for each in outputs), outputs
-    request, _stopped, status, _started, metrics, page, facts, _edited, check, deploy, shell = (
+    request, _stopped, status, _started, page, metrics, facts, _edited, check, deploy, shell = (
         each.stdout for each in outputs
     )
     assert re.fullmatch(r"web[1-4]\n", request)
     assert status.startswith("web on eth0"), status
-    assert 'l4lb_attached{interface="eth0"} 1\n' in metrics
     assert page == "http://127.0.0.1:9942/ is lb1's until Enter is pressed\n"
+    assert 'l4lb_attached{interface="eth0"} 1\n' in metrics
     assert facts.count("name: web") == 2
     assert facts.count("address: 203.0.113.2") == 8
     for output in (check, deploy):

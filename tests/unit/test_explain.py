@@ -358,6 +358,17 @@ def test_a_drop_is_told_with_its_remedy(reason: str) -> None:
     assert "outer" not in seen
 
 
+@pytest.mark.parametrize(
+    ("only", "told"),
+    [
+        (ip_address("203.0.113.22"), "all new flows go to 203.0.113.22"),
+        (None, "nobody takes new flows"),
+    ],
+)
+def test_new_flows_need_no_slot(only: Any, told: str) -> None:
+    assert lines(explanation(slot=None, only=only))["scheduler"] == told
+
+
 def test_no_route_is_told() -> None:
     first = config().services[0].backends[0]
     found = explanation(outcomes=(Outcome((0, 1), Verdict("dropped", "no_route"), first),))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.xdp.l4lb.plugins.filter.fleet import differences
+from ansible_collections.xdp.l4lb.plugins.filter.fleet import differences, refusal_to_withdraw
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.fleet import KINDS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -298,6 +298,36 @@ def test_announcements() -> None:
     assert differences(results)["lines"] == [
         "192.0.2.10 is not announced (withdrawn by the operator) on lb2, and announced on lb1, lb3"
     ]
+
+
+def announcing(**vips: list[str]) -> Facts:
+    """Balancers that are told to announce two VIPs, and announce these."""
+    results = {name: answer() for name in vips}
+    for name, those in vips.items():
+        results[name]["ansible_facts"]["l4lb"]["eth0"]["announcement"] = {
+            vip: {"announced": vip in those, "reason": None} for vip in ("v4", "v6")
+        }
+    return results
+
+
+def test_the_last_to_announce_is_not_withdrawn() -> None:
+    results = announcing(lb1=["v4", "v6"], lb2=["v4"], lb3=[])
+    assert refusal_to_withdraw(results, "lb1") == (
+        "lb1 is the last one known to announce v6; announce another before, or give l4lb_force=true"
+    )
+    assert refusal_to_withdraw(results, "lb1", force=True) == ""
+    assert refusal_to_withdraw(results, "lb2") == refusal_to_withdraw(results, "lb3") == ""
+
+
+def test_who_cannot_be_withdrawn() -> None:
+    results = {**announcing(lb1=["v4"]), "lb2": answer(), "lb3": {"unreachable": True}}
+    for name, told in (
+        ("lb2", "lb2 announces no VIPs, so it is for the router to leave it out"),
+        ("lb3", "lb3 cannot be reached: no answer"),
+        ("lb4", "l4lb_balancer: 'lb4': this run is for other balancers: lb1, lb2, lb3"),
+    ):
+        for force in (False, True):
+            assert refusal_to_withdraw(results, name, force) == told
 
 
 def test_several_interfaces_are_compared_by_their_names() -> None:

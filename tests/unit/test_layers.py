@@ -45,10 +45,11 @@ FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
 FLOORS["agent/page"] = {*FLOORS["agent/web"], "agent/web"}
 FLOORS["agent"] = {*FLOORS["agent/page"], "agent/page", "agent/probes"}
-FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial"}
+FLOORS["command/screen"] = {"operations"}
+FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial", "command/screen"}
 """Folder -> those that its modules may import."""
 
-FACES = {"command"}
+FACES = {"command", "command/screen"}
 """They talk to people, and may end the process."""
 OUTSIDE = {"bcc", "pyroute2"}
 """What else there may be besides the standard library, but not before it is needed."""

@@ -80,6 +80,7 @@ def test_a_drained_backend_keeps_what_it_has(lab: Lab, lb1: Host) -> None:
     by_backend = {one["for"]: {*one["cpus"]} for one in found["results"]}
     assert by_backend.pop(WEB[first]) == remembered
     assert by_backend.keys() <= {other}
+    assert found["only"] == other
     opening = explain(lb1, port, "--flags", "syn")
     assert result(opening)["for"] == other
     error = explain(lb1, port, "--error", "unreachable")
@@ -99,7 +100,7 @@ def test_what_does_not_get_there(lb1: Host) -> None:
     told = l4lb(lb1, "explain", "udp", f"{CLIENT}:23301", f"{VIP}:80")
     assert f"\nresult:     dropped as no_neighbour, for {NOBODY}. The next hop does not" in told
     assert "\nnext hop:   not found: the backend itself on eth0, " in told
-    assert "\nscheduler:  one backend takes all new flows\n" in told
+    assert f"\nscheduler:  all new flows go to {NOBODY}\n" in told
     told = l4lb(lb1, "explain", "tcp", f"{CLIENT}:1", f"{VIP}:81")
     assert f"\nservice:    none; {VIP} has lost (udp 80), web (tcp 80)\n" in told
     assert told.endswith("\nresult:     passes to the host, untouched and not counted\n")

@@ -6,19 +6,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pty
 import re
-import signal
 import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from lab import Lab
 from lab.host import ENVIRONMENT, Host
 from tests.fleet.rig.command import DEPLOYED, l4lb, service, who
 from tests.fleet.rig.services import VIP, WEB
-from tests.interruptible import interruptible
+from tests.terminal import terminal
 
 
 def test_status(lb1: Host) -> None:
@@ -137,64 +133,35 @@ def test_any_terminal_will_do(lb1: Host) -> None:
 
 def test_watching_through_a_pipe(lb1: Host) -> None:
     """Whoever reads may stop."""
-    command = "l4lb stats --watch --interval 0.05 | head -9; echo ${PIPESTATUS[0]}"
+    command = "l4lb top --interval 0.05 | head -9; echo ${PIPESTATUS[0]}"
     done = lb1.run(["bash", "-c", command])
-    title = "web on eth0 (native), 192.0.2.10 tcp 80"
-    assert [line == title for line in done.stdout.splitlines()].count(True) == 2
+    assert re.findall(r"^[\d:]{8} eth0 \(native\): ", done.stdout, re.MULTILINE)[1:]
+    assert re.findall(r"^web +203\.0\.113\.21 .* enabled$", done.stdout, re.MULTILINE)
     assert "\x1b" not in done.stdout
     assert done.stdout.endswith("\n141\n")
     assert done.stderr == ""
 
 
-@contextlib.contextmanager
-def watching(host: Host, rows: int, columns: int) -> Iterator[Callable[[str], list[list[str]]]]:
-    """A terminal on which somebody watches, and in the end presses Ctrl-C. Yields what reads from
-    it until it shows some text: the lines of each time that the table was drawn."""
-    ours, theirs = pty.openpty()
-    command = host.inside("stty", "rows", str(rows), "cols", str(columns))
-    subprocess.run(command, stdin=theirs, check=True, env=ENVIRONMENT)
-    with interruptible(
-        host.inside("l4lb", "stats", "--watch", "--interval", "0.05"),
-        env=ENVIRONMENT,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-    ) as running:
-        os.close(theirs)
-
-        def read(text: str) -> list[list[str]]:
-            seen = b""
-            while not re.search(rf"{re.escape(text)}.*\x1b\[H", seen.decode(), re.DOTALL):
-                seen += os.read(ours, 4096)
-            drawn = seen.decode().replace("\x1b[K", "").split("\x1b[H")[1:-1]
-            return [one.splitlines() for one in drawn]
-
-        yield read
-        running.send_signal(signal.SIGINT)
-        assert running.stderr
-        assert running.stderr.read() == b""
-    os.close(ours)
-    assert running.returncode == 0
+def test_watching_as_a_program(lb1: Host) -> None:
+    done = lb1.run(["bash", "-c", "l4lb top --interval 0.05 --json | head -2"])
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first.keys() == second.keys() == {"eth0"}
+    (web,) = second["eth0"]["services"]
+    assert all("packets_per_second" in one for one in web["backends"])
+    assert "has no such service, but web" in l4lb(lb1, "top", "--service", "x", code=1)
 
 
-def test_watching_on_a_terminal(lb1: Host) -> None:
-    """The table stays in place until Ctrl-C, and shows what there is room for."""
-    with watching(lb1, rows=4, columns=30) as read:
-        first = read("more lines")[0]
-    assert [line.replace("\x1b[J", "") for line in first] == [
-        "web on eth0 (native), 192.0.2.",
-        first[1],
-        "... 2 more lines",
-        "",
-    ]
-    assert first[1].startswith("203.0.113.21") and len(first[1]) == 30
-
-
-def test_watching_what_comes_and_goes(lb1: Host) -> None:
+def test_watching_what_comes_and_goes(lab: Lab, lb1: Host) -> None:
+    """On a terminal, until Ctrl-C."""
     l4lb(lb1, "remove", "eth0")
-    with watching(lb1, rows=24, columns=80) as read:
-        assert read("balance.")[0][0] == "This host does not balance."
+    with terminal(lb1.inside("l4lb", "top", "--interval", "0.1"), ENVIRONMENT) as there:
+        there.until(lambda lines: "This host does not balance." in lines)
         l4lb(lb1, "apply", "-", given=DEPLOYED)
-        assert read(" pps )")[-1][0] == "web on eth0 (native), 192.0.2.10 tcp 80"
+        there.until(lambda lines: lines[2:] and lines[2].startswith("SERVICE "))
+        answered = who(lab, 21001)
+        lines = there.until(lambda lines: WEB[answered] in lines[3] and " 0 pps" not in lines[0])
+        assert lines[-1].startswith("1-2 of 2, sorted by rate ")
         lb1.run(["ip", "link", "set", "eth0", "xdp", "off"])
-        assert read("brings it back")[-1][0].startswith("no balancer is attached to eth0; ")
+        there.until(lambda lines: lines[1].startswith("no balancer is attached to eth0; "))
+        there.press("\x03")
+        assert there.end() == 0

@@ -33,6 +33,21 @@ from tests.fleet.rig.readme import blocks
 from tests.fleet.rig.services import VIP, WEB
 
 DOCUMENTED = (CHECKOUT / "docs/status-page.md").read_text()
+WRITTEN = {
+    r'plain("a\u202eb\nc")': r"a\u{202e}b\u{a}c",
+    'plain("<b>é名")': "<b>é名",
+    "scaled(null)": "\u2013",
+    "scaled(0)": "0",
+    "scaled(0.34)": "0.3",
+    "scaled(999)": "999",
+    "scaled(999.9)": "1.0\u202fk",
+    "scaled(12345678)": "12\u202fM",
+    "grouped(1234567)": "1\u202f234\u202f567",
+    "ago(59)": "59 s",
+    "ago(900)": "15 min",
+    "ago(90000)": "25 h",
+}
+"""What the page's own functions say."""
 CONTRAST = """
 (() => {
     const light = (color) => {
@@ -106,6 +121,10 @@ def test_hostile_names_are_nothing_but_text(page: Browser) -> None:
     assert set(page.requests) == {PAGE, f"{PAGE}status.json"}
 
 
+def test_how_it_is_written(page: Browser) -> None:
+    assert {call: page.evaluate(call) for call in WRITTEN} == WRITTEN
+
+
 def test_who_has_only_a_keyboard(page: Browser) -> None:
     stops = []
     for _n in range(40):
@@ -173,6 +192,17 @@ def test_it_can_be_read(page: Browser, width: int, dark: bool) -> None:
     lightness = [int(one) for one in color.strip("rgb()").split(",")]
     assert (max(lightness) < 64) is dark
     assert page.picture().startswith(b"\x89PNG")
+
+
+def test_a_balancer_that_is_paused(lb1: Host, page: Browser) -> None:
+    assert "paused" not in page.text()
+    l4lb(lb1, "pause", "eth0")
+    try:
+        page.until(lambda: "eth0 is paused; l4lb resume eth0 ends that" in page.text())
+        assert "paused since" in page.text()
+    finally:
+        l4lb(lb1, "resume", "eth0")
+    page.until(lambda: "paused" not in page.text())
 
 
 def test_an_agent_that_does_not_answer(lb1: Host, page: Browser) -> None:

@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looking: status and stats."""
+"""Looking: status, stats and top."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -28,12 +27,13 @@ from ..operations import here
 from ..operations.report import attachment, health, health_told
 from ..operations.sampler import Sampler
 from ..operations.table import table, title
-from ..printable import clipped, printable
 from .output import show, show_json, tell
+from .screen import drawing, terminal
+from .screen.look import SORTS, Look
+from .screen.rows import Sample, sample
 from .usage import IDLE, OUTDATED, seconds
 
 _NOTHING = "This host does not balance."
-_HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def add_commands(commands: Any) -> None:
@@ -54,24 +54,45 @@ def add_commands(commands: Any) -> None:
         description="Show packets and bytes of each backend since it was added, and rates. Exit\n"
         "code 4 if what should balance does not, else 0.",
     )
+    _add_what(command)
+    command.add_argument("--json", action="store_true", help="what the module l4lb_stats reports")
+    command.set_defaults(run=stats)
+
+    command = commands.add_parser(
+        "top",
+        help="what is busy, what is wrong, again and again",
+        description="Show the backends, those with the most packets first, with their health and\n"
+        "what is dropped, again and again until q, or Ctrl-C. s sorts by something else,\n"
+        "r the other way round, / shows only rows that have a text in them, arrows and\n"
+        "pages scroll. If it is not on a terminal, it goes on printing all rows.",
+    )
+    _add_what(command)
+    command.add_argument(
+        "--sort",
+        choices=[*SORTS],
+        default=Look.sort,
+        metavar="KEY",
+        help=f"{', '.join(SORTS)} (default: %(default)s)",
+    )
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="what the module l4lb_stats reports, a line each time; without digests",
+    )
+    command.set_defaults(run=top)
+
+
+def _add_what(command: argparse.ArgumentParser) -> None:
+    """What counters are shown of, and how often."""
     command.add_argument("interface", nargs="?", metavar="INTERFACE", help="default: all of them")
     command.add_argument("--service", metavar="NAME", help="only this service")
-    command.add_argument(
-        "--watch", action="store_true", help="go on until Ctrl-C; in place, if on a terminal"
-    )
     command.add_argument(
         "--interval",
         type=seconds,
         default=1.0,
         metavar="SECONDS",
-        help="over which rates are measured (default: 1); 0 shows no rates",
+        help="over which rates are measured (default: 1); of stats, 0 shows no rates",
     )
-    command.add_argument(
-        "--json",
-        action="store_true",
-        help="what the module l4lb_stats reports, one line each time; no digests if watched",
-    )
-    command.set_defaults(run=stats)
 
 
 # status
@@ -204,16 +225,9 @@ def _mode(live: Live) -> str:
 
 
 def stats(options: argparse.Namespace) -> int:
-    """Show counters, once or again and again."""
+    """Show counters."""
     require_root()
-    if options.watch and not options.interval:
-        raise ConfigError("--interval", options.interval, "--watch needs more than 0 seconds")
-    compared = options.json and not options.watch
-    sampler = Sampler(options.interface, options.service, compared)
-    if options.watch:
-        with contextlib.suppress(KeyboardInterrupt):
-            _watch(sampler, options)
-        return 0
+    sampler = Sampler(options.interface, options.service, options.json)
     try:
         if options.interval:
             sampler.take()
@@ -237,34 +251,53 @@ def _lines(found: dict[str, Any], problems: list[str]) -> list[str]:
     return table(found) or ([] if problems else [_NOTHING])
 
 
-def _watch(sampler: Sampler, options: argparse.Namespace) -> None:
-    """Go on for ever, whatever comes and goes; but what was misspelt is not waited for."""
-    with contextlib.suppress(IdleError):
-        sampler.take()
-    in_place = sys.stdout.isatty() and not options.json
-    while True:
-        time.sleep(options.interval)
+# top
+
+
+def top(options: argparse.Namespace) -> int:
+    """Show what is busy and what is wrong, again and again."""
+    if not options.interval:
+        raise ConfigError("--interval", options.interval, "top needs more than 0 seconds")
+    require_root()
+    watch = _Watch(Sampler(options.interface, options.service))
+    with contextlib.suppress(IdleError):  # but what was misspelt is not waited for
+        watch.start()
+    look = Look(options.sort)
+    with contextlib.suppress(KeyboardInterrupt):
+        if not options.json and terminal.is_there():
+            terminal.show(watch.take, options.interval, look)
+            return 0
+        while True:
+            time.sleep(options.interval)
+            seen = watch.take()
+            if options.json:
+                show_json(watch.found)
+                for problem in seen.problems:
+                    tell(problem)
+            else:
+                show([*drawing.text(seen, look, time.strftime("%H:%M:%S")), ""])
+            sys.stdout.flush()
+    return 0
+
+
+class _Watch:
+    """Looks again and again, whatever comes and goes."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.found: dict[str, Any] = {}
+        """The last that was seen."""
+        self._sampler, self._at = sampler, time.monotonic()
+
+    def start(self) -> None:
+        """Raises L4lbError if that will never do, as a service that does not exist."""
+        self.found = self._sampler.take()
+
+    def take(self) -> Sample:
+        """What is there now; what is not is a problem."""
+        before, then = self.found, self._at
         try:
-            found, problems = sampler.take(), sampler.problems
+            self.found, problems = self._sampler.take(), self._sampler.problems
         except L4lbError as e:
-            found, problems = {}, [str(e)]
-        if options.json:
-            show_json(found)
-            for problem in problems:
-                tell(problem)
-        elif in_place:
-            _show_in_place([*_lines(found, problems), *problems])
-        else:
-            show([*_lines(found, problems), *problems, ""])
-        sys.stdout.flush()
-
-
-def _show_in_place(lines: list[str]) -> None:
-    """As much as there is room for on the terminal, which may have another size each time."""
-    columns, rows = shutil.get_terminal_size()
-    rows -= 1  # the cursor's
-    if len(lines) > rows:
-        lines[rows - 1 :] = [f"... {len(lines) - rows + 1} more lines"]
-    sys.stdout.write(_HOME)
-    show((clipped(printable(line), columns) for line in lines), start=_CLEAR_LINE)
-    sys.stdout.write(_CLEAR_REST)
+            self.found, problems = {}, [str(e)]
+        self._at = time.monotonic()
+        return sample(self.found, before, self._at - then, problems)

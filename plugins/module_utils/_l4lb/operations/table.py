@@ -122,14 +122,14 @@ def _lay_out(lines: list[_Line], with_rates: bool) -> list[str]:
 def _numbers(counters: _Counters, with_rates: bool) -> str:
     packets, kbytes = counters.packets, counters.bytes // 1000
     if not with_rates:
-        return f" {_scaled(packets, 8, 'pkts')} {_scaled(kbytes, 11, 'bytes', 'K')}"
-    pps = _scaled(int(counters.packets_per_second), 6, "pps")
-    mbits = _scaled(int(counters.bits_per_second / 1e6), 4, "bits/s", "M")
-    sums = _scaled(packets, 7, "pkts"), _scaled(kbytes, 7, "bytes", "K")
+        return f" {scaled(packets, 8, 'pkts')} {scaled(kbytes, 11, 'bytes', 'K')}"
+    pps = scaled(int(counters.packets_per_second), 6, "pps")
+    mbits = scaled(int(counters.bits_per_second / 1e6), 4, "bits/s", "M")
+    sums = scaled(packets, 7, "pkts"), scaled(kbytes, 7, "bytes", "K")
     return f" {sums[0]} ( {pps} ) {sums[1]} ( {mbits} )"
 
 
-def _scaled(value: int, digits: int, unit: str, prefix: str = "") -> str:
+def scaled(value: int, digits: int, unit: str, prefix: str = "") -> str:
     """A number in a column for so many digits, in a larger unit if it has more, cut off.
 
     prefix: of the unit that `value` is in.

@@ -22,6 +22,9 @@ from .packet import Packet
 from .run import Trial, Verdict
 from .ways import Way, way
 
+_FOR_NOBODY = ("malformed", "fragment", "bad_source", "no_service", "no_backend")
+"""Drops before a backend is picked."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -82,6 +85,7 @@ class Explanation:
 
     mode: of the interface. names: of interfaces that packets leave by. cpus: how many there are.
     remembers: whether the service uses the flow table. memory: by CPU, where it knows the flow.
+    only: the backend of all new flows of a service without a lookup table; None: it has none.
     others: services at the same address.
     standing: None: there is no service.
     watched: whether an agent is at work.
@@ -98,6 +102,7 @@ class Explanation:
     remembers: bool = False
     memory: dict[int, Memory] = field(default_factory=dict)
     slot: Slot | None = None
+    only: Address | None = None
     servers: tuple[Server, ...] = ()
     others: tuple[Service, ...] = ()
     standing: Standing | None = None
@@ -139,6 +144,7 @@ class _Inquiry:
             service is not None and remembers(service, config),
             memory,
             slot,
+            self._only(),
             tuple(self._servers(outcomes, memory, slot)),
             tuple(one for one in config.services if one.address == self._packet.flow.destination),
             trial.manifest.standings[service.name] if service else None,
@@ -191,15 +197,15 @@ class _Inquiry:
         latest = min(memory.values(), key=lambda one: one.silence, default=None)
         for cpu, tried in self._trial.run(self._packet).items():
             known = latest if self._packet.error else memory.get(cpu)  # errors ask all CPUs
-            chosen = tried.verdict.backend or self._chosen(known, slot)
+            chosen = tried.verdict.backend or self._chosen(tried.verdict, known, slot)
             alike.setdefault((tried.verdict, chosen), []).append(cpu)
         found = (Outcome(tuple(cpus), *both) for both, cpus in alike.items())
         return sorted(found, key=lambda one: -len(one.cpus))
 
-    def _chosen(self, memory: Memory | None, slot: Slot | None) -> Backend | None:
+    def _chosen(self, verdict: Verdict, memory: Memory | None, slot: Slot | None) -> Backend | None:
         """For whom a packet would have been that is not sent."""
         trial = self._trial
-        if trial.service is None:
+        if trial.service is None or verdict.reason in _FOR_NOBODY:
             return None
         address = slot.holder if slot else self._only()
         if memory and memory.counts:
@@ -207,9 +213,8 @@ class _Inquiry:
         return next((one for one in trial.service.backends if one.address == address), None)
 
     def _only(self) -> Address | None:
-        """The backend of all new flows of a service without a lookup table."""
         trial = self._trial
-        if trial.service is None:
+        if trial.service is None or trial.slot is not None:
             return None
         usable = trial.manifest.standings[trial.service.name].usable
         return trial.service.backends[usable[0]].address if usable else None

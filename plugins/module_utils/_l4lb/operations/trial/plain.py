@@ -85,6 +85,7 @@ def of_explanation(found: Explanation) -> dict[str, Any]:
         },
         "scheduler": service.scheduler if service else None,
         "slot": slot and {**asdict(slot), "owner": str(slot.owner), "holder": str(slot.holder)},
+        "only": found.only and str(found.only),
         "results": [_outcome(found, one) for one in found.outcomes],
         "backends": [_server(found, one) for one in found.servers],
         "agent": found.watched,

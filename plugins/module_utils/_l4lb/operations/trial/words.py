@@ -106,8 +106,7 @@ def _memory(cpu: int, one: Memory) -> str:
 def _scheduler(found: Explanation, service: Service) -> str:
     name, slot = service.scheduler, found.slot
     if slot is None:
-        backend = found.outcomes[0].chosen
-        return "one backend takes all new flows" if backend else "no backend takes new flows"
+        return f"all new flows go to {found.only}" if found.only else "nobody takes new flows"
     place = f"{name}, slot {slot.number} of {slot.slots}"
     if slot.owner == slot.holder:
         return f"{place}: {slot.holder}"

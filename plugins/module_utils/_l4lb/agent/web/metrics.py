@@ -15,7 +15,7 @@ from ...metrics.seen import Counted, Seen
 from ...metrics.text import Metrics
 from .message import Handler, Request, Response
 
-Look = Callable[[], "tuple[Host, Sequence[Seen]]"]
+Look = Callable[[], tuple[Host, Sequence[Seen]]]
 """What there is now; it is called in another thread."""
 
 

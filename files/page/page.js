@@ -360,6 +360,10 @@ function hopsCard(name, hops) {
 function hostCard(name, balancer, now) {
   const kept = balancer.upkeep;
   const facts = [["Configuration", h("span", {}, h("span", { class: "code" }, balancer.digest), `, generation ${balancer.generation}`)]];
+  for (const [vip, { announced, reason }] of Object.entries(balancer.announcement)) {
+    const told = announced ? inWords("good", "announced") : inWords("warn", plain(`not announced: ${reason}`));
+    facts.push([h("span", { class: "code" }, vip), told]);
+  }
   if (kept) {
     const last = kept.last ? [", last ", since(kept.last.at, now), `: ${plain(kept.last.done)}`] : [];
     facts.push(["Repairs", h("span", {}, `${kept.repairs} since `, since(kept.since, now), ...last)]);
@@ -408,6 +412,8 @@ function troublesOf(answer) {
       const [mood, words] = moodOf(service);
       if (mood === "bad" || mood === "warn") found.set(`${service.name} on ${name}: ${words}`, mood);
     }
+    for (const [vip, { announced, reason }] of Object.entries(balancer.announcement || {}))
+      if (!announced) found.set(`${vip} is not announced: ${reason}`, "warn");
     const hops = balancer.next_hops;
     if (hops && hops.without_route.count) found.set(`${name}: ${count(hops.without_route.count, "backend has", "backends have")} no route`, "bad");
     if (hops && hops.unresolved) found.set(`${name}: ${count(hops.unresolved, "next hop does", "next hops do")} not answer`, "warn");

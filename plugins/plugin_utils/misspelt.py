@@ -24,28 +24,25 @@ display = Display()
 PREFIX = "l4lb_"
 _OF_PLAYBOOKS = (
     *("hosts", "serial", "gather_facts"),
-    *(
-        "backend",
-        "balancer",
-        "balancer_state",
-        "service",
-        "wait",
-        "wait_timeout",
-        "quiet",
-        "force",
-        "interval",
-        "ignore",
-        "report_file",
-    ),
+    *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval"),
+    *("ignore", "report_file", "balancer", "balancer_state"),
 )
 _OF_SERVERS = (
     *BACKEND,
     *real_server.OPTIONS,
     *("keep", "verify", "setup", "balancer_group", "hosts", "serial", "has", "result"),
 )
+_OF_BGP = (
+    *("state", "asn", "router_id", "peers", "password", "multihop", "med", "communities"),
+    *("bfd", "bfd_interval", "bfd_multiplier", "hold_time", "configuration"),
+)
 _RESULTS = ("result", "measured")
 KNOWN = frozenset(
-    (*CONFIG, *RUN, *ROLE, *_OF_PLAYBOOKS, *_RESULTS, *(f"backend_{name}" for name in _OF_SERVERS))
+    (
+        *(*CONFIG, *RUN, *ROLE, *_OF_PLAYBOOKS, *_RESULTS),
+        *(f"backend_{name}" for name in _OF_SERVERS),
+        *(f"bgp_{name}" for name in _OF_BGP),
+    )
 )
 """Without the prefix: what roles and playbooks of the collection read or set."""
 _LIKENESS = 0.85

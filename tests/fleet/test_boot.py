@@ -154,6 +154,7 @@ def play(inside: list[str], name: str, *arguments: str, failed: int = 0) -> int:
         "ansible_python_interpreter": "/usr/bin/python3",
         "l4lb_hosts": "localhost",
         "l4lb_interface": "eth0",
+        "l4lb_announce": True,
         "l4lb_services": [{**service, "backends": [backend]}],
     }
     playbook = Path(sys.executable).with_name("ansible-playbook")
@@ -207,6 +208,14 @@ def await_repair(inside: list[str], what: str) -> None:
         shown = run(inside, "l4lb", "status")
 
 
+def await_route(inside: list[str], route: str) -> None:
+    """Until the agent announces a VIP."""
+    deadline = time.monotonic() + 60
+    while run(inside, "ip", "route", "show", "table", "214") != route:
+        assert time.monotonic() < deadline, run(inside, "l4lb", "status")
+        time.sleep(0.2)
+
+
 def test_a_reboot(lb1: Host) -> None:
     with booted(lb1) as inside:
         predicted = play(inside, "deploy", "--check")
@@ -258,6 +267,16 @@ def test_a_reboot(lb1: Host) -> None:
             run(inside, "ip", "link", "set", "eth0", "address", address)
             await_repair(inside, f"-> {address}")
         assert play(inside, "deploy", "--skip-tags", "packages") == 0
+
+        # At shutdown traffic is to go elsewhere, which ends with the next boot, or by hand.
+        await_route(inside, "blackhole 192.0.2.10 proto 214 metric 214")
+        run(inside, "systemctl", "stop", "l4lb-withdraw")
+        assert run(inside, "ip", "route", "show", "table", "214") == ""
+        assert "until the next boot" in run(inside, "l4lb", "status")
+        run(inside, "systemctl", "start", "l4lb-withdraw")
+        await_route(inside, "blackhole 192.0.2.10 proto 214 metric 214")
+        ends = run(inside, "systemctl", "show", "--value", "--property=After", "l4lb-withdraw")
+        assert {"l4lb-agent.service", "network.target", "bird.service"} <= {*ends.split()}
 
         # A removal that fails leaves what it found, and so it does for the next boot.
         run(inside, "mount", "--bind", "/etc/l4lb", "/etc/l4lb")

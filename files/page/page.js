@@ -8,7 +8,7 @@
 const PAUSE = 2000; // milliseconds from one answer to the next question
 const SHARE = 20; // nor does the agent spend more than this part of its time on one page
 const PATIENCE = 15000;
-const MANY = 16; // backends that are shown without being asked for
+const MANY = 16; // of a service or of all: so many backends are shown without being asked for
 const byId = (id) => document.getElementById(id);
 
 // Elements. Text only ever becomes text.
@@ -263,6 +263,7 @@ function serviceCard(name, service, answer) {
     ["Bits/s", "number"],
     ["Packets", "number"],
   ];
+  const isOpen = few(answer) || (["warn", "bad"].includes(mood) && service.backends.length <= MANY);
   const title = plain(service.name);
   const traits = [service.scheduler, service.encapsulation, service.check ? `check: ${service.check}, at least ${service.min_healthy} healthy` : null];
   return h(
@@ -283,7 +284,7 @@ function serviceCard(name, service, answer) {
       chart("bits/s", " bits/s", service.history.bits_per_second, seconds),
     ),
     service.backends.length
-      ? folded(`${key}/backends`, count(service.backends.length, "backend", "backends"), mood === "warn" || mood === "bad" || few(answer), () =>
+      ? folded(`${key}/backends`, count(service.backends.length, "backend", "backends"), isOpen, () =>
           table(`Backends of ${title}`, columns, rows(), "backends"),
         )
       : null,
@@ -360,6 +361,10 @@ function hopsCard(name, hops) {
 function hostCard(name, balancer, now) {
   const kept = balancer.upkeep;
   const facts = [["Configuration", h("span", {}, h("span", { class: "code" }, balancer.digest), `, generation ${balancer.generation}`)]];
+  for (const [vip, { announced, reason }] of Object.entries(balancer.announcement)) {
+    const told = announced ? inWords("good", "announced") : inWords("warn", plain(`not announced: ${reason}`));
+    facts.push([h("span", { class: "code" }, vip), told]);
+  }
   if (kept) {
     const last = kept.last ? [", last ", since(kept.last.at, now), `: ${plain(kept.last.done)}`] : [];
     facts.push(["Repairs", h("span", {}, `${kept.repairs} since `, since(kept.since, now), ...last)]);
@@ -408,6 +413,8 @@ function troublesOf(answer) {
       const [mood, words] = moodOf(service);
       if (mood === "bad" || mood === "warn") found.set(`${service.name} on ${name}: ${words}`, mood);
     }
+    for (const [vip, { announced, reason }] of Object.entries(balancer.announcement || {}))
+      if (!announced) found.set(`${vip} is not announced: ${reason}`, "warn");
     const hops = balancer.next_hops;
     if (hops && hops.without_route.count) found.set(`${name}: ${count(hops.without_route.count, "backend has", "backends have")} no route`, "bad");
     if (hops && hops.unresolved) found.set(`${name}: ${count(hops.unresolved, "next hop does", "next hops do")} not answer`, "warn");

@@ -24,19 +24,8 @@ display = Display()
 PREFIX = "l4lb_"
 _OF_PLAYBOOKS = (
     *("hosts", "serial", "gather_facts"),
-    *(
-        "backend",
-        "balancer",
-        "balancer_state",
-        "service",
-        "wait",
-        "wait_timeout",
-        "quiet",
-        "force",
-        "interval",
-        "ignore",
-        "report_file",
-    ),
+    *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval"),
+    *("ignore", "report_file", "balancer", "balancer_state"),
 )
 _OF_SERVERS = (
     *BACKEND,

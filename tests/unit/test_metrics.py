@@ -125,12 +125,13 @@ def seen(*services: dict[str, Any], **options: Any) -> Seen:
         return {ONE: good, TWO: bad} if service.check else {}
 
     data_path: Any = Maps()
-    return Seen("eth0", "native", False, data_path, found, checks, Kept(2, False))
+    announced = [ip_address(WEB["address"])]
+    return Seen("eth0", "native", False, data_path, found, announced, checks, Kept(2, False))
 
 
 def text(*balancers: Seen, openmetrics: bool = False, per_backend: bool = True) -> str:
-    slices = Metrics(per_backend).text(HOST, balancers, openmetrics)
-    return b"".join(slices).decode()
+    metrics = Metrics(per_backend)
+    return b"".join(metrics.text(HOST, metrics.know(balancers), openmetrics)).decode()
 
 
 def samples(*balancers: Seen, **options: bool) -> dict[str, float]:
@@ -217,7 +218,7 @@ def test_without_those_of_backends() -> None:
 
 @pytest.mark.parametrize("openmetrics", [False, True])
 def test_each_family_is_told_once_and_as_it_is_declared(openmetrics: bool) -> None:
-    found = text(seen(WEB, DNS), Seen("eth1"), openmetrics=openmetrics)
+    found = text(seen(WEB, DNS, announce=True), Seen("eth1"), openmetrics=openmetrics)
     told = re.findall(r"^# TYPE (\S+) (\S+)$", found, re.MULTILINE)
     assert [name for name, _kind in told] == [
         one.name if openmetrics else one.sample for one in FAMILIES
@@ -283,30 +284,27 @@ def digest(*services: dict[str, Any], **options: Any) -> str:
     return str(found)
 
 
-def test_the_digest_is_that_of_what_decides_where_flows_go() -> None:
+def test_the_digest_is_that_of_others_of_the_same_configuration() -> None:
     usual = digest(WEB, DNS)
-    turned = {**WEB, "backends": WEB["backends"][::-1]}
-    assert digest(DNS, turned) == usual
-    assert digest(WEB, DNS, source_address="192.0.2.2", mode="generic") == usual
+    assert digest(DNS, WEB, source_address="192.0.2.2") == usual
     assert digest(WEB) != usual
-    assert digest(WEB, DNS, hash_seed=1) != usual
-    lighter = {**WEB, "backends": [{**WEB["backends"][0], "weight": 2}, WEB["backends"][1]]}
-    assert digest(lighter, DNS) != usual
-    by_jhash, by_turned = ({**one, "scheduler": "jhash"} for one in (WEB, turned))
-    assert digest(by_jhash) != digest(by_turned), "there the order decides"
 
 
 def test_what_is_the_same_is_found_out_once_and_follows_a_change() -> None:
     metrics, balancer = Metrics(), seen(WEB)
+    (first,) = metrics.know([balancer])
+    (again,) = metrics.know([balancer])
+    assert again.known is first.known
+    (other,) = metrics.know([seen(WEB, DNS)])
+    assert other.known.services.keys() == {"web", "dns"}
 
-    def told(one: Seen) -> tuple[int, bytes]:
-        slices = [*metrics.text(HOST, [one], False)]
-        return len(slices), b"".join(slices)
 
-    first, second = told(balancer), told(balancer)
-    assert second[0] < first[0]
-    assert first[1] == second[1]
-    assert b'service="dns"' in told(seen(WEB, DNS))[1]
+def test_announcement() -> None:
+    other = {**DNS, "address": "192.0.2.11"}
+    name = 'l4lb_service_announced{{interface="eth0",service="{}"}}'.format
+    found = samples(seen(WEB, other, announce=True))
+    assert (found[name("web")], found[name("dns")]) == (1, 0)
+    assert name("web") not in samples(seen(WEB, other))
 
 
 @pytest.mark.parametrize(

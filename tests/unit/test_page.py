@@ -140,6 +140,7 @@ CONFIG = parse_config(
         ],
     }
 )
+VIP = ip_address("192.0.2.10")
 DOWN = ip_address("203.0.113.22")
 
 
@@ -194,6 +195,10 @@ def document(recorder: Recorder, **upkeep: Any) -> dict[str, Any]:
 
 def test_the_shape(recorder: Recorder) -> None:
     upkeep = Record(repairs=1, at=7.5, done="set it").shown(3.9)
+    config = replace(CONFIG, announce=True)
+    reading = recorder.readings["eth0"]
+    recorder.readings["eth0"] = replace(reading, manifest=replace(reading.manifest, config=config))
+    recorder.announcement = {VIP: {"announced": False, "reason": "eth0 is down"}, DOWN: {}}
     found = document(recorder, eth0=upkeep)
     assert found["version"] == "1.2.3"
     assert found["history"] == {"seconds": STEP, "points": POINTS}
@@ -215,6 +220,7 @@ def test_the_shape(recorder: Recorder) -> None:
         "link_up": True,
         "digest": "d1",
         "generation": 7,
+        "announcement": {"192.0.2.10": {"announced": False, "reason": "eth0 is down"}},
         "upkeep": {
             "since": 3,
             "repairs": 1,

@@ -33,6 +33,7 @@ NAME = 'web "<b>" \\n ü'
 """As strange as a name may be that all shall show as it is."""
 DEPLOYED: dict[str, Any] = {
     "interface": "eth0",
+    "announce": True,
     "services": [
         {
             "name": NAME,

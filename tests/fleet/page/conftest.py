@@ -39,7 +39,7 @@ SERVICES: list[dict[str, Any]] = [
     {**OF_WEB, "name": QUOTES, "port": 81, "check": {"type": "command", "command": SAYS, **CHECK}},
     {**OF_WEB, "name": LONG, "port": 82, "protocol": "udp"},
 ]
-DEPLOYED: dict[str, Any] = {"interface": "eth0", "services": SERVICES}
+DEPLOYED: dict[str, Any] = {"interface": "eth0", "announce": True, "services": SERVICES}
 
 
 @pytest.fixture(scope="session")

@@ -194,15 +194,20 @@ def test_it_can_be_read(page: Browser, width: int, dark: bool) -> None:
     assert page.picture().startswith(b"\x89PNG")
 
 
-def test_a_balancer_that_is_paused(lb1: Host, page: Browser) -> None:
+def test_what_an_operator_has_ended(lb1: Host, page: Browser) -> None:
+    page.until(lambda: "✓ announced" in page.text())
     assert "paused" not in page.text()
+    l4lb(lb1, "withdraw")
     l4lb(lb1, "pause", "eth0")
     try:
         page.until(lambda: "eth0 is paused; l4lb resume eth0 ends that" in page.text())
         assert "paused since" in page.text()
+        page.until(lambda: f"{VIP} is not announced: " in page.text())
     finally:
         l4lb(lb1, "resume", "eth0")
-    page.until(lambda: "paused" not in page.text())
+        l4lb(lb1, "announce")
+    page.until(lambda: "✓ announced" in page.text())
+    assert "paused" not in page.text()
 
 
 def test_an_agent_that_does_not_answer(lb1: Host, page: Browser) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..balancer.saved import Saved
@@ -15,6 +15,7 @@ from ..kernel.paths import Paths
 from ..metrics import families, look
 from ..metrics.samples import Host
 from ..metrics.seen import Kept, Seen, no_checks
+from ..model.config import Address
 from ..network import neighbours
 from ..operations import here
 from ..operations.judge import Judge
@@ -48,8 +49,8 @@ class Seeing:
         """All of it; balancers are the interfaces that have one, or should have. It may be called
         in another thread, as it takes long where there are many links and neighbours. Raises
         L4lbError."""
-        kept = self._upkeep.kept()
-        return self._host(), [self._seen(name, kept.get(name)) for name in here.known()]
+        kept, announced = self._upkeep.kept(), look.announced()
+        return self._host(), [self._seen(name, announced, kept.get(name)) for name in here.known()]
 
     def _host(self) -> Host:
         pages = int(Path("/proc/self/statm").read_text().split()[_RESIDENT])
@@ -62,11 +63,11 @@ class Seeing:
         }
         return Host(self._version, neighbours.next_hop_counts(), agent)
 
-    def _seen(self, name: str, kept: Kept | None) -> Seen:
+    def _seen(self, name: str, announced: Collection[Address], kept: Kept | None) -> Seen:
         judge, watch = self._judges.get(name), self._watches.get(name)
         known, checks = judge.known if judge else None, watch.checks if watch else no_checks
         paused = Saved(name, Paths()).paused is not None
         mode = look.mode(name, known.data_path) if known else None
         if known is None or (mode is None and not paused):  # or another program is there by now
-            return look.at(name, kept, checks)
-        return Seen(name, mode, paused, known.data_path, known.manifest, checks, kept)
+            return look.at(name, announced, checks, kept)
+        return Seen(name, mode, paused, known.data_path, known.manifest, announced, checks, kept)

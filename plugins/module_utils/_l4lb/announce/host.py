@@ -5,7 +5,7 @@ agent's: whoever ends something takes its routes out himself, so that it needs n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..datapath.program import DataPath
@@ -91,11 +91,12 @@ def told_of(configs: Iterable[Config], paths: Paths) -> Told:
     return told(paths) if any(config.announce for config in configs) else {}
 
 
-def told(paths: Paths) -> Told:
-    """How it is with all of them. Raises L4lbError."""
+def told(paths: Paths, known: Collection[Side] | None = None) -> Told:
+    """How it is with all of them. known: the balancers, by who has them at hand. Raises
+    L4lbError."""
     there, held = table.routes(), word.withdrawn(paths)
     found = {}
-    for vip, objection in decide(sides(paths), there).items():
+    for vip, objection in decide(sides(paths) if known is None else known, there).items():
         reason = objection.reason if objection else _missing(paths)
         reason = str(held) if held else reason
         announced = there.get(vip) == table.STAYS

@@ -54,9 +54,11 @@ def run(options: argparse.Namespace) -> int:
         name: Kept(one.repairs, bool(one.problem))
         for name, (one, _since) in record.noted(Paths()).items()
     }
-    balancers = [look.at(name, kept.get(name)) for name in here.known()]
+    announced = look.announced()
+    balancers = [look.at(name, announced, kept=kept.get(name)) for name in here.known()]
     host = Host(options.version, neighbours.next_hop_counts())
-    text = Metrics(options.per_backend).text(host, balancers, openmetrics=False)
+    metrics = Metrics(options.per_backend)
+    text = metrics.text(host, metrics.know(balancers), openmetrics=False)
     if options.output is None:
         sys.stdout.buffer.write(b"".join(text))  # in UTF-8, whatever the terminal's encoding
     else:

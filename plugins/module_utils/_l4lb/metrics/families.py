@@ -71,9 +71,9 @@ PAUSED = _of_interface("paused", GAUGE, "Whether an operator has it pause.")
 PROGRAM = _of_interface(
     "program",
     INFO,
-    "How the program is attached, native or generic, and a digest of what it was built from.",
+    "How the program is attached, native or generic, and a digest of its sources.",
     "mode",
-    "build",
+    "program",
 )
 FELL_BACK = _of_interface(
     "generic_fallback",
@@ -83,8 +83,8 @@ FELL_BACK = _of_interface(
 CONFIGURATION = _of_interface(
     "configuration",
     INFO,
-    "A digest of what decides where flows go, holds included, but not health: balancers of the "
-    "same configuration have the same.",
+    "The digest of the configuration, which is the same on all balancers of the same, as in "
+    "l4lb status --json.",
     "digest",
 )
 GENERATION = _of_interface(
@@ -118,6 +118,9 @@ SERVICE_OPEN = _of_service(
     "service_fails_open",
     GAUGE,
     "Whether backends take flows although they are unhealthy, as fewer than min_healthy are not.",
+)
+SERVICE_ANNOUNCED = _of_service(
+    "service_announced", GAUGE, "Whether its VIP is announced; only where VIPs are to be."
 )
 SERVICE_CHECK = _of_service(
     "service_check_duration_seconds",

@@ -5,24 +5,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from ..announce import table
 from ..balancer import live
 from ..balancer.places import Places
 from ..datapath.program import DataPath
 from ..errors import ConfigError
-from ..model.config import Service
+from ..model.config import Address, Service
 from ..network import link
 from .seen import Checks, Kept, Seen, no_checks
 
 
 def at(
-    interface: str, kept: Kept | None = None, checks: Callable[[Service], Checks] = no_checks
+    interface: str,
+    announced: Collection[Address] = (),
+    checks: Callable[[Service], Checks] = no_checks,
+    kept: Kept | None = None,
 ) -> Seen:
-    """What an interface has. Raises L4lbError if that cannot be told."""
+    """What an interface has; all else is as of Seen. Raises L4lbError if that cannot be told."""
     found = live.read(Places.of(interface), must_exist=False)
     paused = found.paused is not None
-    return Seen(interface, found.mode, paused, found.data_path, found.manifest, checks, kept)
+    return Seen(
+        interface,
+        found.mode,
+        paused,
+        found.data_path,
+        found.manifest,
+        announced,
+        checks,
+        kept,
+    )
+
+
+def announced() -> set[Address]:
+    """VIPs that this host announces, traffic to which is not asked to go elsewhere. Raises
+    KernelError."""
+    return {vip for vip, metric in table.routes().items() if metric == table.STAYS}
 
 
 def mode(interface: str, data_path: DataPath) -> str | None:

@@ -16,6 +16,8 @@ from .exposition import Sample, Value, labelled
 from .families import FAILURES, Family
 from .seen import Counted
 
+_DIGITS = 16
+"""Of digests, as datapath/digests.py has them."""
 _Samples = Callable[[Counted], Iterable[Sample]]
 
 
@@ -55,7 +57,9 @@ def _flow_event(name: str) -> _Samples:
 
 def _program(one: Counted) -> Iterator[Sample]:
     if one.seen.mode:
-        more = labelled({"mode": one.seen.mode, "build": one.known.build})
+        build = one.seen.manifest.build if one.seen.manifest else {}
+        program = str(build.get("sources", ""))[:_DIGITS]
+        more = labelled({"mode": one.seen.mode, "program": program})
         yield "", f"{one.known.interface},{more}", 1
 
 
@@ -95,6 +99,12 @@ def _fails_open(one: Counted, service: Service) -> int | None:
     if not one.seen.manifest or not service.check:
         return None
     return int(one.seen.manifest.standings[service.name].fails_open)
+
+
+def _announced(one: Counted, service: Service) -> int | None:
+    if not one.seen.manifest or not one.seen.manifest.config.announce:
+        return None
+    return int(service.address in one.seen.announced)
 
 
 def _unhealthy(one: Counted, service: Service) -> int | None:
@@ -197,6 +207,7 @@ OF_BALANCERS: Mapping[Family, _Samples] = {
     families.SERVICE_USABLE: _of_services(_usable),
     families.SERVICE_UNHEALTHY: _of_services(_unhealthy),
     families.SERVICE_OPEN: _of_services(_fails_open),
+    families.SERVICE_ANNOUNCED: _of_services(_announced),
     families.SERVICE_CHECK: _service_checks,
     families.SERVICE_FAILURES: _service_failures,
     families.BACKEND_PACKETS: _counted(lambda one: one.packets),

@@ -8,20 +8,17 @@ All of it is found in steps, between which a caller may do other work.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..datapath import counters, flows
+from ..datapath.digests import Digests
 from ..datapath.program import DataPath
 from ..maps.manifest import Manifest
 from ..model.config import Address, Config, Service
 from .checks import CheckCounts
 from .exposition import labelled
 
-_DIGITS = 16
 Checks = Mapping[Address, CheckCounts]
 """Of the backends of a service that are checked."""
 
@@ -46,6 +43,7 @@ class Seen:
 
     mode: that it is attached in; None: it is not.
     data_path, manifest: None where there is none, or where it cannot be read.
+    announced: VIPs that are announced.
     checks: what came of the checks of a service's backends. kept: None: nobody says.
     """
 
@@ -54,6 +52,7 @@ class Seen:
     paused: bool = False
     data_path: DataPath | None = None
     manifest: Manifest | None = None
+    announced: Collection[Address] = ()
     checks: Callable[[Service], Checks] = no_checks
     kept: Kept | None = None
 
@@ -63,69 +62,39 @@ class Seen:
         return self.manifest.config.services if self.manifest else ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Known:
     """What is the same as long as the configuration is, so that it is found out once: labels, as
-    they are written, and a digest."""
+    they are written, and the digest of the configuration, empty if it is not known.
+
+    services, backends: by the name of the service; of the backends in their order.
+    """
 
     config: Config | None
     interface: str
-    services: dict[str, str] = field(default_factory=dict)
-    backends: dict[str, list[str]] = field(default_factory=dict)
-    """Service -> those of its backends, in their order."""
+    services: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, list[str]] = field(default_factory=dict)
     digest: str = ""
-    build: str = ""
-    """A digest of what the program was built from."""
 
     @classmethod
-    def of(cls, seen: Seen) -> tuple[Known, Iterator[None]]:
-        """With the steps that it takes until it is whole."""
-        config = seen.manifest.config if seen.manifest else None
-        known = cls(config, labelled({"interface": seen.interface}))
-        if seen.manifest:
-            known.build = _digest(hashlib.sha256(_json(dict(seen.manifest.build))))
-        return known, known._find_out()
+    def of(cls, seen: Seen) -> Known:
+        """It takes a tenth of a second where there are very many backends."""
+        interface = labelled({"interface": seen.interface})
+        if not seen.data_path or not seen.manifest:
+            return cls(None, interface)
+        services = {
+            one.name: f"{interface},{labelled({'service': one.name})}" for one in seen.services
+        }
+        backends = {
+            one.name: [f'{services[one.name]},backend="{each.address}"' for each in one.backends]
+            for one in seen.services
+        }
+        digest = Digests(seen.data_path, seen.manifest).configuration
+        return cls(seen.manifest.config, interface, services, backends, digest)
 
     def is_of(self, seen: Seen) -> bool:
         """Whether it still holds."""
         return self.config is (seen.manifest.config if seen.manifest else None)
-
-    def _find_out(self) -> Iterator[None]:
-        if self.config is None:
-            return
-        whole = hashlib.sha256(_json(_of_fleet(self.config)))
-        for service in sorted(self.config.services, key=lambda one: one.name):
-            label = f"{self.interface},{labelled({'service': service.name})}"
-            self.services[service.name] = label
-            self.backends[service.name] = [
-                f'{label},backend="{backend.address}"' for backend in service.backends
-            ]
-            whole.update(_json(_dump(service)))
-            yield
-        self.digest = _digest(whole)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True).encode()
-
-
-def _digest(whole: Any) -> str:
-    """As people compare them."""
-    text: str = whole.hexdigest()
-    return text[:_DIGITS]
-
-
-def _of_fleet(config: Config) -> list[Any]:
-    """What decides where flows go, besides services. Nobody shall guess a seed by it."""
-    return [config.options(shown=True)[name] for name in ("hash_seed", "udp_timeout", "gue_port")]
-
-
-def _dump(service: Service) -> dict[str, Any]:
-    """A service whatever the order of its backends, where that makes no difference."""
-    backends = [one.options for one in service.backends]
-    if service.scheduler != "jhash":
-        backends.sort(key=lambda one: str(one["address"]))
-    return {**service.options, "backends": backends}
 
 
 @dataclass

@@ -19,25 +19,27 @@ class Metrics:
     def __init__(self, per_backend: bool = True) -> None:
         """per_backend: whether there are those of each backend, too."""
         self._families = [one for one in FAMILIES if per_backend or not one.per_backend]
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, Known | None] = {}
 
-    def text(self, host: Host, balancers: Sequence[Seen], openmetrics: bool) -> Iterator[bytes]:
-        """The slices, some of which are empty. Raises L4lbError if maps cannot be read."""
-        counted = []
+    def know(self, balancers: Sequence[Seen]) -> list[Counted]:
+        """What there is to count, which takes long if it is new, so it may be another thread's to
+        find out."""
+        known = {seen.interface: self._known.get(seen.interface) for seen in balancers}
+        there = []
         for seen in balancers:
-            known = self._known.get(seen.interface)
-            if known is None or not known.is_of(seen):
-                known, steps = Known.of(seen)
-                for _step in steps:
-                    yield b""
-                self._known[seen.interface] = known
-            one = Counted(seen, known)
+            now = known[seen.interface]
+            if now is None or not now.is_of(seen):
+                now = known[seen.interface] = Known.of(seen)
+            there.append(Counted(seen, now))
+        self._known = known
+        return there
+
+    def text(self, host: Host, there: Sequence[Counted], openmetrics: bool) -> Iterator[bytes]:
+        """The slices, some of which are empty. Raises L4lbError if maps cannot be read."""
+        for one in there:
             for _step in one.find_out():
                 yield b""
-            counted.append(one)
-        for name in self._known.keys() - {seen.interface for seen in balancers}:
-            self._known.pop(name, None)
-        yield from sliced(self._lines(host, counted, openmetrics))
+        yield from sliced(self._lines(host, there, openmetrics))
 
     def _lines(self, host: Host, counted: Sequence[Counted], openmetrics: bool) -> Iterator[str]:
         for family in self._families:

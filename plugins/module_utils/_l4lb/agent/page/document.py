@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ...announce.host import of_balancer
 from ...datapath.counters import Count
 from ...maps.reasons import ANSWERS, DROPS, FLOW_EVENTS
 from ...model.config import Service
@@ -77,7 +78,8 @@ def slices(
     for place, name in enumerate(names):
         yield f"{',' if place else ''}{json.dumps(name)}:".encode()
         if name in readings:
-            yield from _balancer(readings[name], upkeep.get(name))
+            announced = of_balancer(recorder.announcement, readings[name].manifest.config)
+            yield from _balancer(readings[name], upkeep.get(name), announced)
         else:
             left: dict[str, Any] = {
                 "problem": recorder.problems[name],
@@ -88,7 +90,9 @@ def slices(
     yield b"}}\n"
 
 
-def _balancer(reading: Reading, upkeep: dict[str, Any] | None) -> Iterator[bytes]:
+def _balancer(
+    reading: Reading, upkeep: dict[str, Any] | None, announced: Mapping[str, Any]
+) -> Iterator[bytes]:
     manifest, history, now = reading.manifest, reading.history, reading.now
     head = {
         "problem": None,
@@ -97,6 +101,7 @@ def _balancer(reading: Reading, upkeep: dict[str, Any] | None) -> Iterator[bytes
         "link_up": reading.live.link.is_up,
         "digest": reading.digest,
         "generation": manifest.generation,
+        "announcement": announced,
         "upkeep": upkeep,
         "next_hops": reading.hops.shown(),
         "drops": now.drops,

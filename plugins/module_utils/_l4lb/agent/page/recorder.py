@@ -14,14 +14,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ...announce.decide import Side
+from ...announce.host import Told, idle, told
 from ...balancer.live import Live, at_work
 from ...balancer.places import Places
 from ...datapath.digests import Digests
 from ...datapath.program import DataPath
 from ...errors import L4lbError
+from ...kernel.paths import Paths
 from ...maps.manifest import Manifest
 from ...model.config import Config
-from ...network import link
+from ...network import link, rtnetlink
 from ...operations import here
 from ...operations.judge import Judge, Judged
 from ...operations.sampler import remedied
@@ -47,6 +50,7 @@ class Reading:
     now: Counts
     before: Counts | None = None
     seconds: float = 0.0
+    program: int = 0
 
 
 class Recorder:
@@ -60,6 +64,7 @@ class Recorder:
         """By interface."""
         self.problems: dict[str, str] = {}
         """Interface -> why nothing can be read of it, and what to do."""
+        self.announcement: Told = {}
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -79,6 +84,16 @@ class Recorder:
             self.problems.pop(name, None)
         for name in names:
             await self._take(name)
+        with contextlib.suppress(L4lbError, OSError):  # the agent says so
+            self.announcement = await asyncio.to_thread(self._announced)
+
+    def _announced(self) -> Told:
+        readings = self.readings.items()
+        if not any(one.manifest.config.announce for _name, one in readings):
+            return {}
+        links = rtnetlink.links()
+        sides = [Side(one.manifest, idle(name, links, one.program)) for name, one in readings]
+        return told(Paths(), sides)
 
     async def _take(self, name: str) -> None:
         balancer = self._balancers.setdefault(name, _Balancer(name))
@@ -137,6 +152,7 @@ class _Balancer:
             now,
             before,
             at - then,
+            data_path.program.id,
         )
 
     def _digest(self, data_path: DataPath, manifest: Manifest) -> str:

@@ -11,11 +11,11 @@ from typing import Callable
 
 from ...metrics.exposition import OPENMETRICS, PROMETHEUS, wants_openmetrics
 from ...metrics.samples import Host
-from ...metrics.seen import Seen
+from ...metrics.seen import Counted, Seen
 from ...metrics.text import Metrics
 from .message import Handler, Request, Response
 
-Look = Callable[[], "tuple[Host, Sequence[Seen]]"]
+Look = Callable[[], tuple[Host, Sequence[Seen]]]
 """What there is now; it is called in another thread."""
 
 
@@ -26,10 +26,14 @@ def answers(look: Look, per_backend: bool) -> Handler:
     """
     metrics = Metrics(per_backend)
 
+    def prepare() -> tuple[Host, list[Counted]]:
+        host, balancers = look()
+        return host, metrics.know(balancers)
+
     async def answer(request: Request) -> Response:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
-        host, balancers = await asyncio.to_thread(look)
-        body = metrics.text(host, balancers, openmetrics)
+        host, there = await asyncio.to_thread(prepare)
+        body = metrics.text(host, there, openmetrics)
         return Response(OPENMETRICS if openmetrics else PROMETHEUS, body, {"Vary": "Accept"})
 
     return answer

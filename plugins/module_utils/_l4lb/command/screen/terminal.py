@@ -49,7 +49,7 @@ def _ended_by(*signals: signal.Signals) -> Iterator[None]:
     """Have them end the process so that the terminal is left as it was."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)
+        raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, end) for number in signals}
     try:

@@ -23,7 +23,8 @@ LONGEST_PASSWORD = 80
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _RESERVED = {0, 23456, 65535, 2**32 - 1}
 """By RFC 7607, RFC 6793 and RFC 7300."""
-_U16, _U32 = 2**16 - 1, 2**32 - 1
+_U16 = 2**16 - 1
+_U32 = 2**32 - 1
 
 
 def bgp(options: Mapping[str, Any], errors: str = "raise") -> Any:

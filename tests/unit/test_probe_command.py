@@ -85,7 +85,7 @@ def test_arguments_are_not_a_shell_s() -> None:
         "trap '' TERM INT HUP; echo $$ >{file}; while :; do sleep 1; done",
         "sleep 60 & echo $! >{file}; wait",
         "yes & echo $! >{file}; wait",
-        "kill -STOP $$ & echo $$ >{file}; sleep 60",
+        "echo $$ >{file}; kill -STOP $$; sleep 60",
     ],
 )
 def test_a_timeout_ends_all_of_it(text: str, tmp_path: Path) -> None:

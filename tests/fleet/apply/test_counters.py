@@ -148,12 +148,14 @@ def test_stats(lab: Lab, lb1: Host, tmp_path: Path) -> None:
     assert negative["msg"] == "interval: -1.0: give a number of seconds, 0 or more"
 
     eth0 = found["eth0"]
-    assert eth0.keys() == {"mode", "services", "drops", "answers", "flow_table"}
+    counted = {"services", "drops", "answers", "flow_table"}
+    compared = {"digest", "versions", "settings", "announcement"}
+    assert eth0.keys() == {"mode", *counted, *compared}
     assert eth0["mode"] == "native"
     assert set(eth0["drops"].values()) == {0}
     web = eth0["services"][1]
     names = ("name", "address", "port", "protocol", "packets", "bytes", "backends")
-    assert web.keys() == set(names)
+    assert web.keys() == {*names, "digests", "options"}
     assert [web[name] for name in names[:4]] == ["web", VIP, 80, "tcp"]
     shown = [(each["address"], each["weight"], each["state"]) for each in web["backends"]]
     assert shown == [

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two balancers that announce their VIPs to a router, which spreads flows over them.
 
-Every test finds both announcing, and leaves them so.
+Every test finds both announcing, and all backends healthy, and leaves them so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BGP: dict[str, Any] = {
         {"name": "router6", "address": ROUTER[1], "asn": 64500},
     ],
 }
-CHECK = {"type": "tcp", "interval": 0.3, "timeout": 0.3}
+CHECK = {"type": "tcp", "interval": 0.5, "timeout": 0.5}
 
 
 def services(**options: Any) -> list[dict[str, Any]]:
@@ -134,6 +134,17 @@ class Fleet:
                 raise AssertionError("it has not come to pass")
             time.sleep(0.05)
 
+    def agree(self) -> bool:
+        """Whether all backends are healthy to both balancers: until then they pick others."""
+        states = [json.loads(l4lb(host, "status", "--json")) for host in self.balancers]
+        health = [one["health"] for state in states for one in state.values()]
+        return not any(
+            backend.get("reason")
+            for found in health
+            for backends in found.values()
+            for backend in backends.values()
+        )
+
     def until_hops(self, *names: str) -> None:
         self.until(lambda: self.hops() == self.hops(VIP6) == set(names))
 
@@ -191,8 +202,10 @@ def deployed(lab: Lab) -> Iterator[Fleet]:
 @pytest.fixture
 def fleet(deployed: Fleet) -> Iterator[Fleet]:
     deployed.until_hops(*BALANCERS)
+    deployed.until(deployed.agree)
     yield deployed
     deployed.until_hops(*BALANCERS)
+    deployed.until(deployed.agree)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ WRONG: dict[str, tuple[list[str], Any, str]] = {
     "no name": (["remove", "a/b"], None, "interface: 'a/b': not an interface name"),
     "nobody to restore": (["restore", "eth9"], None, "eth9: interface: 'eth9': no such interface"),
     "no balancer": (["stats", "lo"], None, "no balancer is attached to lo"),
-    "nothing to watch": (["stats", "--watch", "--interval", "0"], None, "--interval: 0.0: --watch"),
+    "nothing to watch": (["top", "--interval", "0"], None, "--interval: 0.0: top needs more"),
     "no address": (["drain", "web1"], None, "ADDRESS: 'web1': not an IP address"),
     "no backend": (["enable", "10.0.0.1"], None, "address: '10.0.0.1': eth0 has no such backend"),
     "no weight": (["weight", WEB["web1"], "256"], None, "weight: 256: give a whole number from 0"),

@@ -255,6 +255,7 @@ def test_each_ends_what_it_has_said(tmp_path: Path) -> None:
     for until_boot in (False, True):
         word.withdraw(paths, by="upgrade")
         word.withdraw(paths, until_boot)
+        assert who() == "operator"
         word.withdraw(paths, by="upgrade")
         word.announce(paths, by="upgrade")
         assert who() == "operator"

@@ -39,11 +39,12 @@ class Withdrawn:
 
 
 def withdrawn(paths: Paths) -> Withdrawn | None:
-    """What holds; None: the host announces what it serves."""
+    """What holds, the operator's word first; None: the host announces what it serves."""
+    found = []
     for path, until_boot in ((_lasting(paths), False), (_passing(paths), True)):
         with contextlib.suppress(OSError):
-            return Withdrawn(path.stat().st_mtime, until_boot, _speaker(path))
-    return None
+            found.append(Withdrawn(path.stat().st_mtime, until_boot, _speaker(path)))
+    return min(found, key=lambda one: one.by != OPERATOR, default=None)
 
 
 def withdraw(paths: Paths, until_boot: bool = False, by: str = OPERATOR) -> None:

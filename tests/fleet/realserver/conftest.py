@@ -18,7 +18,7 @@ TOPOLOGY = CHECKOUT / "lab/topologies/tunnels.yml"
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    with laboratory("s", TOPOLOGY) as lab:
+    with laboratory("rs", TOPOLOGY) as lab:
         yield lab
 
 

@@ -61,7 +61,7 @@ class Screen:
         first = max(1, numbers[0])
         if order == "H":
             self._row, self._column = first - 1, max(1, numbers[-1]) - 1 if numbers[1:] else 0
-        elif order in "ABd":
+        elif order in {"A", "B", "d"}:
             self._row = {"A": self._row - first, "B": self._row + first}.get(order, first - 1)
         elif order in "CDG":
             self._column = {"C": self._column + first, "D": self._column - first}.get(

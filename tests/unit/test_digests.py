@@ -8,12 +8,11 @@ from array import array
 from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.lookup import command
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath import digests
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.datapath.program import DataPath
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps import numbering
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.edits import change_backend
@@ -46,9 +45,9 @@ class Balancer:
 
     def digests(self) -> dict[str, str]:
         """All there are, in one."""
-        maps = SimpleNamespace(lookup_tables=SimpleNamespace(lookup=self.tables.get))
+        maps: Any = SimpleNamespace(lookup_tables=SimpleNamespace(lookup=self.tables.get))
         (service,) = self.manifest.config.services
-        made = digests.Digests(cast("DataPath", maps), self.manifest)
+        made = digests.Digests(maps, self.manifest)
         return {"balancer": made.configuration, **made.of_service(service)}
 
     def judged(self, address: str, verdict: Verdict) -> Balancer:

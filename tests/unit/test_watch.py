@@ -198,6 +198,17 @@ def test_most_backends_of_several_services_at_once_are_an_alarm() -> None:
     play(Scene(manifest(3, services=("web", "mail"))), act)
 
 
+def test_the_alarm_comes_while_verdicts_cannot_be_carried_out() -> None:
+    async def act(scene: Scene) -> None:
+        scene.kernel.busy = 1_000_000
+        scene.answers = dict.fromkeys((ONE, TWO), SILENT)
+        await scene.until_said("verdicts cannot be carried out")
+        assert not any("at once" in line for line in scene.lines)
+        await scene.until_said("at once")
+
+    play(Scene(manifest(3, services=("web", "mail"), interval=1, fall=1)), act)
+
+
 def test_the_alarm_ends_with_what_is_deployed_no_more() -> None:
     async def act(scene: Scene) -> None:
         scene.answers = dict.fromkeys(map(ip_address, ("10.0.0.1", "10.0.0.2")), SILENT)

@@ -202,7 +202,8 @@ class _Agent:
         if watch.manifest is None:
             return None
         idle = host.idle(name, links, self._judges[name].program)
-        return Side(watch.manifest, idle, watch.unknown())
+        announces = watch.manifest.config.announce  # else there may be very many for nothing
+        return Side(watch.manifest, idle, watch.unknown() if announces else ())
 
     async def _look_at_all(self) -> None:
         """At the balancers that there are by now. Raises HostError if another process must."""

@@ -238,8 +238,8 @@ class Watch:
         """Have the data plane follow, as soon as it can."""
         trouble = "verdicts cannot be carried out"
         await asyncio.sleep(_COALESCE)
-        self._look_out()
         while self._dirty:
+            self._look_out()
             keys, self._dirty = self._dirty, set()
             try:
                 self.look()  # services may have come and gone, or have other names

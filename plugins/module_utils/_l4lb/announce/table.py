@@ -35,7 +35,7 @@ def routes() -> dict[Address, int]:
     found: dict[Address, int] = {}
     for family in _FAMILIES.values():
         head = _ROUTE.pack(family, 0, 0, 0, TABLE, 0, 0, 0, 0)
-        body = head + netlink.attribute(_RTA_TABLE, TABLE.to_bytes(4, "little"))
+        body = head + netlink.attribute(_RTA_TABLE, struct.pack("=I", TABLE))
         try:
             bodies = netlink.dumped(_GETROUTE, body, strict=True)
         except KernelError as e:

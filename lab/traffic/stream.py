@@ -17,6 +17,8 @@ from lab.traffic.background import Background
 if TYPE_CHECKING:
     from lab.host import Host
 
+SO_RCVBUFFORCE = 33  # as in lab/servers/echo.py
+ROOM = 1 << 20  # bytes for answers that wait, as on a busy machine many do
 QUIET = 0.5  # seconds without an answer after which none is under way any more
 
 
@@ -41,6 +43,7 @@ class Stream(Background):
         self.sockets = [host.socket(family, socket.SOCK_DGRAM) for _flow in range(flows)]
         for each in self.sockets:
             each.setblocking(False)
+            each.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
             each.connect(address)
 
     def await_answers(self, flows: list[int] | None = None) -> None:

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import listed
 from ansible_collections.xdp.l4lb.plugins.plugin_utils import fleet
-from ansible_collections.xdp.l4lb.plugins.plugin_utils.fleet import KINDS, Finding
+from ansible_collections.xdp.l4lb.plugins.plugin_utils.fleet import (
+    KINDS,
+    Finding,
+    wrong_results_told,
+)
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.overview import overview as overview_of
 
 
@@ -21,7 +24,7 @@ def differences(results: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[
     ignored = [ignore] if isinstance(ignore, str) else [*ignore]
     if unknown := [kind for kind in ignored if kind not in KINDS]:
         raise AnsibleFilterError(f"l4lb_ignore: {unknown[0]!r}: choose among {', '.join(KINDS)}")
-    with _wrong_results_told():
+    with wrong_results_told():
         found = fleet.fleet_of(results)
         findings = fleet.differences(found)
     serious = [one for one in findings if one.kind not in ignored]
@@ -36,7 +39,7 @@ def differences(results: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[
 def overview(results: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[str, Any]:
     """What a page about the fleet shows; see overview.yml."""
     found = differences(results, ignore)
-    with _wrong_results_told():
+    with wrong_results_told():
         title = found["summary"].partition(":")[0]
         return {**found, "title": title, **overview_of(fleet.fleet_of(results))}
 
@@ -46,7 +49,7 @@ def refusal_to_withdraw(results: Mapping[str, Any], balancer: str, force: bool =
     if balancer not in results:
         those = listed(sorted(results)) or "none"
         return f"l4lb_balancer: {balancer!r}: this run is for other balancers: {those}"
-    with _wrong_results_told():
+    with wrong_results_told():
         found = fleet.fleet_of(results)
         if absent := [one.text for one in found.absent if balancer in one.who]:
             return absent[0]
@@ -61,14 +64,6 @@ def refusal_to_withdraw(results: Mapping[str, Any], balancer: str, force: bool =
             " or give l4lb_force=true"
         )
     return ""
-
-
-@contextlib.contextmanager
-def _wrong_results_told() -> Iterator[None]:
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError) as e:
-        raise AnsibleFilterError(f"not results of l4lb_stats: {e!r}") from e
 
 
 def _summary(hosts: Sequence[str], findings: Sequence[Finding]) -> str:

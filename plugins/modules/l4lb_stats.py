@@ -135,7 +135,9 @@ ansible_facts:
           returned: when O(digests)
           sample: {echo_rate: 1000, mode: auto}
         announcement:
-          description: VIP -> whether a routing daemon is to announce it.
+          description:
+            - VIP -> whether a routing daemon is to announce it. While the host is withdrawn, C(withdrawn_by) says by whom,
+              which is V(operator) but where C(l4lb withdraw --by) says otherwise.
           type: dict
           returned: always, empty unless the balancer has O(xdp.l4lb.l4lb#module:announce=true)
           sample: {"192.0.2.10": {"announced": false, "reason": "no backend of web takes new flows"}}

@@ -9,11 +9,13 @@ right and the few are named, unless they are as many.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.printable import listed, printable
 
 KINDS: Mapping[str, str] = {
@@ -76,6 +78,15 @@ class Fleet:
     balancers: list[Balancer] = field(default_factory=list)
     absent: list[Finding] = field(default_factory=list)
     idle: list[Finding] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def wrong_results_told() -> Iterator[None]:
+    """Raises AnsibleFilterError for what `fleet_of` and others cannot read."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as e:
+        raise AnsibleFilterError(f"not results of l4lb_stats: {e!r}") from e
 
 
 def fleet_of(results: Mapping[str, Any]) -> Fleet:

@@ -25,7 +25,7 @@ PREFIX = "l4lb_"
 _OF_PLAYBOOKS = (
     *("hosts", "serial", "gather_facts"),
     *("backend", "service", "wait", "wait_timeout", "quiet", "force", "interval"),
-    *("ignore", "report_file", "balancer", "balancer_state"),
+    *("ignore", "report_file", "balancer", "balancer_state", "min_serving"),
 )
 _OF_SERVERS = (
     *BACKEND,

@@ -235,3 +235,43 @@ def test_a_word(tmp_path: Path) -> None:
     word.announce(paths)
     assert word.withdrawn(paths) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_ends_what_it_has_said(tmp_path: Path) -> None:
+    """But the operator all, and nobody else what he has said."""
+    paths = Paths(etc=tmp_path / "etc", run=tmp_path / "run")
+
+    def who() -> str | None:
+        found = word.withdrawn(paths)
+        return found.by if found else None
+
+    word.withdraw(paths, by="upgrade")
+    assert who() == "upgrade"
+    assert str(word.withdrawn(paths)).startswith("withdrawn by upgrade since ")
+    word.announce(paths, by="backup")
+    assert who() == "upgrade"
+    word.announce(paths, by="upgrade")
+    assert who() is None
+    for until_boot in (False, True):
+        word.withdraw(paths, by="upgrade")
+        word.withdraw(paths, until_boot)
+        assert who() == "operator"
+        word.withdraw(paths, by="upgrade")
+        word.announce(paths, by="upgrade")
+        assert who() == "operator"
+        word.announce(paths)
+        assert who() is None
+    word.withdraw(paths, by="upgrade")
+    word.announce(paths)
+    assert who() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"two words", b"upgrade\x1b[2J"])
+def test_a_word_of_nobody_is_the_operator_s(tmp_path: Path, content: bytes) -> None:
+    """As after a crash: who cannot be told does not lose his word to others."""
+    paths = Paths(etc=tmp_path / "etc", run=tmp_path / "run")
+    word.withdraw(paths)
+    (paths.etc / "withdrawn").write_bytes(content)
+    word.announce(paths, by="upgrade")
+    found = word.withdrawn(paths)
+    assert found and found.by == "operator"

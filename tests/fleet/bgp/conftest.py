@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from lab import Lab
 from lab.build import LAB
 from lab.host import Host
+from lab.traffic.connections import Connections
 from tests.fleet.rig.command import l4lb
 from tests.fleet.rig.labs import laboratory, plan
 from tests.fleet.rig.play import changed, playbook, role
@@ -28,6 +30,8 @@ BALANCERS = {
     "lb1": ("203.0.113.11", "2001:db8:2::11"),
     "lb2": ("203.0.113.12", "2001:db8:2::12"),
 }
+SPARE = {"lb3": ("203.0.113.13", "2001:db8:2::13")}
+"""One more, of which the router does not know."""
 ROUTER = ("203.0.113.1", "2001:db8:2::1")
 KEY = "not a secret"
 BGP: dict[str, Any] = {
@@ -133,6 +137,20 @@ class Fleet:
         self.until(lambda: self.hops() == self.hops(VIP6) == set(names))
 
 
+@contextmanager
+def connections(fleet: Fleet) -> Iterator[None]:
+    """Open ones over both balancers, none of which is lost."""
+    with (
+        Connections(fleet.client, (VIP, ECHO), 24) as four,
+        Connections(fleet.client, (VIP6, ECHO), 24) as six,
+    ):
+        four.await_rounds()
+        yield
+        for each in (four, six):
+            each.await_rounds(4)
+            assert each.broken == {}
+
+
 def announced(host: Host) -> list[str]:
     """The routes to VIPs of a balancer."""
     shown = [host.run(["ip", f"-{version}", "route", "show", "table", "214"], check=False).stdout
@@ -140,8 +158,8 @@ def announced(host: Host) -> list[str]:
     return "".join(shown).splitlines()
 
 
-def start_agent(host: Host) -> None:
-    host.start("agent", ["l4lb", "agent"])
+def start_agent(host: Host, *arguments: str) -> None:
+    host.start("agent", ["l4lb", "agent", *arguments])
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +169,11 @@ def lab() -> Iterator[Lab]:
     del hosts["web3"], hosts["web4"], hosts["router"]["routes"]
     # TCP would look for another way by itself, and hide an outage
     hosts["client"]["sysctls"] = {"net.core.txrehash": 0}
+    for name, (four, six) in SPARE.items():
+        interface = {"to": "router/servers", "addresses": [f"{four}/24", f"{six}/64"]}
+        hosts[name] = {**hosts["lb1"], "interfaces": {"eth0": interface}}
+        for server in ("web1", "web2"):
+            hosts[server] = {**hosts[server], "balancers": [*hosts[server]["balancers"], four, six]}
     with laboratory("bg", topology) as lab:
         router = lab.host("router")
         for name in (*BALANCERS, "web1", "web2"):  # a bridge would flood frames for one that is cut

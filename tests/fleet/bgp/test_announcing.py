@@ -8,23 +8,21 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from lab.host import Host
-from lab.traffic.connections import Connections
 from tests.fleet.bgp.conftest import (
     DEPLOYED,
     VIP6,
     Fleet,
     announced,
+    connections,
     services,
     start_agent,
     start_echo,
     told,
 )
 from tests.fleet.rig.command import l4lb
-from tests.fleet.rig.services import ECHO, VIP
+from tests.fleet.rig.services import VIP
 
 ROUTES = [
     f"blackhole {VIP} proto 214 metric 214 ",
@@ -32,20 +30,6 @@ ROUTES = [
 ]
 OTHERS = ["198.51.100.77/32", "192.0.2.99/32"]
 """Routes of somebody else in our table."""
-
-
-@contextmanager
-def connections(fleet: Fleet) -> Iterator[None]:
-    """Open ones over both balancers, none of which is lost."""
-    with (
-        Connections(fleet.client, (VIP, ECHO), 24) as four,
-        Connections(fleet.client, (VIP6, ECHO), 24) as six,
-    ):
-        four.await_rounds()
-        yield
-        for each in (four, six):
-            each.await_rounds(4)
-            assert each.broken == {}
 
 
 def test_what_is_served_is_announced(fleet: Fleet, lb1: Host) -> None:

@@ -88,7 +88,8 @@ def forget(paths: Paths) -> None:
 
 
 Told = Mapping[Address, Mapping[str, Any]]
-"""VIP -> whether it is `announced`, and for what `reason` it is not; None if it is."""
+"""VIP -> whether it is `announced`, and for what `reason` it is not, None if it is; while the host
+is withdrawn, `withdrawn_by`, who says so."""
 
 
 def told_of(configs: Iterable[Config], paths: Paths) -> Told:
@@ -100,12 +101,14 @@ def told(paths: Paths, known: Collection[Side] | None = None) -> Told:
     """How it is with all of them. known: the balancers, by who has them at hand. Raises
     L4lbError."""
     there, held = table.routes(), word.withdrawn(paths)
-    found = {}
+    found: dict[Address, dict[str, Any]] = {}
     for vip, objection in decide(sides(paths) if known is None else known, there).items():
         reason = objection.reason if objection else _missing(paths)
         reason = str(held) if held else reason
         announced = there.get(vip) == table.STAYS
         found[vip] = {"announced": announced, "reason": None if announced else reason}
+        if held:
+            found[vip]["withdrawn_by"] = held.by
     return found
 
 

@@ -25,17 +25,18 @@ def withdraw(
     paths: Paths,
     until_boot: bool = False,
     patience: float = 0.0,
+    by: str = word.OPERATOR,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int | None:
     """Announce nothing until `word.announce`.
 
     until_boot: or the next boot. patience: seconds to wait at most for traffic to leave; 0: routes
-        go at once.
+        go at once. by: who says so.
 
     Returns how many packets came to services in the last second; None: that was not waited for.
     Raises L4lbError of some kind.
     """
-    word.withdraw(paths, until_boot)
+    word.withdraw(paths, until_boot, by)
     deadline = time.monotonic() + patience
     there = table.routes()
     if until_boot and not there:

@@ -42,6 +42,7 @@ def add_commands(commands: Any) -> None:
         action="store_true",
         help="end by itself at the next boot, as l4lb-withdraw.service has it at shutdown",
     )
+    _take_speaker(command, "; an operator's own word holds on, whichever comes first")
     command.set_defaults(run=withdraw)
 
     command = commands.add_parser(
@@ -49,7 +50,26 @@ def add_commands(commands: Any) -> None:
         help="end what was begun by withdraw",
         description="Have the VIPs announced again that this host serves.",
     )
+    _take_speaker(command, ": only what was withdrawn by that name is announced again")
     command.set_defaults(run=announce)
+
+
+def _take_speaker(command: argparse.ArgumentParser, means: str) -> None:
+    """Let others than the operator speak."""
+    command.add_argument(
+        "--by",
+        type=_speaker,
+        default=word.OPERATOR,
+        metavar="NAME",
+        help=f"of what does so in an operator's place, as the playbook upgrade{means}",
+    )
+
+
+def _speaker(text: str) -> str:
+    if not word.SPEAKERS.fullmatch(text):
+        remedy = "give small letters, digits and -, at most 31, the first a letter"
+        raise argparse.ArgumentTypeError(f"{text!r}: {remedy}")
+    return text
 
 
 def withdraw(options: argparse.Namespace) -> int:
@@ -60,7 +80,7 @@ def withdraw(options: argparse.Namespace) -> int:
             return 0
         raise L4lbError("this host does not balance")
     there = table.routes()
-    left = leaving.withdraw(Paths(), options.until_boot, options.wait)
+    left = leaving.withdraw(Paths(), options.until_boot, options.wait, options.by)
     lines = [f"{vip} is withdrawn" for vip in there] or ["nothing was announced"]
     if left:
         lines.append(f"{left} packets a second still come to services after {options.wait:g} s")
@@ -68,17 +88,17 @@ def withdraw(options: argparse.Namespace) -> int:
     return 0
 
 
-def announce(_options: argparse.Namespace) -> int:
+def announce(options: argparse.Namespace) -> int:
     """Have it come back."""
     require_root()
     if not here.known():
         raise L4lbError("this host does not balance")
     paths = Paths()
-    word.announce(paths)
+    word.announce(paths, options.by)
     deadline = time.monotonic() + _AGENTS
     found = host.told(paths)
     while not all(one["announced"] for one in found.values()) and lock.agent_is_there(paths):
-        if time.monotonic() > deadline:
+        if word.withdrawn(paths) or time.monotonic() > deadline:
             break
         time.sleep(0.1)
         found = host.told(paths)

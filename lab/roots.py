@@ -19,7 +19,7 @@ DIRECTORY = Path(__file__).resolve().parents[1] / "build/roots"
 # What a balancer needs and a server runs, and what a test looks with.
 PACKAGES = """
 python3-bpfcc python3-pyroute2 linux-headers-{architecture}
-iproute2 ethtool procps nginx-light curl iputils-ping
+iproute2 ethtool procps nginx-light curl iputils-ping frr
 """
 # A host on which nobody has installed anything yet: what Ansible and the laboratory ask for.
 BARE = "python3 iproute2 ethtool procps"

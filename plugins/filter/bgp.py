@@ -11,12 +11,20 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.announce.table import (
+    LEAVES,
+    STAYS,
+    TABLE,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
 from ansible_collections.xdp.l4lb.plugins.plugin_utils.misspelt import PREFIX
 
 COMMON = ("password", "multihop", "med", "communities")
 """Options that all peers have, unless a peer has its own."""
 OF_A_PEER = ("name", "address", "asn", "source", "families", "next_hop4", "next_hop6", *COMMON)
+OF_BIRD = ("router_id", "peers", "password", "multihop")
+"""Options that say what FRR has in its own configuration."""
+ROUTE_MAP = "l4lb"
 FAMILIES = {4: "ipv4", 6: "ipv6"}
 LONGEST_PASSWORD = 80
 """Bytes: TCP_MD5SIG_MAXKEYLEN of linux/tcp.h; RFC 2385 leaves it open."""
@@ -42,6 +50,8 @@ def bgp(options: Mapping[str, Any], errors: str = "raise") -> Any:
 
 def _bgp(options: Mapping[str, Any]) -> dict[str, Any]:
     asn = _asn(options.get("asn"), "asn")
+    if options.get("daemon") == "frr":
+        return _frr(options, asn)
     router_id = options.get("router_id")
     if router_id is not None and not isinstance(_address(router_id, "router_id"), IPv4Address):
         raise ConfigError("router_id", router_id, "give an IPv4 address, also for IPv6 alone")
@@ -65,6 +75,32 @@ def _bgp(options: Mapping[str, Any]) -> dict[str, Any]:
         "bfd_multiplier": _number(options.get("bfd_multiplier", 3), "bfd_multiplier", 2, 255),
         "peers": found,
     }
+
+
+def _frr(options: Mapping[str, Any], asn: int) -> dict[str, Any]:
+    """`frr`: the lines that its configuration is to have, each with the sections that it is in, and
+    as `show running-config` has them."""
+    for option in OF_BIRD:
+        if options.get(option):
+            given = "(hidden)" if option == "password" else options[option]
+            raise ConfigError(option, given, "leave it out, and configure it in FRR itself")
+    med = options.get("med")
+    communities = _communities(options.get("communities"), "communities")
+    plain = [":".join(map(str, one)) for one in sorted(communities) if len(one) == 2]
+    large = [":".join(map(str, one)) for one in sorted(communities) if len(one) == 3]
+    number = 0 if med is None else _number(med, "med", 0, _U32)
+    lines = []
+    for entry, metric, more in ((10, LEAVES, ["graceful-shutdown"]), (20, STAYS, [])):
+        section = f"route-map {ROUTE_MAP} permit {entry}"
+        lines += [[section], [section, f"match metric {metric}"], [section, f"set metric {number}"]]
+        if plain or more:
+            lines.append([section, f"set community {' '.join([*plain, *more])}"])
+        if large:
+            lines.append([section, f"set large-community {' '.join(large)}"])
+    redistribute = f"redistribute table-direct {TABLE} route-map {ROUTE_MAP}"
+    for family in FAMILIES.values():
+        lines.append([f"router bgp {asn}", f"address-family {family} unicast", redistribute])
+    return {"asn": asn, "frr": lines}
 
 
 def _peer(common: Mapping[str, Any], given: object, where: str) -> dict[str, Any]:

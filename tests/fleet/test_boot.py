@@ -277,6 +277,7 @@ def test_a_reboot(lb1: Host) -> None:
         await_route(inside, "blackhole 192.0.2.10 proto 214 metric 214")
         ends = run(inside, "systemctl", "show", "--value", "--property=After", "l4lb-withdraw")
         assert {"l4lb-agent.service", "network.target", "bird.service"} <= {*ends.split()}
+        assert "keepalived.service" in ends.split()
 
         # A removal that fails leaves what it found, and so it does for the next boot.
         run(inside, "mount", "--bind", "/etc/l4lb", "/etc/l4lb")

@@ -82,6 +82,33 @@ def test_both_families_by_one_session() -> None:
     ]
 
 
+def test_what_frr_is_told() -> None:
+    assert bgp({"daemon": "frr", "asn": 64512})["frr"] == [
+        ["route-map l4lb permit 10"],
+        ["route-map l4lb permit 10", "match metric 65535"],
+        ["route-map l4lb permit 10", "set metric 0"],
+        ["route-map l4lb permit 10", "set community graceful-shutdown"],
+        ["route-map l4lb permit 20"],
+        ["route-map l4lb permit 20", "match metric 214"],
+        ["route-map l4lb permit 20", "set metric 0"],
+        *(
+            [
+                "router bgp 64512",
+                f"address-family {family} unicast",
+                "redistribute table-direct 214 route-map l4lb",
+            ]
+            for family in ("ipv4", "ipv6")
+        ),
+    ]
+    said = {"med": 50, "communities": ["64512:7", "64512:1:2", "64511:9"]}
+    lines = bgp({"daemon": "frr", "asn": 64512, **said})["frr"]
+    for entry, more in ((10, " graceful-shutdown"), (20, "")):
+        section = f"route-map l4lb permit {entry}"
+        assert [section, "set metric 50"] in lines
+        assert [section, f"set community 64511:9 64512:7{more}"] in lines
+        assert [section, "set large-community 64512:1:2"] in lines
+
+
 NUMBER = "give a whole number from 1 to 4294967295"
 LONG = "it has 81 bytes; TCP's MD5 signatures take 80"
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -136,6 +163,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (options(peer(), bfd="fast"), "bfd: 'fast': give true or false"),
     (options(peer(), bfd_interval=1), "bfd_interval: 1: give a whole number from 10 to 60000"),
     (options(peer(), bfd_multiplier=1), "bfd_multiplier: 1: give a whole number from 2 to 255"),
+    (
+        options(peer(), daemon="frr"),
+        "peers: [{'address': '203.0.113.1', 'asn': 64500}]: leave it out, and configure it in FRR",
+    ),
+    (
+        {"asn": 64512, "daemon": "frr", "password": "secret"},
+        "password: '(hidden)': leave it out, and configure it in FRR itself",
+    ),
+    ({"asn": 64512, "daemon": "frr", "med": -1}, "med: -1: give a whole number from 0 to"),
     (options(peer(), hold_time=2), "hold_time: 2: give a whole number from 3 to 65535"),
 ]
 

@@ -10,7 +10,9 @@ import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent import record as records
@@ -25,6 +27,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import lock
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations import repair
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.repair import Found
 
 pytestmark = pytest.mark.timeout(60)
@@ -262,3 +265,12 @@ def test_others_see_what_it_knows(scene: Scene, monkeypatch: pytest.MonkeyPatch)
 
     scene.plays(story)
     assert scene.lines[-1] == "eth0 is not as it should be: over"
+
+
+def test_next_hops_of_both_families_have_an_order() -> None:
+    """The kernel forgets all of them when a link was down."""
+    hops = {(2, ip_address(one)) for one in ("2001:db8:2::21", "203.0.113.21", "203.0.113.22")}
+    seen = SimpleNamespace(missing=SimpleNamespace(hops=hops))
+    plan = SimpleNamespace(steps=[repair.KEEP_RESOLVED])
+    told = repair._told(seen, plan)  # type: ignore[arg-type]
+    assert told == ["have the kernel keep 203.0.113.21, 203.0.113.22, 2001:db8:2::21 resolved"]

@@ -8,7 +8,6 @@ Every test finds both announcing, and all backends healthy, and leaves them so.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from lab.host import Host
 from lab.traffic.connections import Connections
 from tests.fleet.rig.command import l4lb
 from tests.fleet.rig.labs import laboratory, plan
-from tests.fleet.rig.play import playbook, run
+from tests.fleet.rig.play import changed, playbook, role
 from tests.fleet.rig.services import ECHO, VIP
 
 PATIENCE = 60.0
@@ -95,22 +94,7 @@ def of_router() -> str:
 
 def speaking(lab: Lab, *arguments: str, limit: str = "balancers", **variables: Any) -> str:
     """Run the role for balancers; what Ansible writes, whatever its exit code."""
-    play = {
-        "hosts": "balancers",
-        "gather_facts": False,
-        "tasks": [{"ansible.builtin.include_role": {"name": "xdp.l4lb.l4lb_bgp"}}],
-    }
-    book = lab.directory / "bgp.yml"
-    book.write_text(json.dumps([play]))
-    given = {f"l4lb_{key}": value for key, value in {**BGP, **variables}.items()}
-    done = run(lab, str(book), "--limit", limit, "-e", json.dumps(given), *arguments)
-    return done.stdout + done.stderr
-
-
-def changed(output: str) -> list[int]:
-    """How many tasks changed something, by balancer; none may have failed."""
-    assert "failed=0" in output and "failed=1" not in output, output
-    return [int(count) for count in re.findall(r"changed=(\d+)", output)]
+    return role(lab, "l4lb_bgp", *arguments, limit=limit, **{**BGP, **variables})
 
 
 class Fleet:

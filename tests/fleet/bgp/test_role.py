@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lab.host import Host
-from tests.fleet.bgp.conftest import KEY, ROUTER, VIP6, Fleet, changed, speaking
+from tests.fleet.bgp.conftest import KEY, ROUTER, VIP6, Fleet, speaking
+from tests.fleet.rig.play import changed
 from tests.fleet.rig.services import VIP
 
 CONFIGURATION, FILE = "/etc/bird/bird.conf", "/etc/bird/l4lb.conf"
@@ -138,3 +139,17 @@ def test_wrong_is_one_error(
 def test_check_mode_where_there_is_no_bird(fleet: Fleet, lb1: Host) -> None:
     with without_bird(lb1):
         assert changed(speaking(fleet.lab, "--check", "--diff", limit="lb1")) == [1]
+
+
+def test_an_frr_that_is_too_old(fleet: Fleet, lb1: Host) -> None:
+    """tests/userlands has one that is not."""
+    if " version 10" in lb1.run(["/usr/lib/frr/bgpd", "--version"]).stdout:
+        pytest.skip("cannot run here: the distribution has an FRR that is new enough")
+    given: dict[str, Any] = {"limit": "lb1", "bgp_daemon": "frr", "bgp_peers": []}
+    output = " ".join(speaking(fleet.lab, **given).split())
+    assert "The host has FRR 8." in output and "10.0 or newer is needed" in output
+    lb1.run(["mv", "/usr/bin/vtysh", "/root/vtysh"])
+    output = " ".join(speaking(fleet.lab, "--check", **given).split())
+    lb1.run(["mv", "/root/vtysh", "/usr/bin/vtysh"])
+    assert "FRR is missing on the host. With l4lb_bgp_daemon: frr the VIPs are given to" in output
+    assert changed(speaking(fleet.lab, **{**given, "bgp_state": "absent"})) == [0]

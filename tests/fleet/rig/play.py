@@ -52,6 +52,22 @@ def playbook(
     return run(lab, f"xdp.l4lb.{name}", "--limit", limit, "-e", given, *arguments, **environment)
 
 
+def role(lab: Lab, name: str, *arguments: str, limit: str = "balancers", **variables: Any) -> str:
+    """Run a role of the collection; what Ansible writes, whatever its exit code."""
+    included = {"ansible.builtin.include_role": {"name": f"xdp.l4lb.{name}"}}
+    book = lab.directory / f"{name}.yml"
+    book.write_text(json.dumps([{"hosts": limit, "gather_facts": False, "tasks": [included]}]))
+    given = json.dumps({f"l4lb_{key}": value for key, value in variables.items()})
+    done = run(lab, str(book), "--limit", limit, "-e", given, *arguments)
+    return done.stdout + done.stderr
+
+
+def changed(output: str) -> list[int]:
+    """How many tasks changed something, by host; none may have failed."""
+    assert "failed=0" in output and "failed=1" not in output, output
+    return [int(count) for count in re.findall(r"changed=(\d+)", output)]
+
+
 def tasks(output: str) -> list[str]:
     """The names of the tasks that a run has shown, skipped ones too."""
     return re.findall(r"^TASK \[(?:xdp\.l4lb\.l4lb : )?(.*)\] \*+$", output, re.MULTILINE)

@@ -1,6 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Failures of so many at once that the balancer is more likely at fault than they are."""
+"""Failures that are this balancer's own: its link is down, or so many fail at once that it is more
+likely at fault than they are."""
 
 from __future__ import annotations
 
@@ -10,6 +11,28 @@ from ..model.config import Address, ServiceKey
 
 _SEVERAL = 2
 """So many services, and so many different backends."""
+
+
+class Links:
+    """Balanced interfaces that are down, or were a moment ago: nobody answers whom nobody can ask.
+    All of it is pure, as below."""
+
+    def __init__(self) -> None:
+        self._down: set[str] = set()
+        self._up: dict[str, float] = {}
+        """Since when, of those that were down."""
+
+    def see(self, name: str, is_down: bool, now: float) -> None:
+        """How an interface is by now."""
+        if is_down:
+            self._down.add(name)
+        elif name in self._down:
+            self._down.remove(name)
+            self._up[name] = now
+
+    def was_down(self, name: str, since: float) -> bool:
+        """Whether it is, or was at some time since then."""
+        return name in self._down or self._up.get(name, since) > since
 
 
 class Outage:

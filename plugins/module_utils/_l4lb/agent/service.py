@@ -15,6 +15,7 @@ import functools
 import resource
 import signal
 import socket
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,10 +37,11 @@ from .aims import Aims, Seen
 from .announcer import Announcer
 from .journal import Journal
 from .notify import notify, watchdog_interval
+from .outage import Links
 from .page.document import Status
 from .page.page import Page
 from .page.recorder import Recorder
-from .probes.answer import Answer
+from .probes.answer import Answer, CannotProbe
 from .probes.prober import Prober
 from .seeing import Seeing
 from .upkeep import Upkeep
@@ -115,6 +117,7 @@ class _Agent:
         self._settling: asyncio.TimerHandle | None = None
         self._judges: dict[str, Judge] = {}
         self._watches: dict[str, Watch] = {}
+        self._links = Links()
         self._followed: dict[str, Config] = {}
         self._look = asyncio.Event()
         self._over = False
@@ -191,6 +194,8 @@ class _Agent:
             self._settling = None
         try:
             links = rtnetlink.links()
+            for link in links:
+                self._links.see(link.name, host.is_down(link), time.monotonic())
             sides = [self._side(name, watch, links) for name, watch in self._watches.items()]
         except L4lbError as e:
             self._journal.alarm(_LOST, str(e))
@@ -258,8 +263,11 @@ class _Agent:
     async def _probe(
         self, interface: str, service: Service, check: Check, address: Address
     ) -> Answer:
-        target = self._aims.target(interface, service, check, address)
-        return await self._prober.probe(check, target)
+        target, began = self._aims.target(interface, service, check, address), time.monotonic()
+        answer = await self._prober.probe(check, target)
+        if not answer.healthy and self._links.was_down(interface, since=began):
+            raise CannotProbe(f"{interface} was down")
+        return answer
 
     def _status(self) -> str:
         """A line for systemctl status."""

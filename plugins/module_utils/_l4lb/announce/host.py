@@ -23,6 +23,11 @@ from .decide import NOBODYS, Side, decide
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 
 
+def is_down(link: LinkEntry) -> bool:
+    """Whether nothing gets through a link."""
+    return link.flags & (_IFF_UP | _IFF_RUNNING) != _IFF_UP | _IFF_RUNNING
+
+
 def idle(name: str, links: Iterable[LinkEntry], program: int = 0) -> str:
     """Why no packet gets from an interface to its backends; empty if they do.
 
@@ -31,7 +36,7 @@ def idle(name: str, links: Iterable[LinkEntry], program: int = 0) -> str:
     link = next((one for one in links if one.name == name), None)
     if link is None:
         return f"there is no interface {name}"
-    if link.flags & (_IFF_UP | _IFF_RUNNING) != _IFF_UP | _IFF_RUNNING:
+    if is_down(link):
         return f"{name} is down"
     if link.xdp_program and link.xdp_program == program:
         return ""

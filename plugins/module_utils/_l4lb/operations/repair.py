@@ -129,7 +129,8 @@ def _detached(live: Live, seen: Observed) -> tuple[str, ...]:
 def _told(seen: Observed, plan: Plan) -> Sequence[str]:
     """The steps of a plan; next hops by their names, which a plan has none for."""
     steps = [step for step in plan.steps if step != KEEP_RESOLVED]
-    if hops := sorted(address for _index, address in seen.missing.hops):
+    addresses = {address for _index, address in seen.missing.hops}
+    if hops := sorted(addresses, key=lambda one: (one.version, int(one))):
         steps.append(f"have the kernel keep {listed(hops)} resolved")
     return steps
 

@@ -243,7 +243,7 @@ def test_each_ends_what_it_has_said(tmp_path: Path) -> None:
 
     def who() -> str | None:
         found = word.withdrawn(paths)
-        return found and found.by
+        return found.by if found else None
 
     word.withdraw(paths, by="upgrade")
     assert who() == "upgrade"

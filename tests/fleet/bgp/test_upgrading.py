@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lab.host import CHECKOUT, Host
+from lab.traffic.requests import Requests
 from tests.fleet.bgp.conftest import (
     CHECK,
     DEPLOYED,
@@ -114,7 +115,11 @@ def test_under_load(upgrades: Upgrades) -> None:
     assert f"nobody would be left that is known to announce {VIP}" in refused
     assert changed(refused) == {"lb1": 0, "lb2": 0, "lb3": 0}
 
-    with connections(upgrades.fleet):
+    with (
+        connections(upgrades.fleet),
+        Requests(upgrades.fleet.client, (VIP, 80), kept=False, connections=2) as requests,
+    ):
+        requests.await_answers()
         with unwritable(lb2):
             failed = upgrades.play(upgrade, 2, **NEW)
         assert "lb2: " in failed and "It stays withdrawn. Mend that and run this again" in failed
@@ -136,4 +141,6 @@ def test_under_load(upgrades: Upgrades) -> None:
         again = upgrades.play(upgrade, **NEW)
         assert changed(again) == {"lb1": 0, "lb2": 0, "lb3": 0}
         assert lb1.log("agent").read_text().count("is withdrawn") == said
+        requests.await_answers()
+        assert requests.failures == []
     l4lb(lb3, "announce")

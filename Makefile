@@ -24,7 +24,7 @@ demo-fleet: setup ## three balancers announce by BGP, fail and are upgraded unde
 
 demo-clean: python ## remove what make demo and make demo-fleet left behind (root)
 	@lab/demo clean
-	@python -m lab.fleet clean
+	@python -m lab.fleet --clean
 
 test: setup ## the stages from lint to machine, with the time of each (root)
 	@tools/stages --beside machine lint unit sanity --then packet fleet molecule userlands

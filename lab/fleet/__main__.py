@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A fleet at work, in a laboratory of its own that stays up afterwards.
 
-    python -m lab.fleet          show it
-    python -m lab.fleet clean    leave nothing behind
+    python -m lab.fleet            show it
+    python -m lab.fleet --quick    without the upgrade, which takes longest
+    python -m lab.fleet --clean    leave nothing behind
 
 The exit code is 1 if clients noticed more than they should have. L4LB_DEMO is another name of the
 laboratory than demo-fleet.
@@ -11,6 +12,7 @@ laboratory than demo-fleet.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -24,6 +26,8 @@ from lab.fleet.load import CONNECTIONS, Load
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lab.fleet.acts import Act
+
 WIDTH = 56
 
 
@@ -34,28 +38,28 @@ def step(title: str, take: Callable[[], object]) -> None:
     try:
         take()
     except LabError:
-        print("FAILED\n")
+        print("FAILED\n", flush=True)
         raise
     print(f"{time.monotonic() - began:5.1f} s")
 
 
-def show(fleet: Fleet) -> int:
+def show(fleet: Fleet, acts: list[Act]) -> int:
     began = time.monotonic()
     print(
         "A CLIENT, A ROUTER, THREE BALANCERS AND SIX SERVERS, each a network namespace of this "
         "machine\n"
     )
     step("Build the laboratory, with BIRD on the router, ECMP and BFD", fleet.build)
-    step("ansible-playbook xdp.l4lb.deploy -e l4lb_backend_hosts=webservers", fleet.deploy)
-    step("Start the agents, which check the servers and announce", fleet.start_agents)
-    step("ansible-playbook bgp.yml: the role l4lb_bgp; start BIRD", fleet.announce)
+    step("ansible-playbook site.yml: roles l4lb_backend, l4lb and l4lb_bgp", fleet.deploy)
+    step("Start the agents, which check and announce, and BIRD", fleet.start_daemons)
     step("Wait until the router spreads flows over all three", fleet.until_spread)
-    noticed = play(fleet)
+    too_much = play(fleet, acts)
     print(next_steps(fleet.lab.name, time.monotonic() - began))
-    return noticed
+    return int(too_much)
 
 
-def play(fleet: Fleet) -> int:
+def play(fleet: Fleet, acts: list[Act]) -> bool:
+    """Whether clients noticed more than they should."""
     print(f"""
 {CONNECTIONS} OPEN CONNECTIONS to {ECHO[0]} and {ECHO[1]}, what comes back compared
 byte for byte; REQUESTS to {WEB[0]} and {WEB[1]}, a connection each
@@ -63,19 +67,19 @@ byte for byte; REQUESTS to {WEB[0]} and {WEB[1]}, a connection each
 {"":{WIDTH}} act took  went on   lost  failed""")
     too_much = False
     with Load(fleet.host("client")) as load:
-        for act in ACTS:
+        for act in acts:
             print(f"{act.title:{WIDTH}}", end="", flush=True)
             took, noticed = act.play(fleet, load)
             lost, failed = (sum(one.values()) for one in (noticed.lost, noticed.failed))
             print(f"{took:7.1f} s{noticed.standstill:7.2f} s{lost:7}{failed:8}")
-            for text, count in (noticed.lost + noticed.failed).most_common():
+            for text, count in sorted((noticed.lost + noticed.failed).items()):
                 print(f"{count:6} {text:.90}")
             too_much |= act.is_harmless and bool(lost or failed)
     print("""
 went on: seconds until the last connection did, at worst
 lost: connections that ended, or brought something else
 failed: requests that were refused, or without answer for 10 s""")
-    return int(too_much)
+    return too_much
 
 
 def next_steps(name: str, took: float) -> str:
@@ -107,19 +111,24 @@ Done in {took:.0f} s. The laboratory stays up. What to try next:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.fleet", description="A fleet at work, in a laboratory of its own."
+    )
+    parser.add_argument("--quick", action="store_true", help="leave out what takes longest")
+    parser.add_argument("--clean", action="store_true", help="leave nothing behind, and end")
+    arguments = parser.parse_args()
     fleet = Fleet(os.environ.get("L4LB_DEMO", "demo-fleet"))
     try:
-        if sys.argv[1:] == ["clean"]:
+        if arguments.clean:
             fleet.clean()
             print(f"{fleet.lab.name}: down")
             return 0
-        if sys.argv[1:]:
-            print("usage: python -m lab.fleet [clean]", file=sys.stderr)
-            return 2
-        return show(fleet)
+        return show(fleet, [act for act in ACTS if act.is_quick or not arguments.quick])
     except LabError as e:
         print(e, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lab.fleet.laboratory import WEB
+from lab.fleet.laboratory import WEB, start_bird
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 class Act:
     """happens: does it, and waits until the router does what comes of it.
 
-    is_harmless: whether no client may notice more than a pause.
+    is_harmless: whether no client may notice more than a pause. is_quick: whether it takes seconds.
     """
 
     title: str
     happens: Callable[[Fleet], None]
     is_harmless: bool = True
+    is_quick: bool = True
 
     def play(self, fleet: Fleet, load: Load) -> tuple[float, Noticed]:
         """How long it took, in seconds, and what clients noticed. Raises LabError."""
@@ -56,13 +57,13 @@ def kill_bird(fleet: Fleet) -> None:
 def bring_back(fleet: Fleet) -> None:
     """Both."""
     fleet.host("router").ip(["link set lb1 up"])
-    fleet.start_bird(fleet.host("lb2"))
+    start_bird(fleet.host("lb2"))
     fleet.until_spread()
 
 
 def upgrade(fleet: Fleet) -> None:
     """Have all three another program."""
-    fleet.playbook("xdp.l4lb.upgrade", "-e", "l4lb_flow_table_size=32768")
+    fleet.playbook("xdp.l4lb.upgrade", flow_table_size=32768)
     fleet.until_spread()
 
 
@@ -84,7 +85,7 @@ ACTS = [
     CUT,
     Act("BIRD of lb2 is killed: lb3 serves alone", kill_bird),
     Act("The link and BIRD are back", bring_back),
-    Act("xdp.l4lb.upgrade: another program on all three, in turn", upgrade),
+    Act("xdp.l4lb.upgrade: another program on all three, in turn", upgrade, is_quick=False),
     Act("All web servers stop: their VIPs are withdrawn", stop_servers, is_harmless=False),
     Act("They start, and are announced", start_servers, is_harmless=False),
 ]

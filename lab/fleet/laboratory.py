@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lab import Lab, LabError
 from lab.build import await_services, start_services
@@ -68,27 +68,15 @@ class Fleet:
         self.lab.down()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def deploy(self) -> None:
-        """Set up backends and balancers."""
-        self.playbook("xdp.l4lb.deploy", "-e", "l4lb_backend_hosts=webservers",
-                      "-e", "l4lb_backend_serial=100%", "-e", "l4lb_serial=100%")  # fmt: skip
+    def deploy(self, book: str = "site.yml", **variables: Any) -> None:
+        """Set up backends and balancers, or a part of it. Raises LabError."""
+        self.playbook(str(self.directory / book), **variables)
 
-    def start_agents(self) -> None:
-        """On a host with systemd the role has done so."""
+    def start_daemons(self) -> None:
+        """On hosts with systemd the roles have done so."""
         for host in self.balancers:
             host.start("agent", ["l4lb", "agent", "--listen", METRICS])
-
-    def announce(self, *arguments: str) -> None:
-        """Have BIRD announce. arguments: of ansible-playbook."""
-        self.playbook(str(self.directory / "bgp.yml"), *arguments)
-        for host in self.balancers:
-            if not host.running("bird"):
-                self.start_bird(host)
-
-    def start_bird(self, host: Host) -> None:
-        """On a host with systemd the package has done so."""
-        host.run(["mkdir", "-p", "/run/bird"])
-        host.start("bird", ["nice", "-n", "-15", "bird", "-f"])
+            start_bird(host)
 
     def start_servers(self) -> None:
         """The web server of each."""
@@ -96,13 +84,14 @@ class Fleet:
             start_services(host, ["nginx"])
             await_services(host)
 
-    def playbook(self, *arguments: str) -> None:
-        """Run one; what it writes is in the log. Raises LabError."""
+    def playbook(self, book: str, **variables: Any) -> None:
+        """Run one, with variables of the roles; what it writes is in the log. Raises LabError."""
+        given = json.dumps({f"l4lb_{key}": value for key, value in variables.items()})
         program = str(Path(sys.executable).with_name("ansible-playbook"))
         own = {"ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         with self.log.open("a") as log:
             done = subprocess.run(
-                [program, "-i", str(self.directory / "inventory.yml"), *arguments],
+                [program, "-i", str(self.directory / "inventory.yml"), "-e", given, book],
                 cwd=CHECKOUT,
                 env={**os.environ, **own},
                 stdin=subprocess.DEVNULL,
@@ -112,7 +101,7 @@ class Fleet:
             )
         if done.returncode:
             end = "\n".join(self.log.read_text().splitlines()[-30:])
-            raise LabError(f"{' '.join(arguments)}: failed\n{end}\nAll of it: {self.log}")
+            raise LabError(f"{book}: failed\n{end}\nAll of it: {self.log}")
 
     # What it is like
 
@@ -131,6 +120,13 @@ class Fleet:
         """Until it sends them to all balancers, to which all backends are healthy."""
         self.until_routed(*(one.name for one in self.balancers))
         until(lambda: all(map(_all_healthy, self.balancers)), "healthy backends")
+
+
+def start_bird(host: Host) -> None:
+    """BIRD of a balancer, which goes before others: on a machine that is busy, BFD would else lose
+    what is there."""
+    host.run(["mkdir", "-p", "/run/bird"])
+    host.start("bird", ["nice", "-n", "-15", "bird", "-f"])
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

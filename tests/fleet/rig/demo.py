@@ -47,15 +47,15 @@ def assert_nothing_left(lab: Lab, networks: set[int]) -> None:
     assert not (CHECKOUT / "build" / lab.name).exists()
 
 
-def assert_shows(page: Path, start: str, shown: str) -> None:
-    """What a page quotes, in the block that starts so, is what the demo prints, but for numbers and
-    what is left out at …"""
+def assert_shows(page: Path, start: str, shown: str, but: str = "…") -> None:
+    """What a page quotes, in the block that starts so, is what the demo prints, but for numbers,
+    for lines that begin with `but`, and for what is left out at …"""
     (quoted,) = re.findall(
         rf"^```text\n({start}.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL
     )
     lines = iter(_shape(shown))
     for line in _shape(quoted):
-        assert line == "…" or line in lines, line
+        assert line.startswith(("…", *_shape(but))) or line in lines, line
 
 
 def _shape(text: str) -> list[str]:

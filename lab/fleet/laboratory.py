@@ -60,7 +60,7 @@ class Fleet:
     def build(self) -> None:
         """From the beginning every time. Raises LabError."""
         self.clean()
-        shutil.copytree(HERE / "inventory", self.directory)
+        shutil.copytree(HERE / "demo.d", self.directory)
         self.lab.up(TOPOLOGY)
 
     def clean(self) -> None:

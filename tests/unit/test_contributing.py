@@ -12,7 +12,7 @@ WHOLE = ("files/bpf", "plugins", "lab", "tests")
 NOT_OURS = {"__pycache__", "output"}
 """Python's, and what ansible-test leaves in tests/."""
 WITHOUT_A_LINE = {"plugins/module_utils", "lab/demo.d", "lab/demo.d/group_vars"}
-WITHOUT_A_LINE |= {"lab/fleet/inventory", "lab/fleet/inventory/group_vars"}
+WITHOUT_A_LINE |= {"lab/fleet/demo.d", "lab/fleet/demo.d/group_vars"}
 
 
 def listed() -> set[str]:

@@ -19,8 +19,12 @@ help: ## list the targets
 demo: setup ## build the laboratory, balance real traffic, show the table (root)
 	@lab/demo
 
-demo-clean: python ## remove what make demo left behind (root)
+demo-fleet: setup ## three balancers announce by BGP, fail and are upgraded under load (root)
+	@python -m lab.fleet
+
+demo-clean: python ## remove what make demo and make demo-fleet left behind (root)
 	@lab/demo clean
+	@python -m lab.fleet --clean
 
 test: setup ## the stages from lint to userlands, with the time of each (root)
 	@tools/stages --beside sanity lint unit --then packet fleet molecule userlands
@@ -96,4 +100,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet fleet-long molecule userlands machine vm gates bench figures fleet-size kernels matrix setup python clean
+.PHONY: help demo demo-fleet demo-clean test lint format unit sanity packet packet-long fleet fleet-long molecule userlands machine vm gates bench figures fleet-size kernels matrix setup python clean

@@ -21,7 +21,6 @@ from lab import Lab
 from lab.host import CHECKOUT, Host
 from tests.fleet.rig.balancers import apply, program
 from tests.fleet.rig.labs import laboratory
-from tests.fleet.rig.readme import blocks
 from tests.pcapng import Frame, frames
 
 CLIENT, VIP, WEB1 = "198.51.100.2", "192.0.2.10", "203.0.113.21"
@@ -73,13 +72,15 @@ class Capture:
 
     def __init__(self, host: Host, *arguments: str) -> None:
         self.host = host
+        host.stop("capture")  # of a test that failed
+        self._others = len(host.log("capture").read_text()) if host.log("capture").exists() else 0
         host.start("capture", ["l4lb", "capture", "eth0", *arguments])
         wait(lambda: "sees packets" in self.text or not host.running("capture"))
         assert "sees packets" in self.text, self.text
 
     @property
     def text(self) -> str:
-        return self.host.log("capture").read_text()
+        return self.host.log("capture").read_text()[self._others :]
 
     def end(self) -> str:
         """What it has written once it has ended by itself."""
@@ -120,8 +121,8 @@ def test_a_file(lab: Lab) -> None:
     assert told == [
         *[("eth0 before", sent), ("eth0 after", sent)] * 2,
         ("eth0 before", "dropped: no_backend, service bare"),
-        ("eth0 before", f"answered: echo_reply, services {NAME}, bare, web"),
-        ("eth0 after", f"answered: echo_reply, services {NAME}, bare, web"),
+        ("eth0 before", f"answered: echo_reply, services bare, {NAME}, web"),
+        ("eth0 after", f"answered: echo_reply, services bare, {NAME}, web"),
     ]
     came, left = Ether(found[0].data), Ether(found[1].data)
     assert came[UDP].dport == 53 and came[IP].dst == VIP
@@ -133,13 +134,13 @@ def test_a_file(lab: Lab) -> None:
 
 def tracers(host: Host) -> int:
     """How many tracing programs the kernel has."""
-    return host.run(["bpftool", "prog", "show"]).stdout.count("name capture_")
+    return len(re.findall("name capture_e", host.run(["bpftool", "prog", "show"]).stdout))
 
 
 def test_it_ends_with_its_process(lab: Lab) -> None:
     """However that ends; and what is written can be read."""
     lb1 = lab.host("lb1")
-    assert tracers(lb1) == 0
+    wait(lambda: tracers(lb1) == 0)
     capture = Capture(lb1, "-w", "/root/cut.pcapng")
     assert tracers(lb1) == 2
     send(lab)
@@ -165,9 +166,3 @@ def test_text_until_another_program_takes_over(lab: Lab) -> None:
     assert "is no longer attached to eth0; capture again" in capture.end()
     assert "2 packets captured, 0 lost" in capture.text
     balance(lb1)
-
-
-def test_the_examples_of_the_page(lab: Lab) -> None:
-    _explain, example = blocks("sh", (CHECKOUT / "docs/looking.md").read_text())
-    done = lab.host("lb1").run(["sh", "-exc", example.replace("capture", "capture --seconds 1")])
-    assert done.stderr.count("l4lb: 0 packets captured, 0 lost") == 4

@@ -387,7 +387,7 @@ def test_what_is_taken_of_that() -> None:
 
 
 def test_examples_of_the_page_and_of_the_help() -> None:
-    """Each says what can be meant; tests/fleet/test_capture.py runs those of the page."""
+    """Each says what can be meant; tests/fleet/command/test_capture.py runs those of the page."""
     top = parser("1.0.0")
     page = (CHECKOUT / "docs/looking.md").read_text()
     (commands,) = [one.choices for one in top._actions if isinstance(one.choices, dict)]

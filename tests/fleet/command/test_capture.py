@@ -5,9 +5,10 @@ is tests/fleet/test_capture.py's."""
 
 from __future__ import annotations
 
-from lab.host import Host
+from lab.host import CHECKOUT, Host
 from tests.fleet.rig.balancers import program
 from tests.fleet.rig.command import l4lb
+from tests.fleet.rig.readme import blocks
 
 
 def test_nothing_but_words(lb1: Host) -> None:
@@ -31,3 +32,11 @@ def test_wrong_names(lb1: Host) -> None:
     told = l4lb(lb1, "capture", "--backend", "203.0.113.99", code=1)
     assert "there is no such backend, but 203.0.113.21" in told
     assert "no balancer is attached to eth9" in l4lb(lb1, "capture", "eth9", code=1)
+
+
+def test_the_examples_of_the_page(lb1: Host) -> None:
+    """All are taken, and come as far as the kernel lets them."""
+    _explain, example = blocks("sh", (CHECKOUT / "docs/looking.md").read_text())
+    script = example.replace("l4lb capture", "l4lb capture --seconds 1")
+    said = lb1.run(["sh", "-c", script], check=False).stderr
+    assert said.count("lets no program be traced") + said.count("l4lb: 0 packets captured") == 4

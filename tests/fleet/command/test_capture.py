@@ -31,7 +31,7 @@ def test_wrong_names(lb1: Host) -> None:
     assert told.strip() == "--service: 'wib': there is no such service, but web"
     told = l4lb(lb1, "capture", "--backend", "203.0.113.99", code=1)
     assert "there is no such backend, but 203.0.113.21" in told
-    assert "no balancer is attached to eth9" in l4lb(lb1, "capture", "eth9", code=1)
+    assert "'eth9': no such interface" in l4lb(lb1, "capture", "eth9", code=1)
 
 
 def test_the_examples_of_the_page(lb1: Host) -> None:

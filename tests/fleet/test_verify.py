@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import shlex
 import subprocess
@@ -154,6 +155,17 @@ def test_what_the_page_has_one_type(alike: Lab, inventory: Path, tmp_path: Path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert expected.strip() in done.stdout
     assert Page((tmp_path / "fleet.html").read_text()).row("lb3")
+
+
+def test_a_deploy_of_a_large_fleet_begins_with_one(alike: Lab, inventory: Path) -> None:
+    (command,) = blocks("console", (CHECKOUT / "docs/large-fleets.md").read_text())
+    program, *arguments = shlex.split(command.removeprefix("$ "))
+    assert arguments[:2] == ["-i", "inventory.yml"]
+    given = {f"l4lb_{key}": value for key, value in ALIKE.items()}
+    more = ("-i", str(inventory), "--limit", ",".join(BALANCERS), "-e", json.dumps(given))
+    done = run(alike, *more, *arguments[2:], program=program)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PLAY [Deploy balancers]") == 2  # one, then all that are left
 
 
 def test_what_may_be_ignored_is_on_the_page() -> None:

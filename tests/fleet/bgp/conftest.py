@@ -20,7 +20,7 @@ from lab.build import LAB
 from lab.host import Host
 from lab.traffic.connections import Connections
 from tests.fleet.rig.command import l4lb
-from tests.fleet.rig.labs import laboratory, plan
+from tests.fleet.rig.labs import failover_plan, laboratory
 from tests.fleet.rig.play import changed, playbook, role
 from tests.fleet.rig.services import ECHO, VIP
 
@@ -164,11 +164,8 @@ def start_agent(host: Host, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    topology = plan()
+    topology = failover_plan()
     hosts = topology["hosts"]
-    del hosts["web3"], hosts["web4"], hosts["router"]["routes"]
-    # TCP would look for another way by itself, and hide an outage
-    hosts["client"]["sysctls"] = {"net.core.txrehash": 0}
     for name, (four, six) in SPARE.items():
         interface = {"to": "router/servers", "addresses": [f"{four}/24", f"{six}/64"]}
         hosts[name] = {**hosts["lb1"], "interfaces": {"eth0": interface}}

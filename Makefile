@@ -19,11 +19,15 @@ help: ## list the targets
 demo: setup ## build the laboratory, balance real traffic, show the table (root)
 	@lab/demo
 
-demo-clean: python ## remove what make demo left behind (root)
-	@lab/demo clean
+demo-fleet: setup ## three balancers announce by BGP, fail and are upgraded under load (root)
+	@python -m lab.fleet
 
-test: setup ## the stages from lint to machine, with the time of each (root)
-	@tools/stages --beside machine lint unit sanity --then packet fleet molecule userlands
+demo-clean: python ## remove what make demo and make demo-fleet left behind (root)
+	@lab/demo clean
+	@python -m lab.fleet --clean
+
+test: setup ## the stages from lint to userlands, with the time of each (root)
+	@tools/stages --beside sanity lint unit --then packet fleet molecule userlands
 
 lint: python ## style and types of Python, C, YAML, shell and Ansible content
 	@tools/lint
@@ -49,6 +53,10 @@ fleet: ## several balancers in the laboratory (root)
 	@tools/setup browser
 	@python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests/fleet
 
+fleet-long: setup ## the same, with all that make fleet takes samples of, or leaves out (root)
+	@tools/setup browser
+	@L4LB_THOROUGH=1 python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder tests/fleet
+
 molecule: setup ## the role in the laboratory, from virgin hosts to removal (root)
 	@molecule test
 
@@ -73,6 +81,9 @@ bench: setup ## what packets and changes cost, against the targets; build/bench.
 figures: python ## put what make bench has measured into docs/performance.md
 	@python -m tests.bench.document
 
+fleet-size: setup ## what playbooks take for 50 balancers, into docs/large-fleets.md (root)
+	@python -m tests.bench.fleet
+
 kernels: ## Debian's kernels in QEMU: programs verified, packets, kernel tunnels (root)
 	@tools/kernels
 
@@ -89,4 +100,4 @@ clean: ## remove everything that was made here, packages aside
 	@rm -rf .ansible .venv .cache build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo demo-clean test lint format unit sanity packet packet-long fleet molecule userlands machine vm gates bench figures kernels matrix setup python clean
+.PHONY: help demo demo-fleet demo-clean test lint format unit sanity packet packet-long fleet fleet-long molecule userlands machine vm gates bench figures fleet-size kernels matrix setup python clean

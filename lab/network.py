@@ -38,6 +38,7 @@ class Cable:
     far: str
     end: str
     bridge: str | None
+    flood: bool
     mtu: int
     # Indexes differ across the whole laboratory: one decap.c serves all hosts and tells them apart
     # by these.
@@ -58,12 +59,12 @@ def cables(plans: dict[str, HostPlan]) -> list[Cable]:
             if not settings.to:
                 continue
             far, end = settings.to.split("/")
-            bridge = None
+            bridge, flood = None, plans[far].interfaces[end].flood
             if plans[far].interfaces[end].bridge:
                 # A port is named after who is plugged in.
                 bridge, end = end, host if interface == "eth0" else f"{host}-{interface}"
             index = 100 + len(result)
-            result.append(Cable(host, interface, far, end, bridge, settings.mtu, index))
+            result.append(Cable(host, interface, far, end, bridge, flood, settings.mtu, index))
     return result
 
 
@@ -86,6 +87,8 @@ def start_links(plan: HostPlan, ports: list[Cable]) -> list[str]:
     for port in ports:
         plug = f"master {port.bridge} mtu {port.mtu} addrgenmode none"
         commands.append(f"link set {port.end} {plug} up")
+        if not port.flood:
+            commands.append(f"link set {port.end} type bridge_slave flood off")
     return commands
 
 

@@ -32,6 +32,7 @@ class LabError(Exception):
 class Interface:
     addresses: tuple[Address, ...] = ()
     bridge: bool = False
+    flood: bool = True
     mtu: int = 1500
     to: str = ""
 

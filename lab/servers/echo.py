@@ -15,7 +15,11 @@ import selectors
 import socket
 import sys
 
+ROOM = 4 << 20
+"""Bytes for datagrams that wait: where others want the processor, many do, and none is to be lost
+here."""
 NAME = socket.gethostname().encode()
+SO_RCVBUFFORCE = 33  # of Linux, beyond what an administrator allows; Python does not know it
 WAITING = selectors.DefaultSelector()
 
 
@@ -47,6 +51,7 @@ def main() -> None:
         for kind, handler in ((socket.SOCK_DGRAM, answer), (socket.SOCK_STREAM, accept)):
             server = socket.socket(family, kind)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
             server.bind((address, int(sys.argv[1])))
             if kind == socket.SOCK_STREAM:
                 server.listen(128)

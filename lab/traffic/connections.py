@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lab.topology import LabError
-from lab.traffic import PATIENCE
+from lab.traffic import PATIENCE, family
 from lab.traffic.background import Background
 
 if TYPE_CHECKING:
@@ -31,15 +31,17 @@ class Connections(Background):
     ) -> None:
         """count: by default so many that each of four servers has some."""
         super().__init__()
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.interval = interval
         self.servers: list[str] = []
         """By connection."""
         self.broken: dict[int, str] = {}
         """Connection -> what happened to it."""
         self.rounds = 0
+        self.longest = 0.0
+        """Seconds that the longest round took, until the last had its answer; who sets it to 0
+        learns of those from then on."""
         for _turn in range(count):
-            one = host.socket(family, socket.SOCK_STREAM)
+            one = host.socket(family(address), socket.SOCK_STREAM)
             one.settimeout(PATIENCE)
             one.connect(address)
             self.sockets.append(one)
@@ -54,11 +56,13 @@ class Connections(Background):
     def run(self) -> None:
         """In the background."""
         while not self.stopping.is_set():
+            began = time.monotonic()
             whole = [number for number in range(len(self.sockets)) if number not in self.broken]
             for number in whole:
                 self._attempt(number, lambda one, text: one.sendall(text))
             for number in whole:
                 self._attempt(number, _compare)
+            self.longest = max(self.longest, time.monotonic() - began)
             self.rounds += 1
             self.stopping.wait(self.interval)
 

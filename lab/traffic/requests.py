@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from lab.topology import LabError
-from lab.traffic import PATIENCE
+from lab.traffic import PATIENCE, family
 from lab.traffic.background import Background
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Requests(Background):
         self.answers: list[str] = []
         self.failures: list[str] = []
         self.opened = 0
+        self.turns: Counter[int] = Counter()
+        """Requests that have ended, by thread."""
         self._host = host
         self._address = address
         self._kept = kept
@@ -52,11 +56,18 @@ class Requests(Background):
                 raise LabError(f"{wanted - len(self.answers)} answers missing: {self.failures}")
             time.sleep(self._interval)
 
+    def settle(self) -> None:
+        """Until those that are under way have ended."""
+        wanted = {thread.ident or 0: self.turns[thread.ident or 0] + 2 for thread in self.threads}
+        while any(self.turns[thread] < turns for thread, turns in wanted.items()):
+            time.sleep(self._interval)
+
     def run(self) -> None:
         """In the background."""
         connection = http.client.HTTPConnection(*self._address)
         while not self.stopping.wait(self._interval):
             self._ask(connection)
+            self.turns[threading.get_ident()] += 1
         connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection) -> None:
@@ -74,7 +85,7 @@ class Requests(Background):
             kind.append(answer)
 
     def _open(self) -> socket.socket:
-        opened = self._host.socket(socket.AF_INET, socket.SOCK_STREAM)
+        opened = self._host.socket(family(self._address), socket.SOCK_STREAM)
         opened.settimeout(PATIENCE)
         self.opened += 1
         try:

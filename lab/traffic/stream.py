@@ -11,12 +11,14 @@ import time
 from typing import TYPE_CHECKING
 
 from lab.topology import LabError
-from lab.traffic import PATIENCE
+from lab.traffic import PATIENCE, family
 from lab.traffic.background import Background
 
 if TYPE_CHECKING:
     from lab.host import Host
 
+SO_RCVBUFFORCE = 33  # as in lab/servers/echo.py
+ROOM = 1 << 20  # bytes for answers that wait, as on a busy machine many do
 QUIET = 0.5  # seconds without an answer after which none is under way any more
 
 
@@ -31,16 +33,16 @@ class Stream(Background):
         self, host: Host, address: tuple[str, int], flows: int = 16, interval: float = 0.01
     ) -> None:
         super().__init__()
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.interval = interval
         self.numbers = 0
         self.times: list[float] = []
         """When a number was sent, on the monotonic clock."""
         self.answers: list[dict[int, list[str]]] = [{} for _flow in range(flows)]
         """By flow: number -> the servers that answered it."""
-        self.sockets = [host.socket(family, socket.SOCK_DGRAM) for _flow in range(flows)]
+        self.sockets = [host.socket(family(address), socket.SOCK_DGRAM) for _flow in range(flows)]
         for each in self.sockets:
             each.setblocking(False)
+            each.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
             each.connect(address)
 
     def await_answers(self, flows: list[int] | None = None) -> None:

@@ -33,7 +33,7 @@ _OF_SERVERS = (
     *("keep", "verify", "setup", "balancer_group", "hosts", "serial", "has", "result"),
 )
 _OF_BGP = (
-    *("state", "asn", "router_id", "peers", "password", "multihop", "med", "communities"),
+    *("state", "daemon", "asn", "router_id", "peers", "password", "multihop", "med", "communities"),
     *("bfd", "bfd_interval", "bfd_multiplier", "hold_time", "configuration"),
 )
 _RESULTS = ("result", "measured")

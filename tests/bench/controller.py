@@ -83,24 +83,24 @@ def _play(place: Path, book: str, hosts: int) -> float:
     }
     command = [sys.executable, "-m", "ansible.cli.playbook", "-i", str(place / "inventory.json")]
     command += [book, "--limit", "host0" if hosts == 1 else "balancers"]
-    before = _cpu()
+    before = cpu()
     ran = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
     )
-    taken = _cpu() - before
+    taken = cpu() - before
     recap = re.findall(r"ok=\d+ +changed=(\d+) +unreachable=0 +failed=0", ran.stdout)
     if len(recap) != hosts or (not first and set(recap) != {"0"}):
         raise UnexpectedError(f"{ran.stdout}{ran.stderr}")
-    return taken - _seconds(times.read_text(encoding="ascii"))
+    return taken - noted(times.read_text(encoding="ascii"))
 
 
-def _cpu() -> float:
+def cpu() -> float:
     """Of all that this process started and waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
-def _seconds(times: str) -> float:
+def noted(times: str) -> float:
     """From what the shell's `times` writes, "1m2.3s 0m0.4s", a line for itself and one for what it
     started."""
     found = re.findall(r"(\d+)m([\d.]+)s", times)

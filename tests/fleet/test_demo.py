@@ -20,6 +20,14 @@ import yaml
 
 from lab import Lab
 from lab.host import CHECKOUT
+from tests.fleet.rig.demo import (
+    assert_nothing_left,
+    assert_shows,
+    call,
+    environment,
+    inodes,
+    suggested,
+)
 from tests.interruptible import interruptible
 
 if TYPE_CHECKING:
@@ -37,26 +45,6 @@ ROW = re.compile(
 NAME = f"d{os.getpid()}"
 
 
-def environment(name: str) -> dict[str, str]:
-    """A login's, without a virtual environment."""
-    kept = {key: os.environ[key] for key in ("HOME", "TMPDIR") if key in os.environ}
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {**kept, "PATH": path, "L4LB_DEMO": name, "L4LB_DEMO_SECONDS": "1"}
-
-
-def call(name: str, *command: str | Path, typed: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=CHECKOUT,
-        env=environment(name),
-        input=typed,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-
-
 def flooding(lab: Lab) -> bool:
     """Whether hping3 runs in its client."""
     for pid in lab.host("client").others():
@@ -64,18 +52,6 @@ def flooding(lab: Lab) -> bool:
             if Path(f"/proc/{pid}/comm").read_text() == "hping3\n":
                 return True
     return False
-
-
-def inodes(lab: Lab) -> set[int]:
-    return {host.network.stat().st_ino for host in lab.hosts.values()}
-
-
-def assert_nothing_left(lab: Lab, networks: set[int]) -> None:
-    listed = subprocess.run(["lsns", "-rno", "NS"], check=True, capture_output=True, text=True)
-    assert not networks & {int(line) for line in listed.stdout.split()}
-    assert not lab.directory.exists()
-    assert str(lab.directory) not in Path("/proc/self/mountinfo").read_text()
-    assert not (CHECKOUT / "build" / lab.name).exists()
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +81,8 @@ def tables(shown: str) -> list[list[dict[str, str]]]:
     return result
 
 
-def shape(text: str) -> list[str]:
-    """Lines without numbers and the space that these need."""
-    return [re.sub(r"[\d. ]+", " ", line).strip() for line in text.splitlines()]
-
-
 def test_readme_shows_what_it_prints(shown: str) -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-    (quoted,) = re.findall(r"^```text\n(A CLIENT.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    lines = iter(shape(shown))
-    for line in shape(quoted):
-        assert line == "…" or line in lines, line
+    assert_shows(CHECKOUT / "README.md", "A CLIENT", shown)
 
 
 def answers(shown: str) -> list[dict[str, int]]:
@@ -195,7 +162,7 @@ def test_the_flood_has_nowhere_to_go() -> None:
 
 
 def test_what_to_try_next_works(shown: str) -> None:
-    commands = re.findall(r"^    (\S.*)$", shown.partition("try next")[2], re.M)
+    commands = suggested(shown)
     assert commands.pop() == "make demo-clean"
     outputs = [call(NAME, "sh", "-c", command, typed="hostname\n") for command in commands]
     assert [each.returncode for each in outputs] == [0] * 11, outputs

@@ -17,7 +17,7 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources impo
 
 BPF = Path(__file__).resolve().parents[2] / "files" / "bpf"
 SOURCES = {name: text for name, text in read_sources(BPF).items() if name != "decap.c"}
-PROGRAMS = {"l4lb.c", "probe.c"}
+PROGRAMS = {"l4lb.c", "probe.c", "capture.c"}
 HEADERS = sorted(SOURCES.keys() - PROGRAMS)
 KERNEL = "base/kernel.h"
 """What every file includes."""

@@ -11,7 +11,8 @@ WHOLE = ("files/bpf", "plugins", "lab", "tests")
 """Folders of which each one is listed."""
 NOT_OURS = {"__pycache__", "output"}
 """Python's, and what ansible-test leaves in tests/."""
-WITHOUT_A_LINE = {"lab/demo.d", "lab/demo.d/group_vars", "plugins/module_utils"}
+WITHOUT_A_LINE = {"plugins/module_utils", "lab/demo.d", "lab/demo.d/group_vars"}
+WITHOUT_A_LINE |= {"lab/fleet/demo.d", "lab/fleet/demo.d/group_vars"}
 
 
 def listed() -> set[str]:

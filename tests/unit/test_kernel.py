@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, requirements
 
-OTHERS = ("decap.c", "probe.c")
+OTHERS = ("capture.c", "decap.c", "probe.c")
 """Programs of their own, which need not be there for packets to be balanced."""
 SOURCES = [path for path in Path("files/bpf").rglob("*.[ch]") if path.name not in OTHERS]
 

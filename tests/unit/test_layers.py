@@ -40,13 +40,15 @@ FLOORS: dict[str, set[str]] = {
 FLOORS["realserver"] = {"kernel", "model", "network"}
 FLOORS["operations"] = {*FLOORS["balancer"], "balancer", "realserver"}
 FLOORS["operations/trial"] = {*FLOORS["operations"], "operations"}
+FLOORS["operations/capture"] = {*FLOORS["operations"], "operations"}
 FLOORS["metrics"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/probes"] = {*FLOORS["operations"], "operations"}
 FLOORS["agent/web"] = {*FLOORS["metrics"], "metrics"}
 FLOORS["agent/page"] = {*FLOORS["agent/web"], "agent/web"}
 FLOORS["agent"] = {*FLOORS["agent/page"], "agent/page", "agent/probes"}
 FLOORS["command/screen"] = {"operations"}
-FLOORS["command"] = {*FLOORS["agent"], "agent", "operations/trial", "command/screen"}
+FLOORS["command"] = {*FLOORS["agent"], "agent", "command/screen"}
+FLOORS["command"] |= {"operations/capture", "operations/trial"}
 """Folder -> those that its modules may import."""
 
 FACES = {"command", "command/screen"}

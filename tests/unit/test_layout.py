@@ -37,6 +37,9 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.service_table 
 )
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Address
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.options import ENCAPSULATIONS
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.capture.packet import (
+    HEADER,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.schedulers.candidate import (
     JHASH_SLOTS,
     MAGLEV_SLOTS,
@@ -183,6 +186,7 @@ SIZES = {
     "flow_events": 8 * len(FLOW_EVENTS),
     "probe": probe_record.PROBE_SIZE,
     "probe_count": probe_record.COUNT_SIZE,
+    "fate_record": HEADER.size,
 }
 
 

@@ -59,10 +59,24 @@
 	}
 #define BPF_TABLE(kind, key_type, leaf_type, name, size)                                           \
 	BPF_F_TABLE(kind, key_type, leaf_type, name, size, 0)
+#define BPF_RINGBUF_OUTPUT(name, pages)                                                            \
+	struct name##_table {                                                                      \
+		int key;                                                                           \
+		__u32 leaf;                                                                        \
+		void *(*ringbuf_reserve)(__u64 size);                                              \
+		void (*ringbuf_submit)(void *record, __u64 flags);                                 \
+		__u32 max_entries;                                                                 \
+	};                                                                                         \
+	__attribute__((section("maps/ringbuf"))) struct name##_table name = {                      \
+		.max_entries = (pages),                                                            \
+	}
 
 static void *(*bpf_map_lookup_elem)(void *map, void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static void *(*bpf_map_lookup_percpu_elem)(void *map, const void *key,
 					   __u32 cpu) = (void *)BPF_FUNC_map_lookup_percpu_elem;
+static long (*bpf_probe_read_kernel)(void *to, __u32 size,
+				     const void *from) = (void *)BPF_FUNC_probe_read_kernel;
+static __u64 (*bpf_ktime_get_ns)(void) = (void *)BPF_FUNC_ktime_get_ns;
 static __u64 (*bpf_jiffies64)(void) = (void *)BPF_FUNC_jiffies64;
 static int (*bpf_redirect)(int ifindex, __u32 flags) = (void *)BPF_FUNC_redirect;
 static int (*bpf_csum_diff)(void *from, __u64 from_size, void *to, __u64 to_size,

@@ -17,10 +17,11 @@ import pytest
 
 from lab import Lab
 from lab.build import LAB
+from lab.fleet.laboratory import TOPOLOGY, start_bird
 from lab.host import Host
 from lab.traffic.connections import Connections
 from tests.fleet.rig.command import l4lb
-from tests.fleet.rig.labs import failover_plan, laboratory
+from tests.fleet.rig.labs import laboratory, plan
 from tests.fleet.rig.play import changed, playbook, role
 from tests.fleet.rig.services import ECHO, VIP
 
@@ -31,9 +32,12 @@ BALANCERS = {
     "lb2": ("203.0.113.12", "2001:db8:2::12"),
 }
 SPARE = {"lb3": ("203.0.113.13", "2001:db8:2::13")}
-"""One more, of which the router does not know."""
+"""One more, on which no BIRD runs."""
+SERVERS = ("web1", "web2")
+ARP = {"ignore": 1, "announce": 2}
+"""Nobody is told of a VIP on lo."""
 ROUTER = ("203.0.113.1", "2001:db8:2::1")
-KEY = "not a secret"
+KEY = "not a secret"  # as in lab/servers/bird.conf
 BGP: dict[str, Any] = {
     "bgp_asn": 64512,
     "bgp_med": 50,
@@ -59,37 +63,6 @@ def services(**options: Any) -> list[dict[str, Any]]:
 
 
 DEPLOYED: dict[str, Any] = {"interface": "eth0", "announce": True, "services": services()}
-
-
-def of_router() -> str:
-    """The configuration of its BIRD: what is on its way out comes last."""
-    peers = "".join(
-        f"protocol bgp {name}v{version} from balancer {{ neighbor {address} as 64512; "
-        f"{password} }}\n"
-        for name, addresses in BALANCERS.items()
-        for version, address, password in zip((4, 6), addresses, (f'password "{KEY}";', ""))
-    )
-    return f"""
-        log stderr all;
-        router id {ROUTER[0]};
-        protocol device {{ }}
-        protocol kernel {{ merge paths on; ipv4 {{ export all; }}; }}
-        protocol kernel {{ merge paths on; ipv6 {{ export all; }}; }}
-        protocol bfd {{ interface "*" {{ interval 100 ms; multiplier 3; }}; }}
-        filter from_balancers {{
-            if (65535, 0) ~ bgp_community then bgp_local_pref = 0;
-            accept;
-        }}
-        template bgp balancer {{
-            local as 64500;
-            bfd on;
-            connect retry time 1;
-            connect delay time 1;
-            error wait time 1, 2;
-            ipv4 {{ import filter from_balancers; export none; }};
-            ipv6 {{ import filter from_balancers; export none; }};
-        }}
-        {peers}"""
 
 
 def speaking(lab: Lab, *arguments: str, limit: str = "balancers", **variables: Any) -> str:
@@ -164,18 +137,22 @@ def start_agent(host: Host, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    topology = failover_plan()
+    """That of make demo-fleet, with two servers, for which the laboratory unpacks."""
+    topology = plan(TOPOLOGY)
     hosts = topology["hosts"]
-    for name, (four, six) in SPARE.items():
-        interface = {"to": "router/servers", "addresses": [f"{four}/24", f"{six}/64"]}
-        hosts[name] = {**hosts["lb1"], "interfaces": {"eth0": interface}}
-        for server in ("web1", "web2"):
-            hosts[server] = {**hosts[server], "balancers": [*hosts[server]["balancers"], four, six]}
+    for name in ("web3", "web4", "web5", "web6"):
+        del hosts[name]
+    for name in SERVERS:
+        hosts[name] = {
+            **hosts[name],
+            "loopback": [f"{VIP}/32", f"{VIP6}/128"],
+            "sysctls": {f"net.ipv4.conf.all.arp_{key}": value for key, value in ARP.items()},
+            "decapsulate": "eth0",
+            "balancers": [one for two in {**BALANCERS, **SPARE}.values() for one in two],
+            "services": {"nginx": hosts[name]["services"]["nginx"]},
+        }
     with laboratory("bg", topology) as lab:
-        router = lab.host("router")
-        for name in (*BALANCERS, "web1", "web2"):  # a bridge would flood frames for one that is cut
-            router.run(["bridge", "link", "set", "dev", name, "flood", "off"])
-        for name in ("web1", "web2"):
+        for name in SERVERS:
             start_echo(lab.host(name))
         yield lab
 
@@ -190,12 +167,9 @@ def deployed(lab: Lab) -> Iterator[Fleet]:
     fleet = Fleet(lab)
     done = playbook(lab, "deploy", limit="balancers", **DEPLOYED)
     assert done.returncode == 0, done.stdout + done.stderr
-    fleet.router.run(["sh", "-c", "cat >/etc/bird/bird.conf"], input=of_router())
     assert changed(speaking(lab)) == [2, 2]
-    for host in (fleet.router, *fleet.balancers):
-        host.run(["mkdir", "-p", "/run/bird"])
-        host.start("bird", ["bird", "-f"])
     for host in fleet.balancers:
+        start_bird(host)
         start_agent(host)
     yield fleet
     for host in fleet.balancers:

@@ -56,7 +56,7 @@ def test_the_way_of_a_flow(lab: Lab, lb1: Host) -> None:
 
 
 def test_the_examples_of_the_page(lb1: Host) -> None:
-    (example,) = blocks("sh", (CHECKOUT / "docs/looking.md").read_text())
+    example, _captures = blocks("sh", (CHECKOUT / "docs/looking.md").read_text())
     told = lb1.run(["sh", "-ec", example]).stdout
     assert told.count("\nresult:     sent to 203.0.113.2") == 2
     assert "\nresult:     answered by packet_too_big: " in told

@@ -20,6 +20,8 @@ from tests.fleet.rig.balancers import counters
 from tests.fleet.rig.services import ECHO, VIP
 
 SEED = int(os.environ.get("L4LB_SEED", random.SystemRandom().randrange(1 << 32)))
+THOROUGH = bool(os.environ.get("L4LB_THOROUGH"))
+"""Whether all is to be tried of what samples are taken of otherwise (make fleet-long)."""
 FLOWS = 32
 PATIENCE = 0.5  # seconds within which a packet that was sent has been balanced
 

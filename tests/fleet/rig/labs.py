@@ -38,13 +38,3 @@ def plan(topology: Path = TOPOLOGY) -> dict[str, Any]:
     """A topology, to be changed."""
     found: dict[str, Any] = yaml.safe_load(topology.read_text())
     return found
-
-
-def failover_plan() -> dict[str, Any]:
-    """Two balancers and two servers, without a way to the VIPs yet."""
-    topology = plan()
-    hosts = topology["hosts"]
-    del hosts["web3"], hosts["web4"], hosts["router"]["routes"]
-    # TCP would look for another way by itself, and hide an outage
-    hosts["client"]["sysctls"] = {"net.core.txrehash": 0}
-    return topology

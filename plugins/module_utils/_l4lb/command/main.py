@@ -20,7 +20,7 @@ from typing import NoReturn
 from ..errors import L4lbError
 from ..kernel.paths import PROGRAMS
 from ..printable import printable
-from . import agent, announce, backend, change, flow, metrics, pause, real_server, view
+from . import agent, announce, backend, capture, change, flow, metrics, real_server, view
 from .output import survive_any_terminal, tell
 from .usage import EXIT_CODES
 
@@ -43,7 +43,7 @@ def parser(version: str) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"%(prog)s {version}")
     top.set_defaults(version=version)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for face in (view, flow, backend, change, pause, announce, metrics, agent, real_server):
+    for face in (view, flow, capture, backend, change, announce, metrics, agent, real_server):
         face.add_commands(commands)
     for command in commands.choices.values():
         command.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -12,7 +12,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from .. import errors
@@ -25,6 +26,7 @@ _START = (
 )
 _PATIENCE = 300
 """Seconds; a busy host may need some for what takes one."""
+_MOST_DESCRIPTORS = 8
 
 
 def ask(module: str, arguments: Sequence[Any], action: str, fds: Sequence[int] = ()) -> Any:
@@ -78,6 +80,29 @@ def _error(kind: str, message: str, log: str) -> L4lbError:
     return made
 
 
+def descriptors(
+    module: str, arguments: Sequence[Any], action: str, fds: Sequence[int] = ()
+) -> list[int]:
+    """The same for what `give` there has to give: descriptors, which are the caller's to close."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        number = theirs.fileno()
+        ask(module, [*arguments, number], action, [number, *fds])
+        _nothing, found, _flags, _from = socket.recv_fds(ours, 1, _MOST_DESCRIPTORS)
+        return found
+
+
+def give(order: dict[str, Any], work: Callable[..., AbstractContextManager[list[int]]]) -> None:
+    """In that process: do it, and send descriptors, which are open for as long as it lasts."""
+    *arguments, number = order["arguments"]
+
+    def sent() -> None:
+        with socket.socket(fileno=number) as theirs, work(*arguments) as found:
+            socket.send_fds(theirs, [b"x"], found)
+
+    answer(sent)
+
+
 # Compiling
 
 
@@ -86,24 +111,19 @@ def load(text: str, flags: Sequence[str], function: str, kind: str) -> Program:
 
     Raises HostError or CompileError.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        number = theirs.fileno()
-        arguments = [text, [*flags], function, kind, number]
-        ask(__name__, arguments, f"compile {function}", [number])
-        _nothing, fds, _flags, _from = socket.recv_fds(ours, 1, 1)
-        return Program(fds[0])
+    arguments = [text, [*flags], function, kind]
+    (fd,) = descriptors(__name__, arguments, f"compile {function}")
+    return Program(fd)
 
 
 def serve(order: dict[str, Any]) -> None:
-    """In that process: loads a program, and sends its descriptor by a socket."""
+    """In that process: loads a program, and sends its descriptor."""
+    give(order, _loaded)
+
+
+@contextmanager
+def _loaded(*arguments: Any) -> Iterator[list[int]]:
     from . import compiler  # not before it is needed: this is read in the other process, too
 
-    *arguments, number = order["arguments"]
-
-    def work() -> None:
-        with socket.socket(fileno=number) as theirs:
-            program = compiler.load(*arguments)  # open until it is sent
-            socket.send_fds(theirs, [b"x"], [program.fd])
-
-    answer(work)
+    program = compiler.load(*arguments)
+    yield [program.fd]

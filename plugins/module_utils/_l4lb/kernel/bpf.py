@@ -24,7 +24,11 @@ from .paths import told
 
 MAP_LOOKUP_PERCPU_ELEM = 195
 """A helper of Linux 5.19: looks up what another CPU has."""
-_PROGRAM_XDP = 6
+_PROGRAM_XDP, _PROGRAM_TRACING = 6, 26
+FENTRY, FEXIT = 24, 25
+"""Of enum bpf_attach_type: programs that trace others."""
+_FUNCTION = 12
+"""Of the kinds of types (BTF_KIND_FUNC)."""
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 TICKS = struct.pack("=2Bhi2Bhi", 0x85, 0, 0, 118, 0x95, 0, 0, 0)
 """call bpf_jiffies64; exit"""
@@ -91,6 +95,32 @@ class _ProgramInfo(ctypes.Structure):
         ("nr_map_ids", ctypes.c_uint32),
         ("map_ids", ctypes.c_uint64),
         ("name", ctypes.c_char * 16),
+        ("ifindex", ctypes.c_uint32),
+        ("gpl_compatible", ctypes.c_uint32),
+        ("netns_dev", ctypes.c_uint64),
+        ("netns_ino", ctypes.c_uint64),
+        ("nr_jited_ksyms", ctypes.c_uint32),
+        ("nr_jited_func_lens", ctypes.c_uint32),
+        ("jited_ksyms", ctypes.c_uint64),
+        ("jited_func_lens", ctypes.c_uint64),
+        ("btf_id", ctypes.c_uint32),
+    ]
+
+
+class _LoadOptions(ctypes.Structure):
+    """The head of struct bpf_prog_load_opts of libbpf."""
+
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("kern_version", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_prog_fd", ctypes.c_uint32),
+        ("attach_btf_obj_fd", ctypes.c_uint32),
     ]
 
 
@@ -159,6 +189,8 @@ class Program(Object):
         self.id: int = info.id
         self.name: str = os.fsdecode(info.name)
         self.instructions: int = info.xlated_prog_len // 8
+        self.btf_id: int = info.btf_id
+        """Of the description of its types and functions; 0: there is none."""
         ids = (ctypes.c_uint32 * info.nr_map_ids)()
         info = _ProgramInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
         read_info(fd, info)
@@ -169,6 +201,33 @@ class Program(Object):
         """An XDP program of these instructions."""
         fd = libbpf().bpf_prog_load(_PROGRAM_XDP, name.encode(), b"GPL", code, len(code) // 8, None)
         return cls(check(fd, f"load the program {name}"))
+
+    @classmethod
+    def load_tracing(cls, name: str, code: bytes, kind: int, target: Program) -> Program:
+        """One that is called when `target` begins (FENTRY) or ends (FEXIT), once it is attached.
+
+        Raises KernelError, also where the kernel takes no such programs.
+        """
+        options = _LoadOptions(
+            sz=ctypes.sizeof(_LoadOptions),
+            expected_attach_type=kind,
+            attach_btf_id=_function_number(target),
+            attach_prog_fd=target.fd,
+        )
+        fd = libbpf().bpf_prog_load(
+            _PROGRAM_TRACING,
+            name.encode(),
+            b"GPL",
+            code,
+            len(code) // 8,
+            ctypes.byref(options),
+        )
+        return cls(check(fd, f"load the program {name}"))
+
+    def trace(self) -> Object:
+        """Attach such a program, for as long as what is returned is open."""
+        fd = libbpf().bpf_raw_tracepoint_open(None, self.fd)
+        return Object(check(fd, f"attach {self.name}"))
 
     @classmethod
     def open_pin(cls, path: str) -> Program | None:
@@ -202,6 +261,23 @@ class Program(Object):
         options.data_out = ctypes.cast(out, ctypes.c_char_p)
         check(libbpf().bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), "BPF_PROG_TEST_RUN")
         return options.retval, out.raw[: options.data_size_out]
+
+
+def _function_number(program: Program) -> int:
+    """Of the main function among the types that describe a program. Raises KernelError."""
+    what = f"read what describes the program {program.name}"
+    library = libbpf()
+    library.btf__load_from_kernel_by_id.restype = ctypes.c_void_p
+    if not program.btf_id:
+        raise KernelError(f"{what}: nothing does")
+    types = library.btf__load_from_kernel_by_id(ctypes.c_uint32(program.btf_id))
+    if not types:
+        raise KernelError(what)
+    try:
+        name = program.name.encode()
+        return check(library.btf__find_by_name_kind(ctypes.c_void_p(types), name, _FUNCTION), what)
+    finally:
+        library.btf__free(ctypes.c_void_p(types))
 
 
 class _LinkInfo(ctypes.Structure):

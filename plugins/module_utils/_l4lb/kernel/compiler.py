@@ -13,7 +13,7 @@ import re
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,50 @@ def load_by_bcc(
     text: str, flags: Sequence[str], function: str, kind: str = XDP
 ) -> tuple[Program, Any]:
     """The same, with the object of bcc that has all that was loaded; `close` is its end."""
+    with _compiled(text, flags, function) as (module, log):
+        try:
+            loaded = module.load_func(function.encode(), getattr(module, kind))
+            return Program(os.dup(loaded.fd)), module
+        except Exception as e:
+            close(module)
+            raise CompileError(
+                f"the kernel refused to load {function}: {_verdict(log())}", log()
+            ) from e
+
+
+@contextlib.contextmanager
+def instructions(
+    text: str, flags: Sequence[str], function: str, maps: Mapping[str, int]
+) -> Iterator[tuple[Callable[[str], bytes], Callable[[str], int]]]:
+    """The same for programs that bcc does not load: yields what gives the code of a function, and
+    what gives the descriptor of a map, for as long as this lasts.
+
+    maps: name -> descriptor of maps that are there, which are used in place of new ones.
+    """
+    with _compiled(text, flags, function) as (module, _log):
+        pass
+
+    def descriptor(name: str) -> int:
+        found: int = module[name.encode()].map_fd
+        return found
+
+    def code(name: str) -> bytes:
+        found: bytes = module.dump_func(name.encode())
+        return found
+
+    try:
+        for name, fd in maps.items():  # instructions name maps by descriptors
+            os.dup2(fd, descriptor(name), inheritable=False)
+        yield code, descriptor
+    finally:
+        close(module)
+
+
+@contextlib.contextmanager
+def _compiled(
+    text: str, flags: Sequence[str], function: str
+) -> Iterator[tuple[Any, Callable[[], str]]]:
+    """bcc's object of a text, and what gives the log of all that is printed meanwhile."""
     headers = require_tools()
     try:
         from bcc import BPF
@@ -56,14 +100,7 @@ def load_by_bcc(
             module = BPF(text=text.encode(), cflags=[*header_flags, *_DIALECT, *flags])
         except Exception as e:
             raise CompileError(f"clang refused {function}: {_first_error(log())}", log()) from e
-        try:
-            loaded = module.load_func(function.encode(), getattr(BPF, kind))
-            return Program(os.dup(loaded.fd)), module
-        except Exception as e:
-            close(module)
-            raise CompileError(
-                f"the kernel refused to load {function}: {_verdict(log())}", log()
-            ) from e
+        yield module, log
 
 
 def close(module: Any) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import KernelError
 from .bpf import Object, Program, check, cpu_numbers, libbpf, possible_cpus, read_info
 
 HASH = 1
@@ -291,6 +292,41 @@ class ArrayOfMaps(Map):
     def set_inner(self, index: int, inner: Array) -> None:
         """Have `inner` at `index`: one atomic exchange."""
         self._update(_key(index), inner.fd.to_bytes(4, sys.byteorder), index)
+
+
+_Sample = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+class RingReader:
+    """Reads what programs put into a ring buffer."""
+
+    def __init__(self, ring: Map) -> None:
+        """Raises KernelError."""
+        self._taken: list[bytes] = []
+        self._callback = _Sample(self._take)  # as long as it may be called
+        self._ring = ring
+        library = libbpf()
+        library.ring_buffer__new.restype = ctypes.c_void_p
+        self._reader = library.ring_buffer__new(ring.fd, self._callback, None, None)
+        if not self._reader:
+            raise KernelError(f"read the ring buffer {ring.name}")
+
+    def take(self) -> list[bytes]:
+        """All that has come since the last time; does not wait."""
+        result = libbpf().ring_buffer__consume(ctypes.c_void_p(self._reader))
+        check(result, f"read the ring buffer {self._ring.name}")
+        taken, self._taken = self._taken, []
+        return taken
+
+    def _take(self, _context: int, data: int, size: int) -> int:
+        self._taken.append(ctypes.string_at(data, size))
+        return 0
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._reader:
+            libbpf().ring_buffer__free(ctypes.c_void_p(self._reader))
+            self._reader = None
 
 
 _TYPES: dict[int, type[Map]] = {

@@ -99,8 +99,8 @@ def assert_serves(pair: Pair, name: str, under: Load) -> None:
         Packet(own.address6, pair.client.address6),
     }
     if "use_vmac" in pair.way:
-        known = pair.router.run(["ip", "neighbour", "show", "dev", "servers"]).stdout
-        assert all(mac in known for mac in MACS)
+        shows = ["ip", "neighbour", "show", "dev", "servers"]
+        pair.until(lambda: all(mac in pair.router.run(shows).stdout for mac in MACS))
     pair.until(pair.settled)
 
 

@@ -74,7 +74,7 @@ class Capture:
         self.host = host
         host.stop("capture")  # of a test that failed
         self._others = len(host.log("capture").read_text()) if host.log("capture").exists() else 0
-        host.start("capture", ["l4lb", "capture", "eth0", *arguments])
+        host.start("capture", ["l4lb", "capture", "eth0", "--seconds", "900", *arguments])
         wait(lambda: "sees packets" in self.text or not host.running("capture"))
         assert "sees packets" in self.text, self.text
 
@@ -111,7 +111,7 @@ def test_a_file(lab: Lab) -> None:
     """Before and after, verdicts, the backend, reasons, and names as they are."""
     lb1 = lab.host("lb1")
     before = program(lb1)
-    capture = Capture(lb1, "-w", "/root/all.pcapng", "--count", "4", "--seconds", "60")
+    capture = Capture(lb1, "-w", "/root/all.pcapng", "--count", "4")
     send(lab)
     assert "4 packets captured, 0 lost" in capture.end()
     assert program(lb1) == before

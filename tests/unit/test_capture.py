@@ -13,6 +13,7 @@ import struct
 import subprocess
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,11 +22,17 @@ from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.command.main import
     main,
     parser,
 )
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import ConfigError
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import (
+    ConfigError,
+    L4lbError,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.sources import read_sources
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.reasons import ANSWERS, DROPS
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.capture import pcapng
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.capture import (
+    pcapng,
+    session,
+)
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.operations.capture.frame import (
     packet_in,
 )
@@ -436,3 +443,69 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     told = "-w: .*: No such file or directory; give a file in a directory that there is"
     with pytest.raises(ConfigError, match=told), face._output(str(tmp_path / "no/where")):
         pass
+
+
+class StubTracer:
+    """In place of programs: a packet each time."""
+
+    lost, attached, closed = 0, 0, False
+
+    def attach(self) -> None:
+        self.attached += 1
+
+    def take(self) -> list[Record]:
+        return [record(TO_WEB, "sent", IP(dst=WEB2) / TO_WEB)] * 3
+
+    def detach(self) -> None:
+        self.attached -= 1
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def stubbed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What makes sessions whose packets never end, on eth0, whose program is number 1 at first."""
+    attached = SimpleNamespace(program_id=1)
+    data_path = SimpleNamespace(program=SimpleNamespace(id=1))
+    there = (None, data_path, SimpleNamespace(config=CONFIG))
+    monkeypatch.setattr(session, "at_work", lambda _places: there)
+    monkeypatch.setattr(session, "_macs", lambda _config: [])
+    monkeypatch.setattr(session, "_PAUSE", 0)
+    monkeypatch.setattr(session, "_LOOK", 0)
+    monkeypatch.setattr(session.link, "read_link", lambda _name: SimpleNamespace(attached=attached))
+
+    def make(wanted: Wanted, bounds: Bounds) -> Any:
+        made = session.Session("eth0", wanted, bounds)
+        made._tracer = StubTracer()  # type: ignore[assignment]
+        made.attach()
+        return made, made._tracer, attached
+
+    return make
+
+
+def test_it_ends_after_so_many_packets(stubbed: Any) -> None:
+    made, tracer, _attached = stubbed(Wanted(service="web"), Bounds(count=7))
+    assert sum(len(batch) for batch in made.packets()) == made.count == 7
+    assert tracer.attached == 0
+    made.close()
+    assert tracer.closed
+
+
+def test_it_ends_after_so_many_seconds_or_when_stopped(stubbed: Any) -> None:
+    made, _tracer, _attached = stubbed(Wanted(service="every"), Bounds(seconds=1))
+    assert not any(made.packets())
+    made, _tracer, _attached = stubbed(Wanted(), Bounds())
+    for _batch in made.packets():
+        made.stop()
+    assert made.count == 6, "with what has come by then"
+
+
+@pytest.mark.parametrize("other", [SimpleNamespace(program_id=2), None], ids=["other", "none"])
+def test_another_program_ends_it(stubbed: Any, monkeypatch: Any, other: Any) -> None:
+    made, _tracer, _attached = stubbed(Wanted(), Bounds())
+    packets = made.packets()
+    assert len(next(packets)) == 3
+    monkeypatch.setattr(session.link, "read_link", lambda _name: SimpleNamespace(attached=other))
+    with pytest.raises(L4lbError, match="no longer attached to eth0; capture again"):
+        next(packets)

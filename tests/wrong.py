@@ -163,6 +163,8 @@ SETTINGS: list[tuple[str, Any, str]] = [
     ("announce_timeout", -1, "give a whole number from 0 to 3600"),
     ("announce_timeout", 3601, "give a whole number from 0 to 3600"),
     ("announce_timeout", "1m", "give a whole number from 0 to 3600"),
+    ("announce_prefix_length6", 47, "give a whole number from 48 to 128"),
+    ("announce_prefix_length6", "/64", "give a whole number from 48 to 128"),
     ("echo_rate", -1, RATE),
     ("echo_rate", 2**32, RATE),
     ("echo_rate", "1000/s", RATE),

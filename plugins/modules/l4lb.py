@@ -166,6 +166,13 @@ options:
         a boot. A backend that cannot be checked would have it wait for ever.
     type: int
     default: 60
+  announce_prefix_length6:
+    description:
+      - How many bits of an IPv6 VIP are announced, from 48 to 128, where routers take no host routes. The prefix is announced
+        as long as one VIP in it would be, and all packets to it come here, to addresses without a service, too.
+      - Services of the same prefix with different O(services[].announce_when) must all be content.
+    type: int
+    default: 128
   services:
     description:
       - All services of the interface. Those that are not listed are removed. V([]) is a balancer without services, which

@@ -13,12 +13,12 @@ import pytest
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent import announcer
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.announcer import Announcer
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.agent.journal import Journal
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.announce import table, word
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.announce import host, table, word
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.announce.decide import Side, decide
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.errors import KernelError
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.paths import Paths
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.maps.manifest import Manifest
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Address
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.config import Announced
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.parse import parse_config
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.model.standing import Verdict
 
@@ -118,6 +118,20 @@ def test_two_balancers_of_a_host(how: str, other: str, reason: str) -> None:
     assert said(*sides) == said(*reversed(sides)) == {VIP: reason}
 
 
+def test_several_vips_of_a_prefix() -> None:
+    """It is announced as long as one of them would be, but for what asks for more."""
+    one, other = "2001:db8:0:1::10", "2001:db8:0:1::20"
+    away = service("away", address=other, backends=[])
+    found = side(service(), service("six", address=one), away, announce_prefix_length6=64)
+    assert said(found) == {VIP: "", "2001:db8:0:1::/64": ""}
+    demanding = {**away, "announce_when": "all"}
+    found = side(service("six", address=one), demanding, announce_prefix_length6=64)
+    assert said(found) == {"2001:db8:0:1::/64": "no backend of away takes new flows"}
+    told = {name: {"announced": True} for name in decide([found], ())}
+    assert host.of_balancer(told, found.manifest.config).keys() == {one, other}
+    assert host.of_balancer(told, side(service("six", address=one)).manifest.config) == {}
+
+
 def test_it_waits_for_the_first_checks() -> None:
     found = side(service(), service("tls", 443), unknown={"tls"})
     assert said(found) == {VIP: "not all backends of tls have been checked yet"}
@@ -133,7 +147,7 @@ class Routes:
     """In place of the kernel's table."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        self.there: dict[Address, int] = {}
+        self.there: dict[Announced, int] = {}
         self.taken: set[str] = set()
         self.now, self.said = 1000.0, list[str]()
         self.paths = Paths(etc=tmp_path / "etc", run=tmp_path / "run")
@@ -142,16 +156,16 @@ class Routes:
         monkeypatch.setattr(announcer.time, "monotonic", lambda: self.now)
         self.agent = Announcer(Journal(self.said.append), self.paths)
 
-    def routes(self) -> dict[Address, int]:
+    def routes(self) -> dict[Announced, int]:
         return dict(self.there)
 
-    def announce(self, vips: Collection[Address]) -> None:
+    def announce(self, vips: Collection[Announced]) -> None:
         for vip in vips:
             if str(vip) in self.taken:
                 raise KernelError("File exists", 17)
             self.there[vip] = table.STAYS
 
-    def withdraw(self, vips: Collection[Address]) -> None:
+    def withdraw(self, vips: Collection[Announced]) -> None:
         for vip in vips:
             del self.there[vip]
 
@@ -178,6 +192,24 @@ def test_what_no_balancer_has_goes(routes: Routes) -> None:
     assert routes.follow(complete=False) == [VIP]
     assert routes.follow() == []
     assert routes.said == [f"{VIP} is withdrawn: no service has it"]
+
+
+def test_a_prefix_takes_the_place_of_its_vips(
+    routes: Routes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no moment at which neither is announced, and what ends in the same run goes."""
+    six, ends = "2001:db8:0:1::10", "2001:db8:0:2::10"
+    before = side(service(address=six), service("ends", address=ends))
+    assert routes.follow(before) == [ends, six]
+    after = side(service(address=six), announce_prefix_length6=64)
+    monkeypatch.setattr(host, "sides", lambda *_arguments: [after])
+    host.settle(routes.paths, before.manifest.config, after.manifest)
+    assert [str(name) for name in routes.there] == [six]
+    assert routes.follow(after) == ["2001:db8:0:1::/64"]
+    assert routes.said[2:] == [
+        "2001:db8:0:1::/64 is announced",
+        f"{six} is withdrawn: no service has it",
+    ]
 
 
 def test_it_waits_no_longer_than_it_shall(routes: Routes) -> None:

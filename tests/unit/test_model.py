@@ -539,6 +539,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         too_big_rate=2**32 - 1,
         announce=True,
         announce_timeout=3600,
+        announce_prefix_length6=64,
     ),
     **{f"announced when {one}": options(service(announce_when=one)) for one in ANNOUNCE_WHEN},
     **{f"a check: {one['type']}": options(service(check=one)) for one in CHECKS},

@@ -121,6 +121,21 @@ def test_traffic_is_asked_to_leave_first(fleet: Fleet, lb1: Host) -> None:
     start_agent(lb1)
 
 
+def test_a_prefix_in_place_of_a_vip(fleet: Fleet, lb1: Host) -> None:
+    """While it changes on one balancer after the other, and back, nothing is lost."""
+    shows = ["ip", "-6", "route", "show", "2001:db8:ffff::/64"]
+    with connections(fleet):
+        for host in fleet.balancers:
+            l4lb(host, "apply", "-", given={**DEPLOYED, "announce_prefix_length6": 64})
+        fleet.until(lambda: fleet.router.run(shows).stdout.count("via") == len(fleet.balancers))
+        fleet.until(lambda: not fleet.hops(VIP6))
+        assert announced(lb1) == [ROUTES[0], ROUTES[1].replace(VIP6, "2001:db8:ffff::/64")]
+        assert told(lb1)[1] == "2001:db8:ffff::/64 is announced"
+        for host in fleet.balancers:
+            l4lb(host, "apply", "-", given=DEPLOYED)
+        fleet.until_hops("lb1", "lb2")
+
+
 def test_a_pause(fleet: Fleet, lb1: Host) -> None:
     l4lb(lb1, "pause")
     assert announced(lb1) == []

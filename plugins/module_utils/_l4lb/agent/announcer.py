@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from ..announce import table, word
+from ..announce import host, table, word
 from ..announce.decide import NOBODYS, Decision, Side, decide
 from ..announce.leaving import LONGEST_LEAVE
 from ..errors import L4lbError
 from ..kernel.paths import Paths
-from ..model.config import Address
+from ..model.config import Announced
 from .journal import Journal
 
 _TROUBLE = "VIPs are neither announced nor withdrawn"
@@ -24,7 +24,7 @@ class Announcer:
 
     def __init__(self, journal: Journal, paths: Paths) -> None:
         self._journal, self._paths = journal, paths
-        self._waiting: dict[Address, float] = {}
+        self._waiting: dict[Announced, float] = {}
         """VIPs whose backends are yet to be checked, and since when, of time.monotonic."""
 
     def follow(self, sides: Collection[Side], complete: bool = True) -> None:
@@ -43,7 +43,7 @@ class Announcer:
         except (L4lbError, OSError) as e:
             self._journal.alarm(_TROUBLE, str(e))
 
-    def _obey(self, there: dict[Address, int], held: word.Withdrawn) -> None:
+    def _obey(self, there: dict[Announced, int], held: word.Withdrawn) -> None:
         """Announce nothing. Traffic that is asked to go elsewhere has some time for that."""
         is_over = time.time() - held.since > LONGEST_LEAVE
         for vip, metric in there.items():
@@ -52,10 +52,10 @@ class Announcer:
 
     def _serve(
         self,
-        there: dict[Address, int],
+        there: dict[Announced, int],
         wanted: Decision,
         complete: bool,
-        overdue: Collection[Address],
+        overdue: Collection[Announced],
     ) -> None:
         waited, now = self._waiting, time.monotonic()
         waits = (vip for vip, objection in wanted.items() if objection and objection.waits)
@@ -68,18 +68,18 @@ class Announcer:
             if objection:
                 self._withdraw(vip, objection.reason)
 
-    def _overdue(self, sides: Collection[Side]) -> set[Address]:
+    def _overdue(self, sides: Collection[Side]) -> set[Announced]:
         """VIPs that have waited long enough for the first checks of their backends."""
         now = time.monotonic()
         return {
-            service.address
+            name
             for side in sides
-            for service in side.announces
-            if service.address in self._waiting
-            and now - self._waiting[service.address] >= side.manifest.config.announce_timeout
+            for name in host.vips(side.manifest.config)
+            if name in self._waiting
+            and now - self._waiting[name] >= side.manifest.config.announce_timeout
         }
 
-    def _announce(self, vip: Address, waited: bool) -> None:
+    def _announce(self, vip: Announced, waited: bool) -> None:
         trouble = f"{vip} cannot be announced"
         try:
             table.announce([vip])
@@ -90,6 +90,6 @@ class Announcer:
         late = " although not all of its backends have been checked" if waited else ""
         self._journal.tell(f"{vip} is announced{late}")
 
-    def _withdraw(self, vip: Address, reason: str) -> None:
+    def _withdraw(self, vip: Announced, reason: str) -> None:
         table.withdraw([vip])
         self._journal.tell(f"{vip} is withdrawn: {reason}")

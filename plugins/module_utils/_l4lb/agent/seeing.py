@@ -15,7 +15,7 @@ from ..kernel.paths import Paths
 from ..metrics import families, look
 from ..metrics.samples import Host
 from ..metrics.seen import Kept, Seen, no_checks
-from ..model.config import Address
+from ..model.config import Announced
 from ..network import neighbours
 from ..operations import here
 from ..operations.judge import Judge
@@ -63,7 +63,7 @@ class Seeing:
         }
         return Host(self._version, neighbours.next_hop_counts(), agent)
 
-    def _seen(self, name: str, announced: Collection[Address], kept: Kept | None) -> Seen:
+    def _seen(self, name: str, announced: Collection[Announced], kept: Kept | None) -> Seen:
         judge, watch = self._judges.get(name), self._watches.get(name)
         known, checks = judge.known if judge else None, watch.checks if watch else no_checks
         paused = Saved(name, Paths()).paused is not None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..maps.manifest import Manifest
-from ..model.config import Address, Service
+from ..model.config import Announced, Service
 
 _NOT_CHECKED = "not all backends of {} have been checked yet"
 _NO_BACKEND = "no backend of {} takes new flows"
@@ -43,29 +43,30 @@ class Objection:
     waits: bool = False
 
 
-Decision = Mapping[Address, Optional[Objection]]
-"""VIP -> what speaks against announcing it; None: nothing."""
+Decision = Mapping[Announced, Optional[Objection]]
+"""VIP, or prefix that VIPs are in -> what speaks against announcing it; None: nothing."""
 NOBODYS = Objection("no service has it")
-"""Of an address that is in no decision."""
+"""Of one that is in no decision."""
 
 
-def decide(sides: Collection[Side], there: Collection[Address]) -> Decision:
+def decide(sides: Collection[Side], there: Collection[Announced]) -> Decision:
     """For all VIPs of a host.
 
     sides: all of its balancers, as several may serve a VIP.
-    there: VIPs that are announced now. These do not wait for the first checks, which others have
+    there: what is announced now. These do not wait for the first checks, which others have
         made before.
     """
-    by_vip: dict[Address, list[tuple[Side, Service]]] = {}
+    found: dict[Announced, list[tuple[Side, Service]]] = {}
     for side in sides:
         for service in side.announces:
-            by_vip.setdefault(service.address, []).append((side, service))
-    return {vip: _objection(those, vip in there) for vip, those in by_vip.items()}
+            name = side.manifest.config.announced_as(service.address)
+            found.setdefault(name, []).append((side, service))
+    return {name: _objection(those, name in there) for name, those in found.items()}
 
 
 def _objection(those: Sequence[tuple[Side, Service]], is_there: bool) -> Objection | None:
     whens = {service.announce_when for _side, service in those}
-    for when in sorted(whens):  # of several interfaces with different ones, all must be content
+    for when in sorted(whens):  # of several interfaces, or VIPs of a prefix, all must be content
         if when != "forwarding" and not is_there:
             waiting = sorted(service.name for side, service in those if _waits(side, service))
             if waiting:

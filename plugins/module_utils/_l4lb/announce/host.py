@@ -14,7 +14,7 @@ from ..kernel.bpf import Program
 from ..kernel.paths import Paths
 from ..kernel.pins import Pins, pinned_interfaces
 from ..maps.manifest import Manifest
-from ..model.config import Address, Config
+from ..model.config import Address, Announced, Config
 from ..network import rtnetlink
 from ..network.rtnetlink import LinkEntry
 from . import table, word
@@ -61,8 +61,12 @@ def sides(paths: Paths, without: str = "") -> list[Side]:
     return found
 
 
-def vips(config: Config) -> set[Address]:
-    """Those that a configuration has announced."""
+def vips(config: Config) -> set[Announced]:
+    """Those that a configuration has announced, as what they are."""
+    return {config.announced_as(vip) for vip in _addresses(config)}
+
+
+def _addresses(config: Config) -> set[Address]:
     return {service.address for service in config.services} if config.announce else set()
 
 
@@ -76,6 +80,11 @@ def settle(paths: Paths, before: Config, after: Manifest | None, without: str = 
     if after:
         mine = decide([Side(after)], there)
         there = {vip for vip in there if mine.get(vip, NOBODYS)}
+        # What only has another prefix by now the agent takes out, once it announces that.
+        serving = {
+            vip for vip in _addresses(after.config) if not mine[after.config.announced_as(vip)]
+        }
+        there -= {before.announced_as(vip) for vip in serving}
     if there:
         wanted = decide(sides(paths, without), there)
         table.withdraw(vip for vip in there if wanted.get(vip, NOBODYS))
@@ -87,9 +96,9 @@ def forget(paths: Paths) -> None:
     word.announce(paths)
 
 
-Told = Mapping[Address, Mapping[str, Any]]
-"""VIP -> whether it is `announced`, and for what `reason` it is not, None if it is; while the host
-is withdrawn, `withdrawn_by`, who says so."""
+Told = Mapping[Announced, Mapping[str, Any]]
+"""VIP, or prefix -> whether it is `announced`, and for what `reason` it is not, None if it is;
+while the host is withdrawn, `withdrawn_by`, who says so."""
 
 
 def told_of(configs: Iterable[Config], paths: Paths) -> Told:
@@ -101,7 +110,7 @@ def told(paths: Paths, known: Collection[Side] | None = None) -> Told:
     """How it is with all of them. known: the balancers, by who has them at hand. Raises
     L4lbError."""
     there, held = table.routes(), word.withdrawn(paths)
-    found: dict[Address, dict[str, Any]] = {}
+    found: dict[Announced, dict[str, Any]] = {}
     for vip, objection in decide(sides(paths) if known is None else known, there).items():
         reason = objection.reason if objection else _missing(paths)
         reason = str(held) if held else reason
@@ -114,8 +123,8 @@ def told(paths: Paths, known: Collection[Side] | None = None) -> Told:
 
 def of_balancer(found: Told, config: Config) -> dict[str, Mapping[str, Any]]:
     """What `told` says of the VIPs of one."""
-    mine = vips(config)
-    return {str(vip): one for vip, one in found.items() if vip in mine}
+    names = {vip: config.announced_as(vip) for vip in _addresses(config)}
+    return {str(vip): found[name] for vip, name in names.items() if name in found}
 
 
 def lines(found: Told) -> list[str]:

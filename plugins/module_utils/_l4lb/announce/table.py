@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The xdp.l4lb authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The routing table from which a routing daemon takes what to announce: host routes that lead
+"""The routing table from which a routing daemon takes what to announce: routes that lead
 nowhere, as nothing is routed by them (rtnetlink(7), linux/rtnetlink.h).
 
 Ours are blackholes of protocol 214. What others have in the table is let alone.
@@ -11,10 +11,10 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from ..errors import KernelError
-from ..model.config import Address
+from ..model.config import Announced
 from ..network import netlink
 
 TABLE = 214
@@ -30,9 +30,10 @@ _ROUTE = struct.Struct("=8BI")
 """struct rtmsg: family, lengths of both addresses, TOS, table, protocol, scope, type; flags."""
 
 
-def routes() -> dict[Address, int]:
-    """VIP -> the metric of its route, the best one, of those that are ours. Raises KernelError."""
-    found: dict[Address, int] = {}
+def routes() -> dict[Announced, int]:
+    """VIP, or prefix that VIPs are in -> the metric of its route, the best one, of those that are
+    ours. Raises KernelError."""
+    found: dict[Announced, int] = {}
     for family in _FAMILIES.values():
         head = _ROUTE.pack(family, 0, 0, 0, TABLE, 0, 0, 0, 0)
         body = head + netlink.attribute(_RTA_TABLE, struct.pack("=I", TABLE))
@@ -49,16 +50,17 @@ def routes() -> dict[Address, int]:
             attributes = netlink.attributes(one, _ROUTE.size)
             if (protocol, kind) != (_PROTOCOL, _RTN_BLACKHOLE) or _RTA_DST not in attributes:
                 continue
+            if netlink.number(attributes.get(_RTA_TABLE)) != TABLE:
+                continue
             address = ip_address(attributes[_RTA_DST])
-            if netlink.number(attributes.get(_RTA_TABLE)) == TABLE and length == (
-                address.max_prefixlen
-            ):
-                metric = netlink.number(attributes.get(_RTA_PRIORITY))
-                found[address] = min(metric, found.get(address, metric))
+            is_prefix = length < address.max_prefixlen and isinstance(address, IPv6Address)
+            name = IPv6Network((address, length)) if is_prefix else address
+            metric = netlink.number(attributes.get(_RTA_PRIORITY))
+            found[name] = min(metric, found.get(name, metric))
     return found
 
 
-def announce(vips: Iterable[Address]) -> None:
+def announce(vips: Iterable[Announced]) -> None:
     """Have routes to these, which do not leave any more. Raises KernelError, with code EEXIST if
     others have one there."""
     for vip in vips:
@@ -66,27 +68,27 @@ def announce(vips: Iterable[Address]) -> None:
         _remove(vip, LEAVES)
 
 
-def leave(vips: Iterable[Address]) -> None:
+def leave(vips: Iterable[Announced]) -> None:
     """Have routing daemons ask for traffic to go elsewhere. Raises KernelError."""
     for vip in vips:
         _order(_NEWROUTE, vip, LEAVES, netlink.CREATE)
         _remove(vip, STAYS)
 
 
-def withdraw(vips: Iterable[Address]) -> None:
+def withdraw(vips: Iterable[Announced]) -> None:
     """Have no routes to these. Raises KernelError."""
     for vip in vips:
         for metric in (STAYS, LEAVES):
             _remove(vip, metric)
 
 
-def put_back(before: Mapping[Address, int]) -> None:
+def put_back(before: Mapping[Announced, int]) -> None:
     """Have the routes again that `routes` returned. Raises KernelError."""
     for vip, metric in before.items():
         _order(_NEWROUTE, vip, metric, netlink.CREATE)
 
 
-def _remove(vip: Address, metric: int) -> None:
+def _remove(vip: Announced, metric: int) -> None:
     try:
         _order(_DELROUTE, vip, metric, 0)
     except KernelError as e:
@@ -94,10 +96,14 @@ def _remove(vip: Address, metric: int) -> None:
             raise
 
 
-def _order(kind: int, vip: Address, metric: int, flags: int) -> None:
-    family, bits = _FAMILIES[vip.version], vip.max_prefixlen
-    head = _ROUTE.pack(family, bits, 0, 0, TABLE, _PROTOCOL, 0, _RTN_BLACKHOLE, 0)
-    body = head + netlink.attribute(_RTA_DST, vip.packed)
+def _order(kind: int, vip: Announced, metric: int, flags: int) -> None:
+    first, bits = (
+        (vip.network_address, vip.prefixlen)
+        if isinstance(vip, IPv6Network)
+        else (vip, vip.max_prefixlen)
+    )
+    head = _ROUTE.pack(_FAMILIES[vip.version], bits, 0, 0, TABLE, _PROTOCOL, 0, _RTN_BLACKHOLE, 0)
+    body = head + netlink.attribute(_RTA_DST, first.packed)
     body += netlink.attribute(_RTA_PRIORITY, struct.pack("=I", metric))
     try:
         netlink.order(kind, body, flags)

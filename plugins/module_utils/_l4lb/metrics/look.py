@@ -12,14 +12,14 @@ from ..balancer import live
 from ..balancer.places import Places
 from ..datapath.program import DataPath
 from ..errors import ConfigError
-from ..model.config import Address, Service
+from ..model.config import Announced, Service
 from ..network import link
 from .seen import Checks, Kept, Seen, no_checks
 
 
 def at(
     interface: str,
-    announced: Collection[Address] = (),
+    announced: Collection[Announced] = (),
     checks: Callable[[Service], Checks] = no_checks,
     kept: Kept | None = None,
 ) -> Seen:
@@ -38,8 +38,8 @@ def at(
     )
 
 
-def announced() -> set[Address]:
-    """VIPs that this host announces, traffic to which is not asked to go elsewhere. Raises
+def announced() -> set[Announced]:
+    """What this host announces, traffic to which is not asked to go elsewhere. Raises
     KernelError."""
     return {vip for vip, metric in table.routes().items() if metric == table.STAYS}
 

@@ -104,7 +104,7 @@ def _fails_open(one: Counted, service: Service) -> int | None:
 def _announced(one: Counted, service: Service) -> int | None:
     if not one.seen.manifest or not one.seen.manifest.config.announce:
         return None
-    return int(service.address in one.seen.announced)
+    return int(one.seen.manifest.config.announced_as(service.address) in one.seen.announced)
 
 
 def _unhealthy(one: Counted, service: Service) -> int | None:

@@ -15,7 +15,7 @@ from ..datapath import counters, flows
 from ..datapath.digests import Digests
 from ..datapath.program import DataPath
 from ..maps.manifest import Manifest
-from ..model.config import Address, Config, Service
+from ..model.config import Address, Announced, Config, Service
 from .checks import CheckCounts
 from .exposition import labelled
 
@@ -52,7 +52,7 @@ class Seen:
     paused: bool = False
     data_path: DataPath | None = None
     manifest: Manifest | None = None
-    announced: Collection[Address] = ()
+    announced: Collection[Announced] = ()
     checks: Callable[[Service], Checks] = no_checks
     kept: Kept | None = None
 

@@ -21,6 +21,8 @@ from .options import BACKEND, CONFIG, SERVICE
 
 Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
+Announced = Union[Address, IPv6Network]
+"""What is announced: a VIP, or an IPv6 prefix that VIPs are in."""
 ServiceKey = tuple[Address, int, str]
 """Address, port and protocol."""
 
@@ -179,7 +181,16 @@ class Config:
     """Whether VIPs are announced while they are served."""
     announce_timeout: int = CONFIG["announce_timeout"].default
     """Seconds that a VIP waits for the first checks of its backends, before it is announced."""
+    announce_prefix_length6: int = CONFIG["announce_prefix_length6"].default
+    """How many bits of IPv6 VIPs are announced."""
     services: tuple[Service, ...] = field(default=())
+
+    def announced_as(self, vip: Address) -> Announced:
+        """What is announced for a VIP."""
+        length = self.announce_prefix_length6
+        if vip.version == 4 or length == vip.max_prefixlen:
+            return vip
+        return IPv6Network((vip, length), strict=False)
 
     @property
     def sources(self) -> dict[int, Address]:
@@ -223,6 +234,7 @@ class Config:
             "manage_sysctls": self.manage_sysctls,
             "announce": self.announce,
             "announce_timeout": self.announce_timeout,
+            "announce_prefix_length6": self.announce_prefix_length6,
         }
 
     def dump(self, shown: bool = False) -> dict[str, Any]:

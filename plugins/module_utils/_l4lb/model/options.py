@@ -90,13 +90,7 @@ CONFIG = table(
         default=30,
         range=(1, 65535),
     ),
-    Option(
-        "gue_port",
-        "int",
-        "UDP port of GUE at the backends",
-        default=6080,
-        range=(1, 65535),
-    ),
+    Option("gue_port", "int", "UDP port of GUE at the backends", default=6080, range=(1, 65535)),
     Option(
         "hash_seed",
         "int",
@@ -166,6 +160,14 @@ CONFIG = table(
         "first, as at boot, up to 3600",
         default=60,
         range=(0, 3600),
+    ),
+    Option(
+        "announce_prefix_length6",
+        "int",
+        "how many bits of an IPv6 VIP are announced, from 48, where routers take no host routes: "
+        "the prefix is announced as long as one VIP in it would be, and all of it comes here",
+        default=128,
+        range=(48, 128),
     ),
     Option(
         "services",

@@ -106,6 +106,7 @@ def _with_services(options: Mapping[str, Any], services: Iterable[Service]) -> C
         manage_sysctls=values.boolean(options, CONFIG["manage_sysctls"], ""),
         announce=values.boolean(options, CONFIG["announce"], ""),
         announce_timeout=values.integer(options, CONFIG["announce_timeout"], ""),
+        announce_prefix_length6=values.integer(options, CONFIG["announce_prefix_length6"], ""),
         services=tuple(sorted(services, key=lambda service: service.name)),
     )
 

@@ -109,7 +109,10 @@ class Lab:
         return {name: Host(self.directory / name, plan) for name, plan in plans.items()}
 
     def _mount(self) -> None:
+        while not self.directory.exists():
+            LABS.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # the last other one has just gone
+                self.directory.mkdir()
         # Private: the kernel binds a mount namespace to no file on a shared mount.
-        self.directory.mkdir(parents=True, exist_ok=True)
         call(["mount", "-t", "tmpfs", "-o", "mode=755", "l4lb-lab", str(self.directory)])
         call(["mount", "--make-private", str(self.directory)])

@@ -101,7 +101,7 @@ def test_an_order_for_two_interfaces_is_struck(lab: Lab, lb1: Host, how: str) ->
     """Both are changed, or none."""
     apply(lb1, wanted(*echoes(*WEB)), second(*WEB))
     with traffic(lab), traffic(lab, OTHER_VIP):
-        struck(lb1, how, calls=sampled(12), weights=[2, 3])
+        struck(lb1, how, calls=sampled(24), weights=[2, 3])
     assert leftovers(lb1, "eth0", "eth1") == []
 
 
@@ -109,7 +109,7 @@ def test_an_order_for_two_interfaces_is_struck(lab: Lab, lb1: Host, how: str) ->
 def test_a_removal_is_struck(lab: Lab, lb1: Host, how: str) -> None:
     """Beside another balancer. Where none is there after it one must be made first."""
     apply(lb1, wanted(*echoes("web1", "web2")), second("web2", "web3"))
-    calls = sampled(24, thoroughly=10) if how == "killed" else sampled(6)
+    calls = sampled(48, thoroughly=10) if how == "killed" else sampled(12)
     keep = wanted(*echoes("web1", "web2"))
     with traffic(lab, OTHER_VIP):
         found = python(lb1, strikes.removals, how=how, keep=keep, calls=list(calls))
@@ -128,22 +128,22 @@ def test_a_replacement_is_struck(lb1: Host, how: str) -> None:
         wanted(*echoes("web2", "web3"), mode="native"),
     ]
     apply(lb1, configs[1])
-    struck(lb1, how, *configs, calls=sampled(30, thoroughly=12))
+    struck(lb1, how, *configs, calls=sampled(60, thoroughly=12))
     assert leftovers(lb1, "eth0") == []
 
 
 @pytest.mark.parametrize("how", ["fails", "killed"])
 def test_a_first_run_is_struck(lb1: Host, how: str) -> None:
-    struck(lb1, how, wanted(*echoes("web1", "web2")), calls=sampled(30, thoroughly=12), anew=True)
+    struck(lb1, how, wanted(*echoes("web1", "web2")), calls=sampled(60, thoroughly=12), anew=True)
     assert traces(lb1) == []
 
 
 def test_kills_at_any_moment(lab: Lab, lb1: Host) -> None:
     """Changes and replacements alike; traffic goes on, and the next run repairs what is left."""
     print(f"seed {SEED}")
-    changes = [wanted(*echoes(*WEB, web3={"weight": n})) for n in range(1, 60)]
+    changes = [wanted(*echoes(*WEB, web3={"weight": n})) for n in range(1, 60 if THOROUGH else 20)]
     others = [{"scheduler": "jhash"}, {"encapsulation": "gue"}, {}]
-    replacements = [wanted(*echoes(*WEB, **others[n % 3])) for n in range(12)]
+    replacements = [wanted(*echoes(*WEB, **others[n % 3])) for n in range(12 if THOROUGH else 4)]
     apply(lb1, wanted(*echoes(*WEB)))
     with traffic(lab) as running:
         for configs in (changes, replacements):

@@ -26,8 +26,8 @@ demo-clean: python ## remove what make demo and make demo-fleet left behind (roo
 	@lab/demo clean
 	@python -m lab.fleet --clean
 
-test: setup ## the stages from lint to userlands, with the time of each (root)
-	@tools/stages --beside sanity lint unit --then packet fleet molecule userlands
+test: setup ## the stages from lint to fleet, with the time of each (root)
+	@tools/stages --beside userlands lint unit sanity molecule --then packet fleet
 
 lint: python ## style and types of Python, C, YAML, shell and Ansible content
 	@tools/lint

@@ -35,7 +35,7 @@ TIMES = "/root/times"
 PLAYS = {
     "first deploy": "xdp.l4lb.deploy",
     "deploy that changes nothing": "xdp.l4lb.deploy",
-    "deploy of one more backend": "xdp.l4lb.deploy",
+    "deploy of other backends": "xdp.l4lb.deploy",
     "stats": "xdp.l4lb.stats",
     "verify": "xdp.l4lb.verify",
     "ten tasks that do nothing": "{place}/empty.json",
@@ -146,11 +146,11 @@ def main() -> int:
         for size in FIRST:
             taken.append(_told(fleet.play("first deploy", left[:size], changes=True)))
             left = left[size:]
-        for what in PLAYS.keys() - {"first deploy", "deploy of one more backend"}:
+        for what in PLAYS.keys() - {"first deploy", "deploy of other backends"}:
             taken += [_told(fleet.play(what, names[:size])) for size in SIZES]
         for backends, size in enumerate(SIZES, 1):
             fleet.write(backends)
-            what = "deploy of one more backend"
+            what = "deploy of other backends"
             taken.append(_told(fleet.play(what, names[:size], changes=True)))
     order = [*PLAYS]
     taken.sort(key=lambda one: (order.index(one.what), one.hosts))

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import compiler
+from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel import bpf, compiler
 from ansible_collections.xdp.l4lb.plugins.module_utils._l4lb.kernel.maps import (
     ARRAY_OF_MAPS,
     Map,
@@ -50,20 +50,10 @@ class CreateOptions(ctypes.Structure):
     ]
 
 
-class LoadOptions(ctypes.Structure):
-    """The head of struct bpf_prog_load_opts (libbpf 1.x)."""
+class LoadOptions(bpf.LoadOptions):
+    """More of it (libbpf 1.x)."""
 
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("attempts", ctypes.c_int),
-        ("expected_attach_type", ctypes.c_int),
-        ("prog_btf_fd", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-        ("prog_ifindex", ctypes.c_uint32),
-        ("kern_version", ctypes.c_uint32),
-        ("attach_btf_id", ctypes.c_uint32),
-        ("attach_prog_fd", ctypes.c_uint32),
-        ("attach_btf_obj_fd", ctypes.c_uint32),
+    _fields_ = (
         ("fd_array", ctypes.c_void_p),
         ("func_info", ctypes.c_void_p),
         ("func_info_cnt", ctypes.c_uint32),
@@ -74,7 +64,7 @@ class LoadOptions(ctypes.Structure):
         ("log_level", ctypes.c_uint32),
         ("log_size", ctypes.c_uint32),
         ("log_buf", ctypes.c_void_p),
-    ]
+    )
 
 
 class RefusedError(Exception):

@@ -107,7 +107,7 @@ class _ProgramInfo(ctypes.Structure):
     ]
 
 
-class _LoadOptions(ctypes.Structure):
+class LoadOptions(ctypes.Structure):
     """The head of struct bpf_prog_load_opts of libbpf."""
 
     _fields_ = [
@@ -208,8 +208,8 @@ class Program(Object):
 
         Raises KernelError, also where the kernel takes no such programs.
         """
-        options = _LoadOptions(
-            sz=ctypes.sizeof(_LoadOptions),
+        options = LoadOptions(
+            sz=ctypes.sizeof(LoadOptions),
             expected_attach_type=kind,
             attach_btf_id=_function_number(target),
             attach_prog_fd=target.fd,

@@ -53,7 +53,7 @@ class CreateOptions(ctypes.Structure):
 class LoadOptions(bpf.LoadOptions):
     """More of it (libbpf 1.x)."""
 
-    _fields_ = (
+    _fields_ = [  # noqa: RUF012 (it is a structure by way of another one)
         ("fd_array", ctypes.c_void_p),
         ("func_info", ctypes.c_void_p),
         ("func_info_cnt", ctypes.c_uint32),
@@ -64,7 +64,7 @@ class LoadOptions(bpf.LoadOptions):
         ("log_level", ctypes.c_uint32),
         ("log_size", ctypes.c_uint32),
         ("log_buf", ctypes.c_void_p),
-    )
+    ]
 
 
 class RefusedError(Exception):
